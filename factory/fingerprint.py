@@ -1,0 +1,96 @@
+"""What identifies a piece of work, so that done work is reused and changed work is redone.
+
+Contract: equal content gives an equal fingerprint in any process, on any machine, in any year; the scheme has a
+version (`VERSION`) that is part of the hash. A fingerprint is 16 hex digits (64 bits) of SHA-256 over canonical JSON.
+
+| part | identifies | what a change does |
+| --- | --- | --- |
+| image | preparation settings of a view | images are prepared again, also those in quarantine |
+| caption | model, adapter, system prompt, sampling, seed, the image part, and the *one* prompt drawn for the row | exactly the rows that drew it are captioned again |
+| filter | a filter's name, version and parameters | its scores are made again, captions stay |
+| selection | the rules and the filters they use | decisions are made again, scores stay |
+
+Left out, with the reason:
+
+| field | why it is left out |
+| --- | --- |
+| view.replicas, view.timeout_s, view.canary | change how fast or how safely, not what is written |
+| engine arguments in `SPEED_ONLY` | scheduling and memory; the same text up to floating-point order |
+| prompt weights, ids and the other prompts of the pool | decide which prompt a row draws; the drawn text is in |
+| vLLM, torch and driver versions | recorded per row; an upgrade must not redo a billion captions |
+| recipe.name, release | name things, do not make captions |
+
+Limitation: an image is known by its key. New bytes under an old key are not noticed; use another key or `--fresh`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from factory.recipe import FolderSource, Prompt, Recipe, View
+    from filters import Filter
+
+VERSION = 1
+
+SPEED_ONLY = frozenset(
+    {
+        "gpu_memory_utilization", "tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size",
+        "max_num_seqs", "max_num_batched_tokens", "enforce_eager", "enable_prefix_caching", "enable_chunked_prefill",
+        "kv_cache_memory_bytes", "mm_processor_cache_gb", "mm_processor_cache_type", "renderer_num_workers",
+        "disable_log_stats", "distributed_executor_backend", "load_format", "download_dir", "max_parallel_loading_workers",
+        "swap_space", "cpu_offload_gb", "block_size", "compilation_config", "async_scheduling", "uvicorn_log_level",
+    }
+)  # fmt: skip
+
+
+def fingerprint(part: str, content: Any) -> str:
+    """16 hex digits of canonical JSON. `content` is JSON data; other types raise TypeError rather than hash by chance."""
+    text = json.dumps(
+        [VERSION, part, content], sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False
+    )
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def image_fingerprint(view: View) -> str:
+    """Identifies how a view's images are prepared."""
+    from factory.prepare import VERSION as PREPARE_VERSION
+
+    return fingerprint("image", [PREPARE_VERSION, view.image.model_dump(mode="json")])
+
+
+def caption_fingerprint(view: View, prompt: Prompt, seed: int, model_identity: str) -> str:
+    """Identifies a caption row: everything that shapes its text. `model_identity` comes from `factory.models`."""
+    engine = {key: value for key, value in view.engine.items() if key not in SPEED_ONLY}
+    content = {
+        "view": view.name,
+        "model": model_identity,
+        "system": view.system,
+        "prompt": prompt.text,
+        "sampling": view.sampling.model_dump(mode="json"),
+        "seed": seed,
+        "image": image_fingerprint(view),
+        "engine": engine,
+    }
+    return fingerprint("caption", content)
+
+
+def filter_fingerprint(scorer: Filter) -> str:
+    """Identifies a filter's scores: its name, code version and parameters."""
+    return fingerprint("filter", [scorer.name, scorer.version, scorer.model_dump(mode="json")])
+
+
+def selection_fingerprint(recipe: Recipe, captions: list[str], scorers: list[str]) -> str:
+    """Identifies a selection: the rules, the seed, and the fingerprints of the captions and scores it may use."""
+    return fingerprint(
+        "selection", [recipe.select.model_dump(mode="json"), recipe.seed, sorted(captions), sorted(scorers)]
+    )
+
+
+def source_identity(recipe: Recipe) -> dict[str, Any]:
+    """What makes a source the same source: where it is and how keys are made, not how much of it there is."""
+    growing = {"scenes", "text", "image", "root"}
+    source: FolderSource | Any = recipe.source
+    return {key: value for key, value in source.model_dump(mode="json").items() if key not in growing}

@@ -1,0 +1,458 @@
+"""The recipe: one YAML file that says everything a run does. Its models and how a file becomes one.
+
+A recipe is untrusted input: YAML is read without object tags, with bounded size, depth and alias expansion
+(`factory/recipe_yaml.py`). Unknown keys are errors, and every error names the file, the line and, where one is near,
+the key that was probably meant.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from factory.errors import RecipeError
+from factory.recipe_yaml import RecipeText, read_yaml, set_value
+
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
+SEMVER_PATTERN = r"^(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)$"
+
+
+class Part(BaseModel):
+    """Common rules of every recipe part: unknown keys are errors, values do not change after loading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+# --- sources ---------------------------------------------------------------------------------------------------------
+
+
+class FolderSource(Part):
+    """Images in a folder, searched recursively; the image key is the path relative to the folder.
+
+    Captions come from `metadata.jsonl` or `metadata.csv` (`file_name` and a text column, as in `datasets`' imagefolder)
+    or from `.txt` / `.json` files beside the images. Every other file is a row, also one that is no image.
+    """
+
+    kind: Literal["folder"]
+    path: str = Field(description="Folder, local or any fsspec URL (s3://..., hf://...).")
+    text: str | None = Field(
+        default=None,
+        description="Column of metadata.jsonl/.csv or key of .json that holds the caption; unset: 'text', then 'caption'.",
+    )
+
+
+class ParquetSource(Part):
+    """Parquet files with an image column: bytes, struct<bytes, path>, or a path relative to `root`."""
+
+    kind: Literal["parquet"]
+    path: str = Field(description="File, folder or glob, local or any fsspec URL.")
+    image: str = Field(default="image", description="Column with the image.")
+    text: str | None = Field(default=None, description="Column with the original text.")
+    key: str | None = Field(
+        default=None, description="Column with a stable unique id; unset: sha256 of the image bytes."
+    )
+    root: str | None = Field(default=None, description="Where path columns start; unset: the folder of the file.")
+
+
+class WebDatasetSource(Part):
+    """WebDataset tars: members that share a name up to the first dot are one sample."""
+
+    kind: Literal["webdataset"]
+    path: str = Field(description="Tar, glob or {00000..00099} braces, local or any fsspec URL.")
+    image: str = Field(
+        default="jpg;jpeg;png;webp;gif;bmp;tif;tiff;avif;jp2;img",
+        description="Extensions that hold the image, best first, joined by ';'.",
+    )
+    text: str | None = Field(
+        default=None, description="Extension of the original text ('txt'), or 'json.FIELD'; unset: none."
+    )
+    key: str | None = Field(
+        default=None, description="'json.FIELD' with a stable unique id; unset: tar name and member name."
+    )
+
+
+class HuggingFaceSource(Part):
+    """A Hugging Face dataset, from the Hub or from disk. Image bytes are never re-encoded."""
+
+    kind: Literal["huggingface"]
+    path: str = Field(description="Hub id (org/name) or a local directory.")
+    revision: str | None = Field(default=None, description="Commit, tag or branch; needed for a Hub id.")
+    config: str | None = Field(default=None, description="Configuration name.")
+    split: str = Field(default="train", description="Split to read.")
+    image: str = Field(default="image", description="Image column.")
+    text: str | None = Field(default=None, description="Column with the original text.")
+    key: str | None = Field(
+        default=None, description="Column with a stable unique id; unset: sha256 of the image bytes."
+    )
+
+
+class DemoSource(Part):
+    """The demo world: small drawn scenes, no download."""
+
+    kind: Literal["demo"]
+    scenes: int = Field(default=512, ge=1, le=100_000_000, description="How many scenes.")
+    seed: int = Field(default=0, ge=0, description="Which world.")
+
+
+Source = Annotated[
+    Union[FolderSource, ParquetSource, WebDatasetSource, HuggingFaceSource, DemoSource], Field(discriminator="kind")
+]
+
+
+# --- views -----------------------------------------------------------------------------------------------------------
+
+
+class Prompt(Part):
+    """One prompt of a view's pool."""
+
+    text: str = Field(
+        min_length=1,
+        max_length=20_000,
+        description="What the captioner is asked. '{original}' is replaced by the source's text; "
+        "'{original|none given}' gives what stands there for images without text.",
+    )
+    weight: float = Field(default=1.0, gt=0, le=1e6, description="Relative weight in the pool.")
+    id: str | None = Field(
+        default=None, pattern=NAME_PATTERN, description="Stable name of the prompt; unset: p1, p2, ... by place."
+    )
+
+
+class Sampling(Part):
+    """How text is sampled; the fields of vLLM's SamplingParams that change the text."""
+
+    temperature: float = Field(default=0.0, ge=0, le=10, description="0 is greedy.")
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    top_k: int = Field(default=0, ge=0, description="0: all tokens.")
+    min_p: float = Field(default=0.0, ge=0, le=1)
+    repetition_penalty: float = Field(default=1.0, gt=0, le=10)
+    max_tokens: int = Field(default=256, ge=1, description="Longest answer; longer ones are 'truncated'.")
+    n: int = Field(default=1, ge=1, le=64, description="Candidates per image.")
+    stop: tuple[str, ...] = Field(default=(), description="Strings that end an answer.")
+
+    @model_validator(mode="after")
+    def _candidates_differ(self) -> Sampling:
+        if self.n > 1 and self.temperature == 0:
+            raise ValueError(f"n: {self.n} greedy candidates would be the same text; set temperature above 0 or n: 1")
+        return self
+
+
+class ImageSettings(Part):
+    """Which images are used, and how large they are sent."""
+
+    max_pixels: int = Field(
+        default=1_003_520, ge=1, le=89_478_485, description="Pixel budget of the image that is sent; aspect kept."
+    )
+    min_side: int = Field(default=8, ge=1, description="Shorter side of the source image in pixels.")
+    max_aspect: float = Field(default=20.0, ge=1, description="Longer over shorter side.")
+    max_source_pixels: int = Field(
+        default=89_478_485, ge=1, description="Largest source image, checked before it is decoded (Pillow's own bound)."
+    )
+    max_bytes: int = Field(default=100_000_000, ge=1, description="Largest file in bytes.")
+
+
+class View(Part):
+    """One kind of caption: a captioner with a prompt pool and sampling."""
+
+    name: str = Field(pattern=NAME_PATTERN, description="Name of the view: self, detailed, spatial, ...")
+    model: str = Field(min_length=1, description="Hub id, local directory, or demo:small.")
+    revision: str | None = Field(default=None, description="Commit, tag or branch of a Hub id; pin it.")
+    lora: str | None = Field(default=None, description="LoRA adapter: local directory or Hub id.")
+    lora_revision: str | None = Field(default=None, description="Commit, tag or branch of the adapter's Hub id.")
+    system: str | None = Field(default=None, description="System prompt.")
+    prompts: tuple[Prompt, ...] = Field(min_length=1, description="The prompt pool; one is drawn per image.")
+    sampling: Sampling = Sampling()
+    image: ImageSettings = ImageSettings()
+    engine: dict[str, Any] = Field(default_factory=dict, description="Arguments passed through to vLLM's engine.")
+    replicas: int | Literal["auto"] | tuple[int, int] = Field(
+        default="auto", description="Engines: a number, 'auto' (one per GPU; one on CPU), or [min, max]."
+    )
+    timeout_s: float = Field(default=600.0, gt=0, description="Longest time one request may take, in seconds.")
+    trust_remote_code: bool = Field(default=False, description="Run code that comes with the model. Dangerous.")
+    canary: bool = Field(
+        default=True, description="Check at start that captions depend on the image and do not echo the prompt."
+    )
+
+    @field_validator("replicas")
+    @classmethod
+    def _replicas_positive(cls, value: int | str | tuple[int, int]) -> int | str | tuple[int, int]:
+        bounds = value if isinstance(value, tuple) else (value, value) if isinstance(value, int) else (1, 1)
+        if not 1 <= bounds[0] <= bounds[1]:
+            raise ValueError("replicas must be a number >= 1, 'auto', or [min, max] with 1 <= min <= max")
+        return value
+
+    @field_validator("engine")
+    @classmethod
+    def _engine_keys_not_owned(cls, value: dict[str, Any]) -> dict[str, Any]:
+        owned = {"model", "revision", "trust_remote_code", "seed", "enable_lora", "tokenizer_revision"} & value.keys()
+        if owned:
+            raise ValueError(f"{', '.join(sorted(owned))}: set this in the view or the recipe, not under engine")
+        return value
+
+    @model_validator(mode="after")
+    def _prompt_ids_unique(self) -> View:
+        ids = self.prompt_ids()
+        if len(set(ids)) != len(ids):
+            raise ValueError("prompts: ids must be unique")
+        return self
+
+    def prompt_ids(self) -> tuple[str, ...]:
+        """The id of each prompt: its own, or its place (p1, p2, ...)."""
+        return tuple(prompt.id or f"p{place}" for place, prompt in enumerate(self.prompts, start=1))
+
+
+# --- selection and release -------------------------------------------------------------------------------------------
+
+
+class Select(Part):
+    """The rules that turn scores into kept / dropped(reason), applied in the order of the fields."""
+
+    accept: tuple[Literal["ok", "truncated"], ...] = Field(
+        default=("ok",), min_length=1, description="Caption states that may be kept."
+    )
+    require: dict[str, float] = Field(default_factory=dict, description="filter: least score.")
+    keep_top: dict[str, float] = Field(
+        default_factory=dict, description="filter: share of the captions of each view to keep, best first (0-1]."
+    )
+    dedup: tuple[Literal["exact"], ...] = Field(
+        default=(), description="exact: of captions with the same text (case and spacing aside), keep one."
+    )
+    best_of: str | None = Field(default=None, description="Filter that picks one candidate per image and view.")
+    budget: int | None = Field(default=None, ge=1, description="Most images to keep, drawn by seed.")
+
+    @field_validator("keep_top")
+    @classmethod
+    def _shares(cls, value: dict[str, float]) -> dict[str, float]:
+        for name, share in value.items():
+            if not 0 < share <= 1:
+                raise ValueError(f"{name}: the share to keep must be above 0 and at most 1, got {share}")
+        return value
+
+    @field_validator("require")
+    @classmethod
+    def _scores(cls, value: dict[str, float]) -> dict[str, float]:
+        for name, least in value.items():
+            if not 0 <= least <= 1:
+                raise ValueError(f"{name}: scores are between 0 and 1, got {least}")
+        return value
+
+
+class Release(Part):
+    """Where the selected captions are released."""
+
+    to: str = Field(min_length=1, description="Directory that holds the versions, local or any fsspec URL.")
+    version: str = Field(
+        default="auto", description="Semantic version, or 'auto': the next minor version whenever the content changed."
+    )
+    license: str = Field(
+        default="unknown", min_length=1, description="Licence of the captions, as on the Hub (cc-by-4.0)."
+    )
+    shard_mb: int = Field(default=400, ge=1, le=5000, description="Size of a Parquet shard in MB.")
+
+    @field_validator("version")
+    @classmethod
+    def _semver(cls, value: str) -> str:
+        if value != "auto" and not re.match(SEMVER_PATTERN, value):
+            raise ValueError(f"'{value}' is not a semantic version such as 1.0.0 (or 'auto')")
+        return value
+
+
+class FilterUse(Part):
+    """A filter of the run with its parameters."""
+
+    name: str
+    params: dict[str, Any] = Field(default_factory=dict)
+
+
+class Recipe(Part):
+    """Everything a run does."""
+
+    name: str = Field(pattern=NAME_PATTERN, description="Name of the run; also the default run directory.")
+    seed: int = Field(default=0, ge=0, lt=2**32, description="Seed of prompt choice, sampling and draws.")
+    source: Source
+    views: tuple[View, ...] = Field(min_length=1)
+    filters: tuple[FilterUse, ...] = ()
+    select: Select = Select()
+    release: Release | None = Field(default=None, description="Unset: the run ends with the selection.")
+
+    @field_validator("filters", mode="before")
+    @classmethod
+    def _filter_shorthand(cls, value: Any) -> Any:
+        """`- repetition` and `- length: {min_words: 5}` are the two ways to write a filter."""
+        if not isinstance(value, (list, tuple)):
+            return value
+        return [_filter_use(item) for item in value]
+
+    @model_validator(mode="after")
+    def _names_fit_together(self) -> Recipe:
+        views = [view.name for view in self.views]
+        if len(set(views)) != len(views):
+            raise ValueError("views: names must be unique")
+        if "original" in views:
+            raise ValueError("views: 'original' is the source's own text; choose another name")
+        names = [use.name for use in self.filters]
+        if len(set(names)) != len(names):
+            raise ValueError("filters: each filter may be named once")
+        wanted = [*self.select.require, *self.select.keep_top, *([self.select.best_of] if self.select.best_of else [])]
+        for name in wanted:
+            if name not in names:
+                raise ValueError(f"select: '{name}' is not among the filters of this recipe{did_you_mean(name, names)}")
+        return self
+
+
+def _filter_use(item: Any) -> Any:
+    if isinstance(item, str):
+        return {"name": item}
+    if isinstance(item, dict) and len(item) == 1 and "name" not in item:
+        name, params = next(iter(item.items()))
+        if params is None or isinstance(params, dict):
+            return {"name": name, "params": params or {}}
+    return item
+
+
+# --- loading ---------------------------------------------------------------------------------------------------------
+
+
+def load_recipe(path: str | Path, overrides: tuple[str, ...] = ()) -> Recipe:
+    """Read a recipe file and apply `--set` overrides.
+
+    Args:
+        path: the YAML file.
+        overrides: `key.path=value` texts; a list item is named by index or by its `name`; the value is YAML.
+
+    Raises:
+        RecipeError: everything that is wrong with it, each with file and line and what to do.
+    """
+    text = read_yaml(path)
+    for override in overrides:
+        set_value(text, override)
+    return parse_recipe(text)
+
+
+def parse_recipe(text: RecipeText) -> Recipe:
+    """Validate parsed YAML. Raises RecipeError with all problems at once."""
+    try:
+        recipe = Recipe.model_validate(text.data)
+    except ValidationError as error:
+        raise RecipeError([_problem(text, item) for item in error.errors()]) from None
+    _check_filters(text, recipe)
+    return recipe
+
+
+def _check_filters(text: RecipeText, recipe: Recipe) -> None:
+    """Unknown filters and wrong filter parameters are recipe errors too."""
+    import filters
+
+    problems = []
+    for place, use in enumerate(recipe.filters):
+        try:
+            filters.build(use.name, use.params)
+        except filters.FilterError as error:
+            problems.append(f"{text.where(('filters', place))}: filters.{place}: {error}")
+    if problems:
+        raise RecipeError(problems)
+
+
+def _problem(text: RecipeText, item: Any) -> str:
+    loc = tuple(item["loc"])
+    path, model = _resolve(text, loc)
+    name = ".".join(str(step) for step in path) or "recipe"
+    message = item["msg"].removeprefix("Value error, ")
+    if item["type"] == "extra_forbidden":
+        message = f"unknown key{did_you_mean(str(loc[-1]), _keys(model), every=True)}"
+    elif item["type"] == "missing":
+        message = "this key is missing"
+    elif item["type"] == "union_tag_invalid":
+        kinds = [part.model_fields["kind"].annotation.__args__[0] for part in _union_members(Source)]
+        given = text.get(path).get("kind") if isinstance(text.get(path), dict) else None
+        message = f"unknown kind '{given}'{did_you_mean(str(given), kinds, every=True)}"
+        path, name = (*path, "kind"), f"{name}.kind"
+    elif item["type"] == "union_tag_not_found":
+        message = "'kind' is missing: folder, parquet, webdataset, huggingface or demo"
+    return f"{text.where(path)}: {name}: {message}"
+
+
+def _resolve(text: RecipeText, loc: tuple[Any, ...]) -> tuple[tuple[Any, ...], type[Part]]:
+    """The YAML path of a pydantic location (union tags are not in the YAML), and the model the last key belongs to."""
+    model: Any = Recipe
+    owner: type[Part] = Recipe
+    path: list[Any] = []
+    for step in loc:
+        members = _union_members(model)
+        tagged = [part for part in members if isinstance(step, str) and _tag(part) == step]
+        if tagged:
+            model = tagged[0]
+            continue
+        if isinstance(model, type) and issubclass(model, Part):
+            owner = model
+            field = model.model_fields.get(str(step))
+            model = field.annotation if field else None
+        elif isinstance(step, int) and get_origin(model) is tuple:
+            model = get_args(model)[0]
+        elif isinstance(step, str) and text.get((*path, step)) is None:
+            continue  # a branch of a plain union such as `replicas`; not a key of the file
+        path.append(step)
+    return tuple(path), owner
+
+
+def _union_members(annotation: Any) -> list[Any]:
+    if get_origin(annotation) is Annotated:
+        annotation = get_args(annotation)[0]
+    if get_origin(annotation) is Union:
+        return [part for part in get_args(annotation) if isinstance(part, type) and issubclass(part, Part)]
+    return []
+
+
+def _tag(part: type[Part]) -> str | None:
+    kind = part.model_fields.get("kind")
+    return get_args(kind.annotation)[0] if kind else None
+
+
+def _keys(model: type[Part]) -> list[str]:
+    return list(model.model_fields)
+
+
+def did_you_mean(word: str, known: list[str] | tuple[str, ...], every: bool = False) -> str:
+    """'; did you mean ...?' for a near miss; with `every`, otherwise the whole list of what is known."""
+    near = difflib.get_close_matches(word.lower(), known, n=1, cutoff=0.6)
+    if near:
+        return f"; did you mean '{near[0]}'?"
+    return f"; known: {', '.join(known)}" if every and known else ""
+
+
+def recipe_schema() -> dict[str, Any]:
+    """JSON Schema of a recipe for editors, with the two ways to write a filter and each filter's parameters."""
+    import filters
+
+    schema = Recipe.model_json_schema()
+    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    schema["title"] = "caption factory recipe"
+    names = {}
+    for name, cls in filters.registered().items():
+        parameters = cls.model_json_schema()
+        schema["$defs"].update(parameters.pop("$defs", {}))
+        names[name] = {"anyOf": [parameters, {"type": "null"}]}
+    one_filter = {
+        "type": "object",
+        "properties": names,
+        "additionalProperties": False,
+        "minProperties": 1,
+        "maxProperties": 1,
+    }
+    schema["properties"]["filters"] = {
+        "type": "array",
+        "description": "The filters that score every caption.",
+        "items": {"anyOf": [{"enum": list(names)}, one_filter]},
+    }
+    schema["$defs"].pop("FilterUse", None)
+    return schema
+
+
+def recipe_yaml(recipe: Recipe) -> str:
+    """The resolved recipe as YAML, every default written out; it loads again to an equal recipe."""
+    import yaml
+
+    return str(yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=120))
