@@ -1,0 +1,1 @@
+"""Build, describe and check releases: versioned Hugging Face datasets. Works without the factory."""

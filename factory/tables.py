@@ -1,0 +1,118 @@
+"""The schemas of all tables of a run: the only place that names their columns. Units and ranges stand beside each.
+
+Tables are append-only Parquet parts. Of rows with the same key the best one counts (`resolve` in `factory/run.py`),
+because a task that was retried after a crash may have written its rows twice.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import polars as pl
+
+
+class Status(StrEnum):
+    """How a row ended. Every source row ends in exactly one of these."""
+
+    ok = "ok"  # a complete caption
+    truncated = "truncated"  # cut at max_tokens; done, kept only where the recipe accepts it
+    failed = "failed"  # engine error, time-out, empty answer; retried by the next run
+    quarantined = "quarantined"  # the image cannot be used; see the quarantine table
+
+
+class Failure(StrEnum):
+    """Why a caption failed: the reasons of status `failed`, each retried by the next run."""
+
+    empty = "empty"  # the model answered with nothing but white space
+    timeout = "timeout"  # one request took longer than the view's timeout_s
+    engine_died = "engine_died"  # the engine stopped every time it was given this image alone
+    refused = "refused"  # the engine refused the request, for example a prompt longer than max_model_len
+    no_original = "no_original"  # the prompt asks for {original} and the image has no text
+    source_unreadable = "source_unreadable"  # the file could not be read this time
+
+
+# One row per (image key, view, candidate).
+CAPTIONS = pl.Schema(
+    {
+        "image_key": pl.String,  # stable id of the image
+        "shard": pl.String,  # the piece of the source that holds it; stable as long as the source's files are
+        "view": pl.String,
+        "candidate": pl.Int16,  # 0 ... n-1
+        "fingerprint": pl.String,  # what made this row, see factory/fingerprint.py
+        "status": pl.String,  # ok | truncated | failed
+        "reason": pl.String,  # Failure, null unless failed
+        "detail": pl.String,  # the engine's own words on a failure, <= 500 characters
+        "text": pl.String,  # the caption, white space at its ends removed; null when failed
+        "finish_reason": pl.String,  # vLLM's: stop | length | ...
+        "stop_reason": pl.String,  # the stop string or token that ended it, if one did
+        "prompt_id": pl.String,
+        "prompt": pl.String,  # the user text that was sent, {original} filled in
+        "prompt_tokens": pl.Int32,  # tokens sent, image tokens included
+        "output_tokens": pl.Int32,  # tokens generated
+        "max_tokens": pl.Int32,  # the view's limit on them
+        "mean_logprob": pl.Float64,  # mean natural log-probability of the generated tokens, <= 0
+        "min_logprob": pl.Float64,  # the least of them, <= 0
+        "seed": pl.Int64,  # the request's sampling seed, 0 ... 2^63-1
+        "model": pl.String,  # as the recipe names it
+        "model_revision": pl.String,  # commit of a Hub model, content hash of a local one
+        "lora": pl.String,  # adapter, null if none
+        "template_sha256": pl.String,  # of the chat template
+        "width": pl.Int32,  # pixels sent
+        "height": pl.Int32,
+        "source_width": pl.Int32,  # pixels of the original, as stored in the file
+        "source_height": pl.Int32,
+        "source_format": pl.String,
+        "image_sha256": pl.String,  # of the original bytes, hex
+        "engine": pl.String,  # engine and version
+        "created_ms": pl.Int64,  # milliseconds since 1970, UTC
+    }
+)
+
+# One row per image that cannot be used.
+QUARANTINE = pl.Schema(
+    {
+        "image_key": pl.String,
+        "shard": pl.String,
+        "fingerprint": pl.String,  # of the image preparation that refused it
+        "reason": pl.String,  # prepare.Reason
+        "detail": pl.String,  # <= 200 characters
+        "image_sha256": pl.String,  # null where there were no bytes
+        "created_ms": pl.Int64,
+    }
+)
+
+# One row per shard that has been read to its end.
+SHARDS = pl.Schema(
+    {
+        "shard": pl.String,
+        "stat": pl.String,  # what the shard looked like when it was read; see sources/source.py
+        "rows": pl.Int64,  # rows the shard holds, whatever became of them
+        "duplicates": pl.Int64,  # rows of it whose key had come before in the same shard
+        "key_sum": pl.UInt64,  # order-free sum of its distinct keys' hashes, modulo 2^64
+        "created_ms": pl.Int64,
+    }
+)
+
+# A sample of small pictures for the report.
+GALLERY = pl.Schema({"image_key": pl.String, "thumbnail": pl.Binary})  # JPEG
+
+# scores/<filter>/<caption part>: the rows of that caption part, in its order, and the filter's evidence columns.
+SCORE_KEYS = pl.Schema(
+    {"image_key": pl.String, "view": pl.String, "candidate": pl.Int16, "caption_fingerprint": pl.String}
+)
+SCORE = pl.Schema({**SCORE_KEYS, "score": pl.Float64})  # [0, 1], higher is better; null: could not be judged
+
+# One row per caption of the recipe as it stands.
+SELECTION = pl.Schema(
+    {
+        "image_key": pl.String,
+        "shard": pl.String,
+        "view": pl.String,
+        "candidate": pl.Int16,
+        "fingerprint": pl.String,  # of the caption
+        "kept": pl.Boolean,
+        "reason": pl.String,  # the first rule that dropped it; null when kept
+    }
+)
+
+CAPTION_KEY = ["image_key", "view", "candidate"]
