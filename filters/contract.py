@@ -1,0 +1,98 @@
+"""What a filter is: parameters in, one frame of captions in, one frame of scores out.
+
+A filter never reads a file, holds no engine and drops no row. Everything else (thresholds, storage, batches, progress)
+belongs to whoever calls it.
+"""
+
+from abc import ABC, abstractmethod
+from typing import ClassVar, Final
+
+import polars as pl
+from pydantic import BaseModel, ConfigDict
+
+COLUMNS: Final[dict[str, pl.DataType]] = {
+    "text": pl.String(),  # the caption; null where there is none
+    "finish_reason": pl.String(),  # why generation ended: "stop", "length", ...; null for captions nobody generated
+    "prompt": pl.String(),  # the text that was sent to the captioner
+    "output_tokens": pl.Int64(),  # tokens generated
+    "max_tokens": pl.Int64(),  # tokens allowed
+    "mean_logprob": pl.Float64(),  # natural logarithm, <= 0, over the generated tokens
+    "min_logprob": pl.Float64(),  # natural logarithm, <= 0, of the least likely generated token
+    "image_key": pl.String(),
+    "view": pl.String(),
+    "candidate": pl.Int64(),
+}
+"""The columns a filter may read, by name, with the type in which it gets them."""
+
+
+class FilterError(ValueError):
+    """A filter cannot be found, built or run as asked. The message says what to do."""
+
+
+class Filter(BaseModel, ABC):
+    """Scores captions; its fields are its parameters.
+
+    A new filter is one class in one file: the class variables below, its parameters as fields, and `score`. Its
+    docstring is its page in the documentation, the first line its summary. Register it under the entry point group
+    `caption_factory.filters`, with its `name` as the entry point's name.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: ClassVar[str]
+    """Its name in recipes and its column in score tables; snake_case."""
+    version: ClassVar[int]
+    """Raised whenever a score could change, so that stored scores are made anew."""
+    needs: ClassVar[tuple[str, ...]]
+    """Columns without which it cannot score."""
+    uses: ClassVar[tuple[str, ...]] = ()
+    """Columns it reads where they exist."""
+    evidence: ClassVar[dict[str, pl.DataType]] = {}
+    """Columns that it returns beside the score."""
+
+    @abstractmethod
+    def score(self, captions: pl.DataFrame) -> pl.DataFrame:
+        """One row per caption, in order: `score` (Float64) and the evidence columns.
+
+        A score lies in [0, 1], higher is better; it is null only where the filter cannot judge, and the filter's
+        docstring says where that is. Each row's score depends on that row and the parameters alone: the same in any
+        order, in any batch, in any process. `captions` is left as it is. Raises FilterError where a needed column is
+        missing or of another type.
+        """
+
+    def inputs(self, captions: pl.DataFrame) -> pl.DataFrame:
+        """The columns that this filter reads, with the types of COLUMNS; an absent optional one is all null."""
+        for column in self.needs:
+            if column not in captions.columns:
+                raise FilterError(_missing(self.name, column, captions.columns))
+        read = (*self.needs, *self.uses)
+        absent = [pl.lit(None, COLUMNS.get(column)).alias(column) for column in read if column not in captions.columns]
+        return captions.with_columns(absent).select(self._typed(captions.schema, column) for column in read)
+
+    def _typed(self, schema: pl.Schema, column: str) -> pl.Expr:
+        wanted, found = COLUMNS.get(column), schema.get(column)
+        if wanted is None or found is None or found == wanted:
+            return pl.col(column)
+        if not _converts(found, wanted):
+            raise FilterError(f"{self.name}: the column {column!r} holds {found}, but must hold {wanted}.")
+        return pl.col(column).cast(wanted)
+
+    @classmethod
+    def summary(cls) -> str:
+        """The first line of its docstring."""
+        return (cls.__doc__ or "").strip().partition("\n")[0]
+
+
+def _converts(found: pl.DataType, wanted: pl.DataType) -> bool:
+    if found == pl.Null:
+        return True
+    if wanted == pl.String:
+        return isinstance(found, pl.Categorical | pl.Enum)
+    return found.is_integer() or (wanted.is_float() and found.is_numeric())
+
+
+def _missing(name: str, column: str, found: list[str]) -> str:
+    return (
+        f"{name} needs the column {column!r}; the captions have {', '.join(map(repr, found)) or 'no columns'}. "
+        f"Where it has another name, rename it first: captions.rename({{'<its name>': {column!r}}})."
+    )

@@ -1,0 +1,99 @@
+"""Finding filters by name: the ones of this package, and those that other packages register."""
+
+from collections.abc import Mapping
+from difflib import get_close_matches
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, Final
+
+from pydantic import ValidationError
+
+from filters.contract import Filter, FilterError
+from filters.length import Length
+from filters.prompt_leak import PromptLeak
+from filters.refusal import Refusal
+from filters.repetition import Repetition
+from filters.token_confidence import TokenConfidence
+from filters.truncation import Truncation
+
+GROUP: Final = "caption_factory.filters"
+"""The entry point group. An entry point's name is the filter's name, its value `package.module:Class`."""
+
+BUILT_IN: Final[dict[str, type[Filter]]] = {
+    kind.name: kind for kind in (Length, Repetition, Truncation, PromptLeak, Refusal, TokenConfidence)
+}
+
+
+def registered() -> dict[str, type[Filter]]:
+    """Every filter by name, the built-in ones first.
+
+    Raises FilterError, naming the plugin and its package, where one cannot be loaded or is no filter.
+    """
+    return BUILT_IN | {name: _load(point) for name, point in _plugins().items()}
+
+
+def build(name: str, params: Mapping[str, Any]) -> Filter:
+    """The filter `name` with these parameters; loads no plugin but the one asked for.
+
+    Raises FilterError for an unknown name or parameter (with the nearest one), or a value out of range.
+    """
+    kind = BUILT_IN.get(name)
+    if kind is None:
+        plugins = _plugins()
+        if name not in plugins:
+            raise FilterError(_unknown(f"There is no filter {name!r}", name, [*BUILT_IN, *plugins]))
+        kind = _load(plugins[name])
+    if not isinstance(params, Mapping):
+        raise FilterError(f"{name}: parameters come as a mapping of names to values, not as {params!r}.")
+    try:
+        return kind.model_validate(dict(params))
+    except ValidationError as error:
+        raise FilterError("\n".join(_wrong(kind, detail) for detail in error.errors())) from None
+
+
+def _plugins() -> dict[str, EntryPoint]:
+    found: dict[str, EntryPoint] = {}
+    for point in entry_points(group=GROUP):
+        if point.name in BUILT_IN:
+            raise FilterError(f"{_plugin(point)} takes the name of a built-in filter; it must have a name of its own.")
+        if point.name in found and found[point.name].value != point.value:
+            raise FilterError(
+                f"{_plugin(point)} and {_plugin(found[point.name])} have one name; uninstall one of them."
+            )
+        found[point.name] = point
+    return found
+
+
+def _load(point: EntryPoint) -> type[Filter]:
+    try:
+        kind = point.load()
+    except Exception as error:
+        raise FilterError(
+            f"{_plugin(point)} cannot be loaded: {type(error).__name__}: {error}. Update or uninstall its package."
+        ) from error
+    if not (isinstance(kind, type) and issubclass(kind, Filter)):
+        raise FilterError(f"{_plugin(point)} is {kind!r}, which is no subclass of filters.Filter.")
+    unset = [field for field in ("name", "version", "needs") if not hasattr(kind, field)]
+    if unset:
+        raise FilterError(f"{_plugin(point)} leaves its class variables {', '.join(unset)} unset.")
+    if kind.name != point.name:
+        raise FilterError(f"{_plugin(point)} calls itself {kind.name!r}; both names must be the same.")
+    return kind
+
+
+def _plugin(point: EntryPoint) -> str:
+    package = f" of the package {point.dist.name}" if point.dist else ""
+    return f"The filter plugin {point.name!r} ({point.value}){package}"
+
+
+def _unknown(problem: str, name: str, known: list[str]) -> str:
+    near = get_close_matches(name, known, n=1)
+    guess = f" Did you mean {near[0]!r}?" if near else ""
+    return f"{problem}.{guess} There are: {', '.join(known) or 'none'}."
+
+
+def _wrong(kind: type[Filter], detail: Any) -> str:
+    parameter = ".".join(map(str, detail["loc"]))
+    if detail["type"] == "extra_forbidden":
+        return _unknown(f"{kind.name} has no parameter {parameter!r}", parameter, list(kind.model_fields))
+    where = f"{kind.name}.{parameter}" if parameter else kind.name
+    return f"{where}: {detail['msg']} (given: {detail['input']!r})."

@@ -1,0 +1,87 @@
+"""Scoring a set of captions with several filters at once."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Final
+
+import polars as pl
+
+from filters.contract import Filter, FilterError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import datasets
+
+BATCH_ROWS: Final = 8192
+"""Rows scored at a time: enough to make the cost of a call vanish, few enough to stay in the processor's caches."""
+
+
+def score(
+    captions: pl.DataFrame | datasets.Dataset | list[str | None], filters: Filter | Sequence[Filter]
+) -> pl.DataFrame:
+    """The captions' own columns, then for each filter `<name>` (its score) and `<name>.<evidence>`.
+
+    A list becomes the column `text`. Rows keep their number and order. Raises FilterError where a column is missing or
+    of another type, a name would be taken twice, or a filter breaks its contract.
+    """
+    frame = _frame(captions)
+    wanted = [filters] if isinstance(filters, Filter) else list(filters)
+    _check_names(frame, wanted)
+    batches = list(frame.iter_slices(BATCH_ROWS)) or [frame]
+    columns = [pl.concat([_scored(filter_, batch) for batch in batches]) for filter_ in wanted]
+    return pl.concat([frame, *columns], how="horizontal")
+
+
+def _scored(filter_: Filter, batch: pl.DataFrame) -> pl.DataFrame:
+    scores = filter_.score(batch)
+    promised = pl.Schema({"score": pl.Float64(), **filter_.evidence})
+    if scores.height != batch.height:
+        raise FilterError(f"{filter_.name} gave {scores.height} rows for {batch.height} captions.")
+    if scores.schema != promised:
+        raise FilterError(f"{filter_.name} gave the columns {dict(scores.schema)}, but promises {dict(promised)}.")
+    if not scores["score"].drop_nulls().is_between(0.0, 1.0).all():
+        raise FilterError(f"{filter_.name} gave scores outside [0, 1].")
+    return scores.rename({"score": filter_.name} | {column: f"{filter_.name}.{column}" for column in filter_.evidence})
+
+
+def _check_names(frame: pl.DataFrame, wanted: list[Filter]) -> None:
+    taken = set(frame.columns)
+    for filter_ in wanted:
+        if not isinstance(filter_, Filter):
+            raise FilterError(
+                f"{filter_!r} is no filter; pass an instance, such as Repetition(), or filters.build(...)."
+            )
+        columns = {filter_.name, *(f"{filter_.name}.{column}" for column in filter_.evidence)}
+        if columns & taken:
+            raise FilterError(
+                f"The column {min(columns & taken)!r} is there already: drop it from the captions to score again, and "
+                f"give each filter once."
+            )
+        taken |= columns
+
+
+def _frame(captions: object) -> pl.DataFrame:
+    if isinstance(captions, pl.DataFrame):
+        return captions
+    if isinstance(captions, list):
+        return _from_list(captions)
+    datasets = sys.modules.get("datasets")  # whoever passes a Dataset has imported it
+    if datasets is not None and isinstance(captions, datasets.Dataset):
+        return pl.DataFrame(captions.with_format(None).to_polars())
+    raise FilterError(
+        f"Captions come as a Polars DataFrame, a datasets.Dataset or a list of strings, not as "
+        f"{type(captions).__name__}. Collect a LazyFrame, pick one split of a DatasetDict, and pass other tables "
+        f"through polars.from_arrow."
+    )
+
+
+def _from_list(captions: list[object]) -> pl.DataFrame:
+    for position, caption in enumerate(captions):
+        if not isinstance(caption, str | None):
+            raise FilterError(f"Caption {position} is {type(caption).__name__}, not a string: {caption!r:.80}.")
+    try:
+        return pl.DataFrame({"text": captions}, schema={"text": pl.String})
+    except UnicodeEncodeError as error:
+        raise FilterError(f"A caption is no valid Unicode ({error}); decode it with errors='replace'.") from error
