@@ -1,0 +1,44 @@
+"""The books of a run: every source row in exactly one state, and the states add up to the rows."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from factory.plan import Plan
+from factory.tables import Status
+
+
+def image_states(plan: Plan) -> dict[str, int]:
+    """Source rows by state: ok, truncated, failed, quarantined, pending, and the source_rows they add up to.
+
+    An image with several views or candidates is in its worst state: failed before truncated before ok. `pending` are
+    rows that were never reached (an interrupted run). A key that stands in two shards is two rows.
+    """
+    run = plan.run
+    rank = {Status.ok: 0, Status.truncated: 1, Status.failed: 2}
+    worst = pl.col("status").replace_strict(
+        {str(status): number for status, number in rank.items()}, return_dtype=pl.Int8
+    )
+    captions = run.captions(plan.caption_prints).select("shard", "image_key", worst.alias("rank"))
+    refused = run.quarantine(plan.quarantine_prints).select("shard", "image_key", "reason")
+    repeated = refused.filter(pl.col("reason") == "duplicate_key").select(pl.len()).collect().item()
+    blocked = refused.filter(pl.col("reason") != "duplicate_key").select("shard", "image_key").unique()
+    by_image = captions.group_by("shard", "image_key").agg(pl.col("rank").max())
+    by_image = by_image.join(blocked, on=["shard", "image_key"], how="anti")
+    counts = dict(by_image.group_by("rank").len().collect().iter_rows())
+    states = {str(status): int(counts.get(number, 0)) for status, number in rank.items()}
+    states["quarantined"] = repeated + blocked.select(pl.len()).collect().item()
+    total = _source_rows(plan)
+    reached = sum(states.values())
+    states["pending"] = max(0, total - reached) if total is not None else 0
+    states["source_rows"] = total if total is not None else reached
+    return states
+
+
+def _source_rows(plan: Plan) -> int | None:
+    """Rows of the source: as listed, or as counted when its shards were read."""
+    if plan.limit is not None:
+        return plan.source_rows
+    known = dict(plan.run.shards().select("shard", "rows").iter_rows())
+    rows = [work.rows if work.rows is not None else known.get(work.shard.name) for work in plan.shards]
+    return None if any(count is None for count in rows) else sum(count or 0 for count in rows)

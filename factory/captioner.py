@@ -1,0 +1,195 @@
+"""The captioner: prepared images in, caption rows out, from one engine. Runs in a Ray actor (see pipeline.py)."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from factory.clock import now_ms
+from factory.engine import Completion, Engine, RequestRefused, RequestTimeout
+from factory.errors import EngineError
+from factory.prompts import fill_prompt, request_seed
+from factory.recipe import Sampling
+from factory.tables import Failure, Status
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from factory.views import EngineGroup, ReadyView
+
+CANARY_IMAGES = 3
+CANARY_TOKENS = 32
+
+
+@dataclass(frozen=True, slots=True)
+class ImageItem:
+    """A prepared image with the views still wanted for it. `rgb` is height * width * 3 bytes of uint8 sRGB."""
+
+    key: str
+    shard: str
+    text: str | None
+    views: tuple[int, ...]  # indexes into the group's views
+    rgb: bytes | memoryview
+    width: int
+    height: int
+    source_width: int
+    source_height: int
+    source_format: str
+    sha256: str
+
+    def image(self) -> Image.Image:
+        """The picture, sharing this item's bytes."""
+        from PIL import Image
+
+        return Image.frombuffer("RGB", (self.width, self.height), self.rgb, "raw", "RGB", 0, 1)
+
+
+class Captioner:
+    """Captions images with the views of an engine group."""
+
+    def __init__(self, group: EngineGroup, engine: Engine) -> None:
+        self.group = group
+        self.engine = engine
+
+    async def caption(self, item: ImageItem, view: int) -> list[dict[str, Any]]:
+        """The caption rows (tables.CAPTIONS) of one image and view: n of them, or one that failed.
+
+        Raises:
+            EngineDied: the engine is gone; nothing is known about this image.
+        """
+        ready = self.group.views[view]
+        place = ready.choices([item.key])[0]
+        prompt = fill_prompt(ready.view.prompts[place].text, item.text, self.engine.special)
+        row = self._row(ready, place, item)
+        if prompt is None:
+            return [_failed(row, Failure.no_original, "the prompt asks for {original} and this image has no text")]
+        row["prompt"] = prompt
+        sampling = ready.view.sampling
+        seed = request_seed(ready.seed, item.key, ready.name)
+        try:
+            completions = await self.engine.generate(
+                ready,
+                prompt,
+                item.image(),
+                f"{item.sha256}-{ready.image_print}",
+                sampling,
+                seed if sampling.temperature else None,
+            )
+        except RequestTimeout as error:
+            return [_failed(row, Failure.timeout, str(error))]
+        except RequestRefused as error:
+            return [_failed(row, Failure.refused, str(error))]
+        return [
+            _finished({**row, "candidate": number, "seed": seed + number}, completion)
+            for number, completion in enumerate(completions)
+        ]
+
+    def failed(self, item: ImageItem, view: int, reason: Failure, detail: str) -> dict[str, Any]:
+        """The row of an image and view that the engine was not, or no longer, asked about."""
+        ready = self.group.views[view]
+        return _failed(self._row(ready, ready.choices([item.key])[0], item), reason, detail)
+
+    def _row(self, ready: ReadyView, place: int, item: ImageItem) -> dict[str, Any]:
+        return {
+            "image_key": item.key,
+            "shard": item.shard,
+            "view": ready.name,
+            "candidate": 0,
+            "fingerprint": ready.prints[place],
+            "prompt_id": ready.view.prompt_ids()[place],
+            "prompt": None,
+            "max_tokens": ready.view.sampling.max_tokens,
+            "model": ready.view.model,
+            "model_revision": ready.model.revision,
+            "lora": ready.view.lora,
+            "template_sha256": self.engine.template_sha256,
+            "width": item.width,
+            "height": item.height,
+            "source_width": item.source_width,
+            "source_height": item.source_height,
+            "source_format": item.source_format,
+            "image_sha256": item.sha256,
+            "engine": self.engine.label,
+            "created_ms": now_ms(),
+        }
+
+    async def canary(self, items: list[ImageItem]) -> None:
+        """Check that captions come from the images: real ones against blank ones, and no echo of the prompt.
+
+        Of up to CANARY_IMAGES images that are not themselves one colour, one must get another caption than a blank
+        image of its size. Says nothing where there is no such image.
+
+        Raises:
+            EngineError: the captions ignore the image, or repeat the prompt: a wrong chat template or a broken model.
+            EngineDied: the engine died on it.
+        """
+        for place, ready in enumerate(self.group.views):
+            if not ready.view.canary:
+                continue
+            tried = [item for item in items if place in item.views and len(set(bytes(item.rgb[:300_000:7]))) > 1][
+                :CANARY_IMAGES
+            ]
+            outcomes = [outcome for item in tried if (outcome := await self._canary(ready, item))]
+            if outcomes and all(real == blank for real, blank, _ in outcomes):
+                raise EngineError(
+                    f"view '{ready.name}': the canary failed: {ready.view.model} gives a blank image the same caption as a "
+                    f"real one ({outcomes[0][0][:100]!r}), so it does not see the images. The chat template or the model is "
+                    "wrong for this engine; set canary: false in the view to run all the same"
+                )
+            if outcomes and all(_echoes(prompt, real) for real, _, prompt in outcomes):
+                raise EngineError(
+                    f"view '{ready.name}': the canary failed: {ready.view.model} repeats the prompt ({outcomes[0][0][:100]!r}). "
+                    "The chat template or the model is wrong for this engine; set canary: false in the view to run all the same"
+                )
+
+    async def _canary(self, ready: ReadyView, item: ImageItem) -> tuple[str, str, str] | None:
+        """(caption of the image, caption of a blank one, prompt); None where the image cannot be asked about."""
+        from PIL import Image
+
+        prompt = fill_prompt(ready.view.prompts[ready.choices([item.key])[0]].text, item.text, self.engine.special)
+        if prompt is None:
+            return None
+        sampling = Sampling(max_tokens=min(CANARY_TOKENS, ready.view.sampling.max_tokens))
+        blank = Image.new("RGB", (item.width, item.height), (128, 128, 128))
+        try:
+            real, empty = await asyncio.gather(
+                self.engine.generate(ready, prompt, item.image(), f"{item.sha256}-{ready.image_print}", sampling, None),
+                self.engine.generate(ready, prompt, blank, f"blank-{item.width}x{item.height}", sampling, None),
+            )
+        except (RequestRefused, RequestTimeout):
+            return None
+        return real[0].text, empty[0].text, prompt
+
+
+def _finished(row: dict[str, Any], completion: Completion) -> dict[str, Any]:
+    row = {
+        **row,
+        "text": completion.text,
+        "finish_reason": completion.finish_reason,
+        "stop_reason": completion.stop_reason,
+        "prompt_tokens": completion.prompt_tokens,
+        "output_tokens": completion.output_tokens,
+        "mean_logprob": completion.mean_logprob,
+        "min_logprob": completion.min_logprob,
+        "status": Status.truncated if completion.finish_reason == "length" else Status.ok,
+    }
+    if not completion.text:
+        return _failed(row, Failure.empty, f"{completion.output_tokens} tokens of nothing but white space")
+    return row
+
+
+def _failed(row: dict[str, Any], reason: Failure, detail: str) -> dict[str, Any]:
+    return {**row, "text": None, "status": Status.failed, "reason": reason, "detail": detail[:500]}
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"\w+", text.lower())
+
+
+def _echoes(prompt: str, caption: str) -> bool:
+    """Whether a caption starts by repeating a prompt of four words or more."""
+    asked, said = _words(prompt), _words(caption)
+    length = min(len(asked), len(said))
+    return length >= 4 and asked[:length] == said[:length]

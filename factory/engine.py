@@ -1,0 +1,289 @@
+"""One engine: vLLM's AsyncLLM in this process, its core in a child. Given an image and a prompt it generates text.
+
+(The second verb, answering the questions of VLM filters, belongs here too.)
+"""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import hashlib
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from importlib import metadata, util
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from factory.errors import EngineError
+from factory.recipe import Sampling, did_you_mean
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from factory.views import EngineGroup, ReadyView
+
+CPU_KV_CACHE_GIB = "2"
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """One generated text. Log-probabilities are natural, of the generated tokens; None when there are no tokens."""
+
+    text: str
+    finish_reason: str | None
+    stop_reason: str | None
+    prompt_tokens: int
+    output_tokens: int
+    mean_logprob: float | None
+    min_logprob: float | None
+
+
+class RequestRefused(Exception):
+    """The engine refused one request (for example a prompt that is too long); it goes on serving others."""
+
+
+class RequestTimeout(Exception):
+    """One request took longer than the view's timeout_s."""
+
+
+class EngineDied(Exception):
+    """The engine core is gone or hangs; nothing more can be asked of this process."""
+
+
+class Engine:
+    """A running vLLM engine for a group of views. Start-up takes 15 s and more; make one per process."""
+
+    def __init__(self, group: EngineGroup) -> None:
+        """Load the processor and start the engine.
+
+        Raises:
+            EngineError: the model cannot be loaded, has no chat template, or the engine refuses its arguments.
+        """
+        ready = group.first
+        os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", CPU_KV_CACHE_GIB)
+        os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+        try:
+            from transformers import AutoProcessor
+            from vllm import AsyncEngineArgs
+            from vllm.v1.engine.async_llm import AsyncLLM
+
+            revision = None if ready.model.is_local else ready.model.revision
+            trust = ready.view.trust_remote_code
+            self.processor: Any = AutoProcessor.from_pretrained(
+                ready.model.path, revision=revision, trust_remote_code=trust
+            )
+            self.template = _template(self.processor)
+            arguments: dict[str, Any] = {
+                "limit_mm_per_prompt": {"image": 1},
+                "enable_log_requests": False,
+                "disable_log_stats": True,
+                "generation_config": "vllm",  # the recipe decides on sampling, not a file beside the model
+                **ready.view.engine,
+            }
+            if _sampled_on_cpu(group):
+                # vLLM's CPU runner rewinds the generator of a seeded request after a partial prefill, which CPU
+                # generators cannot do ("CPU Generator does not use offset"): it dies. Whole prefills avoid it.
+                arguments.setdefault("enable_chunked_prefill", False)
+            adapters = [view.lora for view in group.views if view.lora]
+            if adapters:
+                arguments.update(
+                    enable_lora=True,
+                    max_loras=len(adapters),
+                    max_lora_rank=max(_lora_rank(lora.path) for lora in adapters),
+                )
+            self.llm = AsyncLLM.from_engine_args(
+                AsyncEngineArgs(model=ready.model.path, revision=revision, trust_remote_code=trust, seed=0, **arguments)
+            )
+        except EngineError:
+            raise
+        except Exception as error:
+            # Any library below may raise anything while a model loads; the caller reports it as the engine's message.
+            raise EngineError(
+                f"{ready.view.model}: the engine cannot start: {type(error).__name__}: {error}"
+            ) from error
+        self.special = special_tokens(self.processor)
+        self.label = f"vllm {engine_version()}"
+        self._loras = {lora.identity: place for place, lora in enumerate(adapters, start=1)}
+        self._requests = 0
+        self._last_finish = 0.0
+        self._rendered = lru_cache(maxsize=4096)(self._render)
+
+    @property
+    def template_sha256(self) -> str:
+        """SHA-256 of the chat template, hex."""
+        return hashlib.sha256(self.template.encode()).hexdigest()
+
+    def _render(self, prompt: str, system: str | None) -> str:
+        messages: list[dict[str, Any]] = (
+            [{"role": "system", "content": [{"type": "text", "text": system}]}] if system else []
+        )
+        messages.append({"role": "user", "content": [{"type": "image"}, {"type": "text", "text": prompt}]})
+        return str(self.processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False))
+
+    async def generate(
+        self, ready: ReadyView, prompt: str, image: Image.Image, image_id: str, sampling: Sampling, seed: int | None
+    ) -> list[Completion]:
+        """The candidates for one image, in order.
+
+        Args:
+            ready: the view; gives the adapter, the system prompt and the time-out.
+            prompt: the user text.
+            image: RGB, already at the view's pixel budget.
+            image_id: unique for these pixels; the engine's caches go by it.
+            sampling: how to sample; n candidates.
+            seed: of candidate 0; None when greedy.
+
+        Raises:
+            RequestRefused, RequestTimeout: this request; EngineDied: all of them.
+        """
+        from vllm import SamplingParams
+        from vllm.exceptions import VLLMClientError
+        from vllm.sampling_params import RequestOutputKind
+        from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
+
+        params = SamplingParams(
+            **sampling.model_dump(exclude={"stop"}),
+            stop=list(sampling.stop) or None,
+            seed=seed,
+            logprobs=0,
+            flat_logprobs=True,
+            output_kind=RequestOutputKind.FINAL_ONLY,
+        )
+        self._requests += 1
+        request = {
+            "prompt": self._rendered(prompt, ready.view.system),
+            "multi_modal_data": {"image": image},
+            "multi_modal_uuids": {"image": image_id},
+        }
+        started = asyncio.get_running_loop().time()
+        try:
+            async with asyncio.timeout(ready.view.timeout_s):
+                output = None
+                async for output in self.llm.generate(
+                    request, params, str(self._requests), lora_request=self._lora(ready)
+                ):
+                    pass
+        except TimeoutError:
+            if self._last_finish < started:
+                raise EngineDied(f"the engine answered nothing for {ready.view.timeout_s:g} s") from None
+            raise RequestTimeout(f"no answer within {ready.view.timeout_s:g} s") from None
+        except EngineDeadError as error:
+            raise EngineDied(str(error)) from None
+        except EngineGenerateError as error:
+            if self.llm.errored:
+                raise EngineDied(str(error)) from None
+            raise RequestRefused(_message(error.__cause__ or error)) from None
+        except (VLLMClientError, ValueError, TypeError) as error:
+            raise RequestRefused(_message(error)) from None
+        self._last_finish = asyncio.get_running_loop().time()
+        assert output is not None
+        return [
+            _completion(one, len(output.prompt_token_ids or ()))
+            for one in sorted(output.outputs, key=lambda one: one.index)
+        ]
+
+    def _lora(self, ready: ReadyView) -> Any:
+        if ready.lora is None:
+            return None
+        from vllm.lora.request import LoRARequest
+
+        return LoRARequest(ready.name, self._loras[ready.lora.identity], ready.lora.path)
+
+    def stop(self) -> None:
+        """Stop the engine core."""
+        self.llm.shutdown()
+
+
+def _sampled_on_cpu(group: EngineGroup) -> bool:
+    from vllm.platforms import current_platform
+
+    return bool(current_platform.is_cpu()) and any(ready.view.sampling.temperature > 0 for ready in group.views)
+
+
+def _completion(output: Any, prompt_tokens: int) -> Completion:
+    logprobs = output.logprobs.logprobs if output.logprobs is not None else []
+    return Completion(
+        text=output.text.strip(),
+        finish_reason=output.finish_reason,
+        stop_reason=None if output.stop_reason is None else str(output.stop_reason),
+        prompt_tokens=prompt_tokens,
+        output_tokens=len(output.token_ids),
+        mean_logprob=sum(logprobs) / len(logprobs) if logprobs else None,
+        min_logprob=min(logprobs) if logprobs else None,
+    )
+
+
+def _message(error: BaseException) -> str:
+    return re.sub(r"\s+", " ", f"{type(error).__name__}: {error}")[:500]
+
+
+def _template(processor: Any) -> str:
+    template = getattr(processor, "chat_template", None) or getattr(
+        getattr(processor, "tokenizer", None), "chat_template", None
+    )
+    if isinstance(template, dict):
+        template = template.get("default")
+    if not template:
+        raise EngineError(
+            "this model has no chat template, so it is probably not instruction-tuned; choose its -Instruct sibling"
+        )
+    return str(template)
+
+
+def special_tokens(processor: Any) -> tuple[str, ...]:
+    """Every string that the model's tokenizer reads as one special token."""
+    tokenizer = getattr(processor, "tokenizer", processor)
+    added = {str(token) for token in getattr(tokenizer, "added_tokens_decoder", {}).values()}
+    return tuple(sorted(added | set(getattr(tokenizer, "all_special_tokens", []))))
+
+
+def _lora_rank(path: str) -> int:
+    import json
+
+    from huggingface_hub import hf_hub_download
+
+    file = Path(path) / "adapter_config.json"
+    if not file.exists():
+        file = Path(hf_hub_download(path, "adapter_config.json"))
+    return int(json.loads(file.read_text())["r"])
+
+
+# --- what can be known without starting or importing vLLM ---
+
+
+@cache
+def engine_version() -> str | None:
+    """Version of the installed vLLM (either build), None if there is none."""
+    for name in ("vllm", "vllm-cpu"):
+        try:
+            return metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return None
+
+
+@cache
+def engine_arguments() -> tuple[str, ...]:
+    """Names of the arguments vLLM's engine takes, read from its source text: importing it takes seconds. () without it."""
+    spec = util.find_spec("vllm")
+    if spec is None or not spec.submodule_search_locations:
+        return ()
+    file = Path(spec.submodule_search_locations[0]) / "engine" / "arg_utils.py"
+    names = []
+    for node in ast.parse(file.read_text()).body:
+        if isinstance(node, ast.ClassDef) and node.name in ("EngineArgs", "AsyncEngineArgs"):
+            names += [
+                item.target.id
+                for item in node.body
+                if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name)
+            ]
+    return tuple(names)
+
+
+def unknown_engine_arguments(given: Sequence[str]) -> dict[str, str]:
+    """The arguments vLLM does not know, each with a hint; {} where no engine is installed to ask."""
+    known = engine_arguments()
+    return {name: did_you_mean(name, list(known)) for name in given if known and name not in known}

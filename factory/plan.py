@@ -1,0 +1,332 @@
+"""What a run would do: counts, what is reused, what is done again and why. Starts no Ray and no engine."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import polars as pl
+
+import filters
+from exports.storage import Storage
+from factory import tables
+from factory.engine import unknown_engine_arguments
+from factory.errors import RecipeError, RunError
+from factory.fingerprint import filter_fingerprint, source_identity
+from factory.recipe import Recipe
+from factory.run import RECIPE, RECIPE_LOCK, DoneSet, Run
+from factory.shard_keys import DUPLICATE, key_hashes
+from factory.sources import open_source
+from factory.sources.source import ImageSource, Shard, SourceRow
+from factory.tables import Status
+from factory.views import EngineGroup, ReadyView, engine_groups, ready_views
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """A filter of the recipe with its fingerprint."""
+
+    filter: filters.Filter
+    fingerprint: str
+
+    @property
+    def name(self) -> str:
+        """The filter's name, which is also its column."""
+        return self.filter.name
+
+
+@dataclass(frozen=True)
+class ShardWork:
+    """A shard with what is known of it. `take` limits the rows read (None: all); `complete` if nothing is left."""
+
+    shard: Shard
+    rows: int | None
+    take: int | None
+    complete: bool
+
+
+@dataclass(frozen=True)
+class ViewPlan:
+    """Images of a view: `reused` have captions that still count, `stale` only captions of an older recipe."""
+
+    name: str
+    model: str
+    reused: int
+    stale: int
+    failed_before: int
+    to_caption: int | None  # None where only reading the source tells
+
+
+@dataclass(frozen=True)
+class FilterPlan:
+    """Caption rows with scores that still count, and rows to score (those to be captioned not counted)."""
+
+    name: str
+    reused: int
+    to_score: int
+
+
+@dataclass
+class Plan:
+    """Everything a run needs to know before it starts."""
+
+    recipe: Recipe
+    run: Run
+    source: ImageSource
+    views: list[ReadyView]
+    scorers: list[Scorer]
+    shards: list[ShardWork]
+    limit: int | None
+    counts: list[ViewPlan] = field(default_factory=list)
+    quarantined: int = 0
+    filter_counts: list[FilterPlan] = field(default_factory=list)
+
+    @property
+    def groups(self) -> list[EngineGroup]:
+        """The engines to start, in order."""
+        return engine_groups(self.views)
+
+    @property
+    def source_rows(self) -> int | None:
+        """Rows of the source (under the limit), None where only reading tells."""
+        rows = [work.take if work.take is not None else work.rows for work in self.shards]
+        return None if any(count is None for count in rows) else sum(count or 0 for count in rows)
+
+    @property
+    def open_shards(self) -> list[ShardWork]:
+        """The shards to read."""
+        return [work for work in self.shards if not work.complete]
+
+    @property
+    def caption_prints(self) -> list[str]:
+        """Fingerprints of the captions this recipe makes."""
+        return sorted({one for ready in self.views for one in ready.prints})
+
+    @property
+    def quarantine_prints(self) -> list[str]:
+        """Fingerprints of the quarantine rows that count under this recipe."""
+        return sorted({ready.image_print for ready in self.views} | {DUPLICATE})
+
+    def lines(self) -> list[str]:
+        """The plan for a terminal."""
+        total = self.source_rows
+        lines = [
+            f"run: {self.run.url}",
+            f"source: {'unknown number of' if total is None else f'{total:,}'} rows in {len(self.shards):,} shards",
+        ]
+        if self.quarantined:
+            lines.append(f"quarantine: {self.quarantined:,} images cannot be used and are skipped")
+        for view in self.counts:
+            what = "the rows not yet read" if view.to_caption is None else f"{view.to_caption:,}"
+            line = f"view {view.name} ({view.model}): {view.reused:,} rows reused, {what} to caption"
+            if view.stale:
+                line += f"; {view.stale:,} have captions of another prompt, model or setting"
+            if view.failed_before:
+                line += f"; {view.failed_before:,} failed before and are tried again"
+            lines.append(line)
+        for one in self.filter_counts:
+            lines.append(f"filter {one.name}: {one.reused:,} scores reused, {one.to_score:,} captions to score again")
+        if self.open_shards:
+            lines.append(f"engines: {len(self.groups)} model(s) to start, one after the other")
+        else:
+            lines.append("engines: none to start, every image is done; selection, release and report take seconds")
+        return lines
+
+    def summary(self) -> dict[str, Any]:
+        """The plan as JSON data."""
+        return {
+            "run": self.run.url,
+            "source_rows": self.source_rows,
+            "shards": len(self.shards),
+            "shards_to_read": len(self.open_shards),
+            "views": [asdict(view) for view in self.counts],
+            "quarantined": self.quarantined,
+            "filters": [asdict(one) for one in self.filter_counts],
+            "engines": len(self.groups),
+        }
+
+
+def make_plan(recipe: Recipe, run: Run, limit: int | None = None, scratch: Storage | None = None) -> Plan:
+    """Validate everything that can be known, list the source, and count what is done.
+
+    Args:
+        recipe: a loaded recipe.
+        run: its run directory, which need not exist.
+        limit: consider only the first rows of the source.
+        scratch: where listings are kept; a temporary directory unless the run is to be executed.
+
+    Raises:
+        RecipeError: a model, engine argument or filter column that is not there.
+        SourceError: the source is missing or empty.
+        RunError: the directory belongs to another recipe.
+    """
+    check_owner(run, recipe)
+    _check_engine_arguments(recipe)
+    views = ready_views(recipe)
+    scorers = [_scorer(use.name, use.params) for use in recipe.filters]
+    source = open_source(recipe, scratch or Storage(tempfile.mkdtemp(prefix="caption-factory-")))
+    plan = Plan(recipe, run, source, views, scorers, [], limit)
+    _count_done(plan)
+    return plan
+
+
+def reopen(run: Run) -> Plan:
+    """The plan of a finished or interrupted run from its own files, without its source. For reading its tables only."""
+    from factory.recipe import parse_recipe
+    from factory.recipe_yaml import parse_yaml
+
+    lock = run.read_json(RECIPE_LOCK)
+    text = parse_yaml(run.storage.read(RECIPE).decode(), run.storage.full(RECIPE))
+    for view in text.data["views"]:
+        revision = lock["views"].get(view["name"], {}).get("revision", "")
+        if len(revision) == 40:
+            view["revision"] = revision  # as it was, also when the Hub cannot be reached
+    recipe = parse_recipe(text)
+    scorers = [_scorer(use.name, use.params) for use in recipe.filters]
+    return Plan(recipe, run, NoSource(), ready_views(recipe), scorers, [], lock.get("limit"))
+
+
+class NoSource:
+    """Stands for a source that is not looked at."""
+
+    def shards(self) -> Iterator[Shard]:
+        """No shards."""
+        return iter(())
+
+    def read(self, shard: Shard, max_bytes: int) -> Iterator[SourceRow]:
+        """No rows."""
+        return iter(())
+
+
+def check_owner(run: Run, recipe: Recipe) -> None:
+    """A run directory belongs to one recipe name and one source. Raises RunError for another's."""
+    lock = run.read_json(RECIPE_LOCK)
+    if lock is None:
+        return
+    if lock["name"] != recipe.name:
+        raise RunError(
+            f"{run.url}: holds the run of recipe '{lock['name']}', not '{recipe.name}'; choose another --out, or --fresh to set it aside"
+        )
+    if lock["source"] != source_identity(recipe):
+        raise RunError(
+            f"{run.url}: holds captions of another source ({lock['source']}); choose another --out or recipe name, "
+            "or --fresh to set it aside"
+        )
+
+
+def _check_engine_arguments(recipe: Recipe) -> None:
+    problems = []
+    for place, view in enumerate(recipe.views):
+        for name, hint in unknown_engine_arguments(list(view.engine)).items():
+            problems.append(f"views.{place}.engine.{name}: vLLM has no such argument{hint}")
+    if problems:
+        raise RecipeError(problems)
+
+
+def _scorer(name: str, params: dict[str, Any]) -> Scorer:
+    built = filters.build(name, params)
+    missing = [column for column in built.needs if column not in tables.CAPTIONS]
+    if missing:
+        raise RecipeError([f"filters.{name}: needs the column {', '.join(missing)}, which captions do not have"])
+    return Scorer(built, filter_fingerprint(built))
+
+
+# --- counting what is done ---------------------------------------------------------------------------------------------
+
+
+def _count_done(plan: Plan) -> None:
+    images = finished_images(plan).collect()
+    refused = plan.run.quarantine(plan.quarantine_prints).select("shard", "image_key", "fingerprint").unique().collect()
+    plan.quarantined = refused.select("shard", "image_key").unique().height
+    plan.shards = list(_shard_work(plan, images, refused))
+    total = plan.source_rows
+    any_print = plan.run.scan("captions", tables.CAPTIONS).select("image_key", "view").unique().collect()
+    for ready in plan.views:
+        mine = images.filter(pl.col("view") == ready.name)
+        done = mine.filter(~pl.col("failed"))["image_key"].n_unique()
+        ever = any_print.filter(pl.col("view") == ready.name)
+        stale = ever.join(mine, on="image_key", how="anti").height
+        blocked = refused.filter(pl.col("fingerprint").is_in([ready.image_print, DUPLICATE])).height
+        to_caption = None if total is None else max(0, total - done - blocked)
+        failed = mine.filter(pl.col("failed")).height
+        plan.counts.append(ViewPlan(ready.name, ready.view.model, done, stale, failed, to_caption))
+    for scorer in plan.scorers:
+        missing = plan.run.unscored(scorer.name, scorer.fingerprint)
+        to_score = _rows(plan.run, missing)
+        plan.filter_counts.append(
+            FilterPlan(scorer.name, _rows(plan.run, plan.run.parts("captions")) - to_score, to_score)
+        )
+
+
+def finished_images(plan: Plan) -> pl.LazyFrame:
+    """(shard, image_key, view, fingerprint, failed) of every image and view with captions of this recipe.
+
+    `failed` is true while any of its candidates has failed: it will be tried again.
+    """
+    rows = plan.run.captions(plan.caption_prints)
+    keys = ["shard", "image_key", "view", "fingerprint"]
+    return rows.group_by(keys).agg((pl.col("status") == Status.failed).any().alias("failed"))
+
+
+def done_set(plan: Plan) -> DoneSet:
+    """What need not be read again: captioned (image, view, fingerprint), and quarantined images under view ''."""
+
+    def frames() -> Iterator[pl.DataFrame]:
+        done = finished_images(plan).filter(~pl.col("failed"))
+        yield done.select("image_key", "view", "fingerprint").collect()
+        refused = plan.run.quarantine(plan.quarantine_prints).with_columns(pl.lit("").alias("view"))
+        yield refused.select("image_key", "view", "fingerprint").collect()
+
+    return DoneSet.of(frames())
+
+
+def _shard_work(plan: Plan, images: pl.DataFrame, refused: pl.DataFrame) -> Iterator[ShardWork]:
+    """The source's shards; one is complete when the keys done in it are exactly the keys it was read with."""
+    read = {row["shard"]: row for row in plan.run.shards().iter_rows(named=True)}
+    sums = _done_sums(plan, images, refused) if read else {}
+    left = plan.limit
+    for shard in plan.source.shards():
+        known = read.get(shard.name)
+        same = known is not None and known["stat"] == shard.stat
+        rows = shard.rows if shard.rows is not None else (known["rows"] if known and same else None)
+        complete = bool(
+            known
+            and same
+            and (shard.rows is None or shard.rows == known["rows"])
+            and sums.get(shard.name) == (known["rows"] - known["duplicates"], known["key_sum"])
+        )
+        if left is None:
+            yield ShardWork(shard, rows, None, complete)
+            continue
+        if left <= 0:
+            return
+        if rows is None:
+            rows = sum(1 for _ in zip(range(left), plan.source.read(shard, 1), strict=False))
+        take = min(left, rows)
+        left -= take
+        yield ShardWork(shard, rows, None if take == rows and complete else take, complete and take == rows)
+
+
+def _done_sums(plan: Plan, images: pl.DataFrame, refused: pl.DataFrame) -> dict[str, tuple[int, int]]:
+    """Per shard: how many keys are done in every view or quarantined for it, and the sum of their hashes."""
+    per_view = []
+    for ready in plan.views:
+        captioned = images.filter((pl.col("view") == ready.name) & ~pl.col("failed")).select("shard", "image_key")
+        blocked = refused.filter(pl.col("fingerprint") == ready.image_print).select("shard", "image_key")
+        per_view.append(pl.concat([captioned, blocked]).unique())
+    done = per_view[0]
+    for other in per_view[1:]:
+        done = done.join(other, on=["shard", "image_key"], how="semi")
+    hashed = done.with_columns(key_hashes(done["image_key"]).alias("hash"))
+    sums: dict[str, tuple[int, int]] = {}
+    for (shard,), group in hashed.group_by("shard"):
+        sums[str(shard)] = (group.height, sum(group["hash"].to_list()) % 2**64)
+    return sums
+
+
+def _rows(run: Run, parts: list[str]) -> int:
+    if not parts:
+        return 0
+    return int(run.storage.scan([f"captions/{part}.parquet" for part in parts]).select(pl.len()).collect().item())

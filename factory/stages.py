@@ -1,0 +1,389 @@
+"""The stages of a run as Ray sees them: read and prepare (CPU tasks), caption (engine actors).
+
+Rows travel between them as Arrow tables with the columns of `WORK`. The caption stage writes what it has finished
+before it reports it, so what is reported is safe.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import os
+import random
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+import pyarrow as pa
+
+from factory import tables
+from factory.clock import now_ms
+from factory.errors import EngineError
+from factory.prepare import PreparedImage, Reason, Rejection, prepare_image, thumbnail
+from factory.run import DoneSet, Run
+from factory.shard_keys import DUPLICATE, ShardKeys
+from factory.sources.source import ImageSource, Shard, SourceRow
+from factory.tables import Failure, Status
+
+if TYPE_CHECKING:
+    from factory.captioner import Captioner, ImageItem
+    from factory.views import EngineGroup, ReadyView
+
+READ_ROWS = 64
+READ_BYTES = 32_000_000
+GALLERY_IMAGES = 192
+
+WORK = pa.schema(
+    {
+        "image_key": pa.string(),
+        "shard": pa.string(),
+        "text": pa.string(),
+        "views": pa.list_(pa.int16()),  # views of the group still wanted
+        "rgb": pa.large_binary(),  # null where there is no image to caption
+        "width": pa.int32(),
+        "height": pa.int32(),
+        "source_width": pa.int32(),
+        "source_height": pa.int32(),
+        "source_format": pa.string(),
+        "sha256": pa.string(),
+        "reason": pa.string(),  # why there is none: a quarantine reason, or source_unreadable
+        "detail": pa.string(),
+        "fingerprint": pa.string(),  # of the quarantine row
+    }
+)
+
+# What the caption stage reports of a batch: how many (image, view) pairs and quarantined images ended how.
+REPORT = pa.schema(
+    {"status": pa.string(), "rows": pa.int64(), "prompt_tokens": pa.int64(), "output_tokens": pa.int64()}
+)
+
+
+# --- read and prepare ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ReadShards:
+    """Reads shards, skips what is done, prepares the images of the rest. A Ray task."""
+
+    source: ImageSource
+    group: EngineGroup
+    run: Run
+    done: Any  # ObjectRef of the done set's two arrays
+
+    def __call__(self, batch: pa.Table) -> Iterator[pa.Table]:
+        """Rows with `shards`, a JSON list of shards with `take` (null: read to the end) -> tables of WORK."""
+        import ray
+
+        done = DoneSet(*ray.get(self.done))
+        for task in batch["shards"].to_pylist():
+            for spec in json.loads(task):
+                take = spec.pop("take")
+                yield from self._read(Shard(**spec), take, done)
+
+    def _read(self, shard: Shard, take: int | None, done: DoneSet) -> Iterator[pa.Table]:
+        max_bytes = max(ready.view.image.max_bytes for ready in self.group.views)
+        keys = ShardKeys()
+        for rows in _chunks(self.source.read(shard, max_bytes), take):
+            first, repeated = keys.add(rows)
+            table = pa.Table.from_pylist(
+                [*self._repeated(shard, repeated, done), *self._work(shard, first, done)], schema=WORK
+            )
+            if table.num_rows:
+                yield table
+        if take is None:
+            self.run.append("shards", keys.frame(shard))
+
+    def _repeated(self, shard: Shard, rows: list[SourceRow], done: DoneSet) -> Iterator[dict[str, Any]]:
+        skip = done.contains(_lookup([row.key for row in rows], "", DUPLICATE)) if rows else ()
+        for row, known in zip(rows, skip, strict=True):
+            if not known:
+                detail = f"this key came before in {shard.name}; keys must be unique"
+                yield _work_row(row, shard, [], Reason.duplicate_key, detail, DUPLICATE)
+
+    def _work(self, shard: Shard, rows: list[SourceRow], done: DoneSet) -> Iterator[dict[str, Any]]:
+        for row, missing in zip(rows, self._missing(rows, done), strict=True):
+            for preparation in self.group.images:
+                views = [place for place in missing if self.group.views[place].image_print == preparation.image_print]
+                if views:
+                    yield self._prepare(row, shard, views, preparation)
+
+    def _missing(self, rows: list[SourceRow], done: DoneSet) -> list[list[int]]:
+        """Per row, the views that are neither done nor in quarantine under their image settings."""
+        missing: list[list[int]] = [[] for _ in rows]
+        keys = [row.key for row in rows]
+        for place, ready in enumerate(self.group.views):
+            skip = [False] * len(rows)
+            if len(done) and rows:
+                skip = list(done.contains(ready.work_frame(keys)) | done.contains(_lookup(keys, "", ready.image_print)))
+            for wanted, known in zip(missing, skip, strict=True):
+                if not known:
+                    wanted.append(place)
+        return missing
+
+    def _prepare(self, row: SourceRow, shard: Shard, views: list[int], ready: ReadyView) -> dict[str, Any]:
+        if row.data is None:
+            reason = {"missing": Reason.no_image, "too_many_bytes": Reason.too_many_bytes}.get(row.problem or "missing")
+            return _work_row(row, shard, views, reason or Failure.source_unreadable, row.detail, ready.image_print)
+        outcome = prepare_image(row.data, ready.view.image)
+        sha256 = hashlib.sha256(row.data).hexdigest()
+        if isinstance(outcome, Rejection):
+            return _work_row(row, shard, views, outcome.reason, outcome.detail, ready.image_print) | {"sha256": sha256}
+        return {
+            "image_key": row.key,
+            "shard": shard.name,
+            "text": row.text,
+            "views": views,
+            "rgb": outcome.rgb,
+            "width": outcome.width,
+            "height": outcome.height,
+            "source_width": outcome.source_width,
+            "source_height": outcome.source_height,
+            "source_format": outcome.source_format,
+            "sha256": sha256,
+        }
+
+
+def _lookup(keys: list[str], view: str, fingerprint: str) -> pl.DataFrame:
+    same = len(keys)
+    schema = {"image_key": pl.String, "view": pl.String, "fingerprint": pl.String}
+    return pl.DataFrame({"image_key": keys, "view": [view] * same, "fingerprint": [fingerprint] * same}, schema=schema)
+
+
+def _work_row(
+    row: SourceRow, shard: Shard, views: list[int], reason: str, detail: str, fingerprint: str
+) -> dict[str, Any]:
+    return {
+        "image_key": row.key,
+        "shard": shard.name,
+        "text": row.text,
+        "views": views,
+        "reason": str(reason),
+        "detail": detail,
+        "fingerprint": fingerprint,
+    }
+
+
+def _chunks(rows: Iterator[SourceRow], take: int | None) -> Iterator[list[SourceRow]]:
+    """Rows in lists of at most READ_ROWS rows and about READ_BYTES bytes; only the first `take` rows."""
+    chunk: list[SourceRow] = []
+    size = taken = 0
+    for row in rows:
+        if take is not None and taken >= take:
+            break
+        chunk.append(row)
+        taken += 1
+        size += len(row.data or b"")
+        if len(chunk) >= READ_ROWS or size >= READ_BYTES:
+            yield chunk
+            chunk, size = [], 0
+    if chunk:
+        yield chunk
+
+
+# --- caption -----------------------------------------------------------------------------------------------------------
+
+
+class CaptionBatches:
+    """Captions batches and writes them. A Ray actor; several batches are in its engine at once."""
+
+    def __init__(self, group: EngineGroup, run: Run, watch: Any, log: str | None) -> None:
+        from factory.captioner import Captioner
+        from factory.engine import Engine
+        from factory.logs import last_words, redirect_output
+
+        self.run = run
+        self.watch = watch
+        self.log = redirect_output(log, "engine")
+        try:
+            self.captioner: Captioner = Captioner(group, Engine(group))
+        except EngineError as error:
+            raise EngineError(f"{error}\n{last_words(self.log)}".strip()) from None
+        self.open: set[str] = set()
+        self.gallery_seen = 0
+        self._canary: asyncio.Task[None] | None = None
+        self._alone = asyncio.Lock()
+        self._crowd = 0
+        self._dead = False
+        self._crowd_gone = asyncio.Condition()
+
+    async def __call__(self, batch: pa.Table) -> AsyncIterator[pa.Table]:
+        """A table of WORK -> a table of REPORT, once the batch's rows are written."""
+        from factory.engine import EngineDied
+
+        rows = batch.to_pylist()
+        items = [_item(row) for row in rows if row["rgb"] is not None]
+        keys = [item.key for item in items]
+        try:
+            deaths, guilty = await self.watch.begin.remote(keys)
+            self.open.update(keys)
+            await self._check(items)
+            made = await self._caption(items, deaths, guilty)
+        except EngineDied as error:
+            await self._die(str(error))
+        made += self._unreadable(rows)
+        refused = _quarantine_frame(rows)
+        self.run.append("quarantine", refused)
+        captions = pl.DataFrame(made, schema=tables.CAPTIONS, orient="row")
+        self.run.append("captions", captions)
+        self.run.append("gallery", self._gallery(items))
+        self.open.difference_update(keys)
+        answered = captions.filter(pl.col("output_tokens").is_not_null()).height
+        await self.watch.end.remote(keys, answered)
+        yield _report(captions, refused)
+
+    async def _check(self, items: list[ImageItem]) -> None:
+        """Run the canary once, with the first batch that has images; other batches wait for it."""
+        if self._canary is None:
+            if not items:
+                return
+            self._canary = asyncio.create_task(self.captioner.canary(items))
+        await asyncio.shield(self._canary)
+
+    async def _caption(self, items: list[ImageItem], deaths: dict[str, int], guilty: set[str]) -> list[dict[str, Any]]:
+        from factory.watch import ALONE_AFTER
+
+        made: list[dict[str, Any]] = []
+        suspects = []
+        crowd = []
+        for item in items:
+            if item.key in guilty:
+                detail = f"the engine died {deaths[item.key]} times with this image, the last time with it alone"
+                made += [self.captioner.failed(item, view, Failure.engine_died, detail) for view in item.views]
+            else:
+                (suspects if deaths.get(item.key, 0) >= ALONE_AFTER else crowd).append(item)
+        async with _Crowd(self):
+            jobs = [self.captioner.caption(item, view) for item in crowd for view in item.views]
+            for rows in await asyncio.gather(*jobs):
+                made += rows
+        for item in suspects:
+            made += await self._caption_alone(item)
+        return made
+
+    async def _caption_alone(self, item: ImageItem) -> list[dict[str, Any]]:
+        """Caption an image that was there when engines died, with nothing else in this engine."""
+        async with self._alone:
+            async with self._crowd_gone:
+                await self._crowd_gone.wait_for(lambda: self._crowd == 0)
+            await self.watch.try_alone.remote(item.key)
+            made = [row for view in item.views for row in await self.captioner.caption(item, view)]
+            await self.watch.survived.remote(item.key)
+        return made
+
+    async def _die(self, message: str) -> None:
+        """The engine is gone: tell the watch, then end this process so that Ray starts another, or stop the run."""
+        from factory.logs import last_words
+
+        if self._dead:  # every batch in the engine hears of the same death; the first one reports it
+            await asyncio.Event().wait()
+        self._dead = True
+        words = last_words(self.log) or message
+        fatal = await self.watch.died.remote(sorted(self.open), f"{message}: {words}" if words != message else message)
+        if fatal:
+            raise EngineError(fatal)
+        end_process()
+
+    def _unreadable(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        return [
+            self.captioner.failed(_item(row), view, Failure.source_unreadable, row["detail"] or "")
+            for row in rows
+            if row["reason"] == Failure.source_unreadable
+            for view in row["views"]
+        ]
+
+    def _gallery(self, items: list[ImageItem]) -> pl.DataFrame:
+        """Small pictures of a sample: all of the first GALLERY_IMAGES images, then ever fewer."""
+        kept = []
+        for item in items:
+            self.gallery_seen += 1
+            if random.Random(item.key).random() < GALLERY_IMAGES / self.gallery_seen:
+                picture = PreparedImage(
+                    bytes(item.rgb),
+                    item.width,
+                    item.height,
+                    item.source_format,
+                    item.source_width,
+                    item.source_height,
+                    1,
+                )
+                kept.append({"image_key": item.key, "thumbnail": thumbnail(picture)})
+        return pl.DataFrame(kept, schema=tables.GALLERY)
+
+
+class _Crowd:
+    """Entered by batches that run together; a row that must run alone keeps them out and waits until they are gone."""
+
+    def __init__(self, stage: CaptionBatches) -> None:
+        self.stage = stage
+
+    async def __aenter__(self) -> None:
+        async with self.stage._alone:
+            self.stage._crowd += 1
+
+    async def __aexit__(self, *_: object) -> None:
+        async with self.stage._crowd_gone:
+            self.stage._crowd -= 1
+            self.stage._crowd_gone.notify_all()
+
+
+def end_process() -> None:
+    """Kill this process and its children at once, with no clean-up that could hang on a dead engine."""
+    import psutil
+
+    for child in psutil.Process().children(recursive=True):
+        child.kill()
+    os._exit(1)
+
+
+def _item(row: dict[str, Any]) -> ImageItem:
+    from factory.captioner import ImageItem
+
+    return ImageItem(
+        key=row["image_key"],
+        shard=row["shard"],
+        text=row["text"],
+        views=tuple(row["views"]),
+        rgb=row["rgb"],
+        width=row["width"],
+        height=row["height"],
+        source_width=row["source_width"],
+        source_height=row["source_height"],
+        source_format=row["source_format"],
+        sha256=row["sha256"],
+    )
+
+
+def _quarantine_frame(rows: list[dict[str, Any]]) -> pl.DataFrame:
+    refused = [
+        {
+            "image_key": row["image_key"],
+            "shard": row["shard"],
+            "fingerprint": row["fingerprint"],
+            "reason": row["reason"],
+            "detail": row["detail"],
+            "image_sha256": row["sha256"],
+            "created_ms": now_ms(),
+        }
+        for row in rows
+        if row["reason"] is not None and row["reason"] != Failure.source_unreadable
+    ]
+    return pl.DataFrame(refused, schema=tables.QUARANTINE)
+
+
+def _report(captions: pl.DataFrame, refused: pl.DataFrame) -> pa.Table:
+    """Counts of (image, view) pairs by their worst candidate, and of quarantined images."""
+    counts: Counter[str] = Counter()
+    worst = {status: rank for rank, status in enumerate((Status.ok, Status.truncated, Status.failed))}
+    pairs: dict[tuple[str, str], str] = {}
+    for key, view, status in captions.select("image_key", "view", "status").iter_rows():
+        pairs[key, view] = max(pairs.get((key, view), status), status, key=lambda name: worst[Status(name)])
+    counts.update(pairs.values())
+    counts[Status.quarantined] += refused.height
+    totals = captions.select(pl.col("prompt_tokens").sum(), pl.col("output_tokens").sum()).row(0)
+    rows = [
+        {"status": status, "rows": number, "prompt_tokens": 0, "output_tokens": 0} for status, number in counts.items()
+    ]
+    rows.append({"status": "", "rows": 0, "prompt_tokens": totals[0] or 0, "output_tokens": totals[1] or 0})
+    return pa.Table.from_pylist(rows, schema=REPORT)

@@ -1,0 +1,83 @@
+"""A recipe's views made concrete: models resolved, prompts fingerprinted, views that share an engine grouped."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import polars as pl
+
+from factory.fingerprint import caption_fingerprint, fingerprint, image_fingerprint
+from factory.models import Model, resolve_model
+from factory.prompts import choose_prompt
+from factory.recipe import Recipe, View
+
+
+@dataclass(frozen=True)
+class ReadyView:
+    """A view with everything that identifies its captions."""
+
+    view: View
+    model: Model
+    lora: Model | None
+    prints: tuple[str, ...]  # caption fingerprint per prompt of the pool
+    image_print: str
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """The view's name."""
+        return self.view.name
+
+    def choices(self, keys: list[str]) -> list[int]:
+        """The prompt of each image, as an index into the pool."""
+        ids = self.view.prompt_ids()
+        weights = [prompt.weight for prompt in self.view.prompts]
+        return [choose_prompt(self.seed, key, self.name, ids, weights) for key in keys]
+
+    def work_frame(self, keys: list[str]) -> pl.DataFrame:
+        """(image_key, view, fingerprint) of each image: what the done set is asked."""
+        prints = [self.prints[choice] for choice in self.choices(keys)]
+        return pl.DataFrame(
+            {"image_key": keys, "view": [self.name] * len(keys), "fingerprint": prints},
+            schema={"image_key": pl.String, "view": pl.String, "fingerprint": pl.String},
+        )
+
+
+@dataclass(frozen=True)
+class EngineGroup:
+    """Views served by one engine: same model, engine arguments, replicas and trust."""
+
+    views: tuple[ReadyView, ...]
+
+    @property
+    def first(self) -> ReadyView:
+        """Any of its views; they agree on everything about the engine."""
+        return self.views[0]
+
+    @cached_property
+    def images(self) -> list[ReadyView]:
+        """One view per distinct image preparation, in order."""
+        return list({view.image_print: view for view in reversed(self.views)}.values())[::-1]
+
+
+def ready_views(recipe: Recipe) -> list[ReadyView]:
+    """Resolve every view's model and fingerprint its prompts. Raises RecipeError for models that are not there."""
+    ready = []
+    for view in recipe.views:
+        model = resolve_model(view.model, view.revision)
+        lora = resolve_model(view.lora, view.lora_revision) if view.lora else None
+        identity = model.identity if lora is None else f"{model.identity}+{lora.identity}"
+        prints = tuple(caption_fingerprint(view, prompt, recipe.seed, identity) for prompt in view.prompts)
+        ready.append(ReadyView(view, model, lora, prints, image_fingerprint(view), recipe.seed))
+    return ready
+
+
+def engine_groups(views: list[ReadyView]) -> list[EngineGroup]:
+    """Views grouped by the engine they need, in recipe order."""
+    groups: dict[str, list[ReadyView]] = {}
+    for ready in views:
+        view = ready.view
+        engine = [ready.model.identity, view.engine, view.replicas, view.trust_remote_code]
+        groups.setdefault(fingerprint("engine", engine), []).append(ready)
+    return [EngineGroup(tuple(group)) for group in groups.values()]
