@@ -1,0 +1,278 @@
+"""Gather what a report shows from a run's tables; memory is bounded by the gallery, not by the run."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from factory import tables
+from factory.errors import RunError
+from factory.plan import Plan, reopen
+from factory.prepare import REASONS, Reason
+from factory.report.data import CaptionCard, Fact, Histogram, ImageCard, Rejected, ReportData
+from factory.run import METRICS, RECIPE, REPORT, SELECTION, Run
+from factory.tables import CAPTION_KEY
+
+if TYPE_CHECKING:
+    from factory.pipeline import Outcome
+
+BINS = 20
+GALLERY_CARDS = 60
+QUARANTINE_ROWS = 200
+
+
+def write_report(plan: Plan, outcome: Outcome) -> tuple[str, dict[str, Any]]:
+    """Write metrics.json and report.html of a run. Returns where the report is, and the metrics."""
+    truth = demo_truth(plan)
+    metrics = outcome_metrics(outcome) | ({"truth": truth} if truth else {})
+    plan.run.write_json(METRICS, metrics)
+    plan.run.storage.write(REPORT, render(collect(plan, metrics)))
+    return plan.run.storage.full(REPORT), metrics
+
+
+def rewrite_report(run: Run) -> str:
+    """Draw the report of a run again from its tables. Returns where it is; raises RunError where it never finished."""
+    metrics = run.read_json(METRICS)
+    if metrics is None:
+        raise RunError(
+            f"{run.url}: this run has not finished once, so there is nothing to report; `factory status` tells how far it is"
+        )
+    run.storage.write(REPORT, render(collect(reopen(run), metrics)))
+    return run.storage.full(REPORT)
+
+
+def render(data: ReportData) -> bytes:
+    """The page as UTF-8."""
+    from factory.report.page import render_report
+
+    return render_report(data).encode("utf-8", errors="replace")
+
+
+def outcome_metrics(outcome: Outcome) -> dict[str, Any]:
+    """What happened this time, as JSON data. Seconds, and rates per second of captioning, engine start included."""
+    seconds = outcome.seconds.get("caption", 0.0)
+    images = sum(outcome.images.values())
+    return {
+        "images": outcome.accounts,
+        "selection": outcome.selection,
+        "this_time": {
+            "images_by_state": dict(outcome.images),
+            "prompt_tokens": outcome.tokens["prompt"],
+            "output_tokens": outcome.tokens["output"],
+            "engine_deaths": outcome.engine_deaths,
+            "seconds": {name: round(value, 2) for name, value in outcome.seconds.items()},
+            "images_per_s": round(images / seconds, 2) if seconds else None,
+        },
+        "release": None
+        if outcome.release is None
+        else {"url": outcome.release.url, "version": outcome.release.version, "rows": outcome.release.rows},
+        "left_out": outcome.left_out,
+    }
+
+
+def collect(plan: Plan, metrics: dict[str, Any]) -> ReportData:
+    """Everything on the page."""
+    decided = plan.run.storage.scan([SELECTION])
+    gallery = _gallery(plan)
+    states = {name: number for name, number in metrics["images"].items() if name != "source_rows"}
+    return ReportData(
+        title=plan.recipe.name,
+        facts=_facts(plan, metrics),
+        images=tuple((name, number) for name, number in states.items() if number),
+        views=tuple(_views(plan, decided)),
+        reasons=tuple(metrics["selection"].get("dropped", {}).items()),
+        histograms=tuple(_histograms(plan)),
+        gallery=tuple(gallery),
+        quarantine=tuple(_quarantine(plan)),
+        quarantine_reasons=tuple(_quarantine_reasons(plan)),
+        truth=_truth_facts(metrics.get("truth")),
+        recipe=plan.run.storage.read(RECIPE).decode(),
+        notes=tuple(_notes(metrics)),
+    )
+
+
+def _facts(plan: Plan, metrics: dict[str, Any]) -> tuple[Fact, ...]:
+    now = metrics["this_time"]
+    selection = metrics["selection"]
+    facts = [
+        Fact("source rows", f"{metrics['images'].get('source_rows', 0):,}"),
+        Fact("captions", f"{selection.get('captions', 0):,}"),
+        Fact("kept", f"{selection.get('kept', 0):,}"),
+    ]
+    if now["images_per_s"]:
+        facts.append(Fact("images/s this time", f"{now['images_per_s']:,}"))
+        facts.append(Fact("tokens this time", f"{now['output_tokens']:,}"))
+    facts.append(Fact("seconds this time", f"{now['seconds'].get('total', 0):,.0f}"))
+    facts.append(Fact("models", ", ".join(sorted({ready.view.model for ready in plan.views}))))
+    if metrics["release"]:
+        facts.append(Fact("release", f"{metrics['release']['url']} ({metrics['release']['rows']:,} images)"))
+    return tuple(facts)
+
+
+def _views(plan: Plan, decided: pl.LazyFrame) -> list[dict[str, str]]:
+    words = pl.col("text").str.count_matches(r"\S+").mean().alias("words")
+    made = plan.run.captions(plan.caption_prints).group_by("view").agg(
+        pl.len().alias("captions"), words, pl.col("mean_logprob").mean().alias("logprob"), pl.col("engine").first()
+    )  # fmt: skip
+    kept = decided.group_by("view").agg(pl.col("kept").sum())
+    rows = {row["view"]: row for row in made.join(kept, on="view", how="left").collect().iter_rows(named=True)}
+    table = []
+    for ready in plan.views:
+        row = rows.get(ready.name, {})
+        table.append(
+            {
+                "view": ready.name,
+                "model": ready.view.model,
+                "captions": f"{row.get('captions') or 0:,}",
+                "kept": f"{row.get('kept') or 0:,}",
+                "mean words": f"{row.get('words') or 0:.1f}",
+                "mean log-prob": f"{row.get('logprob') or 0:.3f}",
+                "engine": row.get("engine") or "",
+            }
+        )
+    return table
+
+
+def _histograms(plan: Plan) -> list[Histogram]:
+    drawn = []
+    current = plan.run.captions(plan.caption_prints).select(*CAPTION_KEY, "fingerprint").unique()
+    keys = [*CAPTION_KEY, "caption_fingerprint"]
+    for scorer in plan.scorers:
+        scores = plan.run.scores(scorer.name, scorer.fingerprint).select(*keys, "score").unique(keys, keep="any")
+        mine = scores.join(current, left_on=keys, right_on=[*CAPTION_KEY, "fingerprint"], how="semi")
+        place = (pl.col("score") * BINS).floor().clip(0, BINS - 1).cast(pl.Int32)
+        counts = dict(mine.group_by(place.alias("bin")).len().collect().iter_rows())
+        summary = (type(scorer.filter).__doc__ or "").strip().splitlines()[0]
+        bins = tuple(int(counts.get(number, 0)) for number in range(BINS))
+        threshold = plan.recipe.select.require.get(scorer.name)
+        drawn.append(Histogram(scorer.name, summary, bins, threshold, int(counts.get(None, 0))))
+    return drawn
+
+
+def _gallery(plan: Plan) -> list[ImageCard]:
+    """A sample with kept and dropped captions of every reason as even as they come."""
+    pictures = (
+        plan.run.scan("gallery", tables.GALLERY)
+        .unique("image_key", keep="any")
+        .select("image_key", "thumbnail")
+        .collect()
+    )
+    if not pictures.height:
+        return []
+    sample = pl.LazyFrame({"image_key": pictures["image_key"]})
+    decided = plan.run.storage.scan([SELECTION]).join(sample, on="image_key", how="semi")
+    captions = plan.run.captions(plan.caption_prints).join(sample, on="image_key", how="semi").drop("reason")
+    rows = decided.join(captions, on=["shard", *CAPTION_KEY, "fingerprint"], how="inner")
+    for scorer in plan.scorers:
+        keys = [*CAPTION_KEY, "caption_fingerprint"]
+        scores = plan.run.scores(scorer.name, scorer.fingerprint).select(
+            *keys, pl.col("score").alias(f"score_{scorer.name}")
+        )
+        rows = rows.join(
+            scores.unique(keys, keep="any"), left_on=[*CAPTION_KEY, "fingerprint"], right_on=keys, how="left"
+        )
+    frame = rows.sort(*CAPTION_KEY).collect()
+    thumbnails = dict(pictures.iter_rows())
+    cards = [
+        ImageCard(
+            str(key), thumbnails[str(key)], None, tuple(_caption_card(plan, row) for row in group.iter_rows(named=True))
+        )
+        for (key,), group in frame.group_by("image_key", maintain_order=True)
+    ]
+    return _even(cards)
+
+
+def _even(cards: list[ImageCard]) -> list[ImageCard]:
+    """At most GALLERY_CARDS cards; those whose verdict is rare among the chosen come first."""
+    shown: Counter[str] = Counter()
+    waiting = list(cards)
+    chosen: list[ImageCard] = []
+    while waiting and len(chosen) < GALLERY_CARDS:
+        card = min(waiting, key=lambda one: shown[_verdict(one)])
+        waiting.remove(card)
+        chosen.append(card)
+        shown[_verdict(card)] += 1
+    return sorted(chosen, key=lambda one: one.key)
+
+
+def _verdict(card: ImageCard) -> str:
+    return next((one.reason or one.status for one in card.captions if not one.kept), "kept")
+
+
+def _caption_card(plan: Plan, row: dict[str, Any]) -> CaptionCard:
+    return CaptionCard(
+        view=row["view"],
+        candidate=row["candidate"],
+        text=row["text"] or row["detail"] or "",
+        status=row["status"],
+        kept=row["kept"],
+        reason=row["reason"],
+        prompt=row["prompt"] or "",
+        scores=tuple((scorer.name, row[f"score_{scorer.name}"]) for scorer in plan.scorers),
+    )
+
+
+def _quarantine(plan: Plan) -> list[Rejected]:
+    rows = plan.run.quarantine(plan.quarantine_prints).head(QUARANTINE_ROWS).collect()
+    return [
+        Rejected(row["image_key"], row["reason"], REASONS.get(Reason(row["reason"]), ""), row["detail"] or "")
+        for row in rows.iter_rows(named=True)
+    ]
+
+
+def _quarantine_reasons(plan: Plan) -> list[tuple[str, int]]:
+    rows = plan.run.quarantine(plan.quarantine_prints).group_by("reason").len().sort("len", descending=True).collect()
+    return [(reason, number) for reason, number in rows.iter_rows()]
+
+
+def _notes(metrics: dict[str, Any]) -> list[str]:
+    notes = []
+    images = metrics["images"]
+    if images.get("failed"):
+        notes.append(
+            f"{images['failed']:,} images failed (engine errors, time-outs, empty answers). Run again to retry them."
+        )
+    if images.get("pending"):
+        notes.append(f"{images['pending']:,} images were not reached. Run again to go on.")
+    for reason, number in metrics["left_out"].items():
+        notes.append(
+            f"{number:,} kept images are not in the release: {reason.replace('_', ' ')} since they were captioned."
+        )
+    if metrics["this_time"]["engine_deaths"]:
+        notes.append(f"Engines died {metrics['this_time']['engine_deaths']} times and were replaced.")
+    return notes
+
+
+def demo_truth(plan: Plan) -> dict[str, Any] | None:
+    """Sentences of the captions that are true, before and after selection; only the demo world knows."""
+    from factory.recipe import DemoSource
+
+    if not isinstance(plan.recipe.source, DemoSource):
+        return None
+    from factory.demo.truth import sentence_accuracy
+
+    decided = plan.run.storage.scan([SELECTION])
+    texts = plan.run.captions(plan.caption_prints).select("shard", *CAPTION_KEY, "text").drop_nulls("text")
+    joined = decided.join(texts, on=["shard", *CAPTION_KEY], how="inner").select("text", "image_key", "kept").collect()
+    pairs = {"before": joined, "after": joined.filter("kept")}
+    result: dict[str, Any] = {}
+    for name, frame in pairs.items():
+        correct, total = sentence_accuracy(frame.select("text", "image_key").iter_rows(), plan.recipe.source.seed)
+        result[name] = {"correct": correct, "sentences": total, "captions": frame.height}
+    return result
+
+
+def _truth_facts(truth: dict[str, Any] | None) -> tuple[Fact, ...]:
+    if not truth:
+        return ()
+    return tuple(
+        Fact(f"correct sentences {name} selection", f"{share(part):.1%} ({part['correct']:,} of {part['sentences']:,})")
+        for name, part in truth.items()
+    )
+
+
+def share(part: dict[str, int]) -> float:
+    """Correct sentences over all, 0 where there are none."""
+    return part["correct"] / part["sentences"] if part["sentences"] else 0.0

@@ -1,0 +1,76 @@
+"""What a report shows, as plain data: gathered by `collect.py`, drawn by `page.py`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """A labelled value of the header: "images" -> "512"."""
+
+    label: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class Histogram:
+    """Scores of one filter in equal bins over [0, 1]."""
+
+    filter: str
+    summary: str  # one line: what the filter finds
+    counts: tuple[int, ...]  # captions per bin, lowest scores first
+    threshold: float | None  # the recipe's least score
+    unscored: int  # captions with a null score
+
+
+@dataclass(frozen=True, slots=True)
+class CaptionCard:
+    """One candidate of one image, with its verdict."""
+
+    view: str
+    candidate: int
+    text: str  # untrusted
+    status: str  # ok | truncated | failed
+    kept: bool
+    reason: str | None  # why it was dropped or failed
+    prompt: str  # untrusted: may hold the original text
+    scores: tuple[tuple[str, float | None], ...]  # filter, score
+
+
+@dataclass(frozen=True, slots=True)
+class ImageCard:
+    """One image of the gallery."""
+
+    key: str  # untrusted
+    thumbnail: bytes  # JPEG
+    original: str | None  # the source's own text, untrusted
+    captions: tuple[CaptionCard, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """One row of the quarantine listing."""
+
+    key: str  # untrusted
+    reason: str
+    explanation: str
+    detail: str  # untrusted
+
+
+@dataclass(frozen=True)
+class ReportData:
+    """Everything on the page."""
+
+    title: str
+    facts: tuple[Fact, ...]  # header line: images, captions, seconds, images/s, engine, model, ...
+    images: tuple[tuple[str, int], ...]  # state -> images; adds up to the source rows
+    views: tuple[dict[str, str], ...]  # one row per view: name, model, captions, mean words, kept, ...
+    reasons: tuple[tuple[str, int], ...]  # drop reason -> captions, most first
+    histograms: tuple[Histogram, ...]
+    gallery: tuple[ImageCard, ...]
+    quarantine: tuple[Rejected, ...]
+    quarantine_reasons: tuple[tuple[str, int], ...]
+    truth: tuple[Fact, ...] = ()  # demo world only: share of correct sentences before and after
+    recipe: str = ""  # YAML
+    notes: tuple[str, ...] = field(default=())  # warnings worth reading
