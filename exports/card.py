@@ -13,8 +13,10 @@ SIZES = (
     (100_000, "10K<n<100K"),
     (1_000_000, "100K<n<1M"),
     (10_000_000, "1M<n<10M"),
-)
-SIZES += ((100_000_000, "10M<n<100M"), (1_000_000_000, "100M<n<1B"), (10**12, "n>1B"))
+    (100_000_000, "10M<n<100M"),
+    (1_000_000_000, "100M<n<1B"),
+    (10**15, "n>1B"),
+)  # the Hub's size_categories
 
 
 def write_card(info: ReleaseInfo, manifest: dict[str, Any]) -> str:

@@ -52,7 +52,6 @@ class ReleaseInfo:
 
     name: str
     license: str
-    seed: int
     filters: dict[str, str]  # name -> one line
     inputs: str  # fingerprint of what the release is made from; equal inputs are not built twice
     provenance: dict[str, Any] = field(default_factory=dict)  # for the card: models, prompts, sampling, counts, recipe

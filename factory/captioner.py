@@ -31,7 +31,7 @@ class ImageItem:
     shard: str
     text: str | None
     views: tuple[int, ...]  # indexes into the group's views
-    rgb: bytes | memoryview
+    rgb: bytes
     width: int
     height: int
     source_width: int
@@ -128,9 +128,7 @@ class Captioner:
         for place, ready in enumerate(self.group.views):
             if not ready.view.canary:
                 continue
-            tried = [item for item in items if place in item.views and len(set(bytes(item.rgb[:300_000:7]))) > 1][
-                :CANARY_IMAGES
-            ]
+            tried = [item for item in items if place in item.views and len(set(item.rgb[::7])) > 1][:CANARY_IMAGES]
             outcomes = [outcome for item in tried if (outcome := await self._canary(ready, item))]
             if outcomes and all(real == blank for real, blank, _ in outcomes):
                 raise EngineError(

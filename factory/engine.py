@@ -161,11 +161,8 @@ class Engine:
         started = asyncio.get_running_loop().time()
         try:
             async with asyncio.timeout(ready.view.timeout_s):
-                output = None
-                async for output in self.llm.generate(
-                    request, params, str(self._requests), lora_request=self._lora(ready)
-                ):
-                    pass
+                answers = self.llm.generate(request, params, str(self._requests), lora_request=self._lora(ready))
+                output = [answer async for answer in answers][-1]  # FINAL_ONLY: there is one
         except TimeoutError:
             if self._last_finish < started:
                 raise EngineDied(f"the engine answered nothing for {ready.view.timeout_s:g} s") from None
@@ -179,7 +176,6 @@ class Engine:
         except (VLLMClientError, ValueError, TypeError) as error:
             raise RequestRefused(_message(error)) from None
         self._last_finish = asyncio.get_running_loop().time()
-        assert output is not None
         return [
             _completion(one, len(output.prompt_token_ids or ()))
             for one in sorted(output.outputs, key=lambda one: one.index)

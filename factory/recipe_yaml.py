@@ -155,7 +155,7 @@ def set_value(text: RecipeText, override: str) -> None:
     path: list[Any] = []
     steps = dotted.strip().split(".")
     for place, step in enumerate(steps):
-        key = _list_place(target, step, override) if isinstance(target, list) else step
+        key: Any = _list_place(target, step, override) if isinstance(target, list) else step
         path.append(key)
         if place == len(steps) - 1:
             break

@@ -34,7 +34,6 @@ def release(plan: Plan, counts: dict[str, Any], recipe_text: str) -> tuple[Relea
     info = ReleaseInfo(
         name=plan.recipe.name,
         license=settings.license,
-        seed=plan.recipe.seed,
         filters={scorer.name: _summary(scorer.filter) for scorer in plan.scorers},
         inputs=inputs,
         provenance={

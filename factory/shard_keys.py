@@ -20,7 +20,8 @@ class ShardKeys:
 
     def add(self, rows: list[SourceRow]) -> tuple[list[SourceRow], list[SourceRow]]:
         """Split rows into those with a new key and those whose key came before."""
-        first, repeated = [], []
+        first: list[SourceRow] = []
+        repeated: list[SourceRow] = []
         for row, number in zip(rows, key_hashes(pl.Series([row.key for row in rows], dtype=pl.String)), strict=True):
             (repeated if number in self.hashes else first).append(row)
             self.hashes.add(number)

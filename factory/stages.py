@@ -14,6 +14,7 @@ import random
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -169,12 +170,9 @@ def _work_row(
 def _chunks(rows: Iterator[SourceRow], take: int | None) -> Iterator[list[SourceRow]]:
     """Rows in lists of at most READ_ROWS rows and about READ_BYTES bytes; only the first `take` rows."""
     chunk: list[SourceRow] = []
-    size = taken = 0
-    for row in rows:
-        if take is not None and taken >= take:
-            break
+    size = 0
+    for row in rows if take is None else islice(rows, take):
         chunk.append(row)
-        taken += 1
         size += len(row.data or b"")
         if len(chunk) >= READ_ROWS or size >= READ_BYTES:
             yield chunk
@@ -246,8 +244,8 @@ class CaptionBatches:
         from factory.watch import ALONE_AFTER
 
         made: list[dict[str, Any]] = []
-        suspects = []
-        crowd = []
+        suspects: list[ImageItem] = []
+        crowd: list[ImageItem] = []
         for item in items:
             if item.key in guilty:
                 detail = f"the engine died {deaths[item.key]} times with this image, the last time with it alone"

@@ -64,5 +64,5 @@ def run_status(run: Run) -> RunStatus:
         )
         views[name] = {("ok", "truncated", "failed")[place]: number for place, number in states.iter_rows()}
     prints = [*{view["image"] for view in lock["views"].values()}, DUPLICATE]
-    rows = run.quarantine(prints).group_by("reason").len().sort("len", descending=True).collect()
-    return RunStatus(run.url, lock["name"], is_locked(run), views, dict(rows.iter_rows()), run.read_json(METRICS))
+    refused = run.quarantine(prints).group_by("reason").len().sort("len", descending=True).collect()
+    return RunStatus(run.url, lock["name"], is_locked(run), views, dict(refused.iter_rows()), run.read_json(METRICS))

@@ -100,7 +100,7 @@ GALLERY = pl.Schema({"image_key": pl.String, "thumbnail": pl.Binary})  # JPEG
 SCORE_KEYS = pl.Schema(
     {"image_key": pl.String, "view": pl.String, "candidate": pl.Int16, "caption_fingerprint": pl.String}
 )
-SCORE = pl.Schema({**SCORE_KEYS, "score": pl.Float64})  # [0, 1], higher is better; null: could not be judged
+SCORE = pl.Schema([*SCORE_KEYS.items(), ("score", pl.Float64)])  # [0, 1], higher is better; null: could not be judged
 
 # One row per caption of the recipe as it stands.
 SELECTION = pl.Schema(

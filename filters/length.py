@@ -6,6 +6,7 @@ import polars as pl
 from pydantic import Field, model_validator
 
 from filters.contract import Filter
+from filters.ratio import ratio
 from filters.words import WORD
 
 
@@ -49,7 +50,7 @@ class Length(Filter):
             chars=text.str.strip_chars().str.len_chars().cast(pl.UInt32),
         )
         ratios = [pl.lit(1.0), self.max_words / pl.col("words")]
-        ratios += [pl.col("words") / self.min_words] if self.min_words else []
-        ratios += [pl.col("chars") / self.min_chars] if self.min_chars else []
+        ratios += [ratio(pl.col("words"), self.min_words)] if self.min_words else []
+        ratios += [ratio(pl.col("chars"), self.min_chars)] if self.min_chars else []
         score = pl.when(pl.col("words").is_not_null()).then(pl.min_horizontal(ratios))
         return counts.select(score.cast(pl.Float64).alias("score"), "words", "chars")

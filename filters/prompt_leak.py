@@ -6,6 +6,7 @@ import polars as pl
 from pydantic import Field
 
 from filters.contract import Filter
+from filters.ratio import ratio
 from filters.words import ngram, word_table
 
 N: Final = 5
@@ -111,7 +112,7 @@ class PromptLeak(Filter):
     def score(self, captions: pl.DataFrame) -> pl.DataFrame:
         rows = self.inputs(captions).with_columns(pl.col("text").str.strip_chars()).with_row_index("row")
         leak = pl.col("leak_score").fill_null(1.0)
-        echo = (pl.col("prompt_containment") / self.max_prompt_containment).fill_null(0.0)
+        echo = ratio(pl.col("prompt_containment"), self.max_prompt_containment).fill_null(0.0)
         echoed = (echo >= 1.0) & (leak > 0.0)
         return (
             rows.join(_leaks(rows), on="row", how="left", maintain_order="left")

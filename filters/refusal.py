@@ -97,8 +97,8 @@ class Refusal(Filter):
 
     **Finds** first-person inability ("I'm sorry, but I can't assist with ...", "I am unable to describe the image"),
     declining, "As an AI language model", appeals to a policy, and complaints that no image came; in English. What a
-    shirt or a sign says, in quotation marks or after a word like "says", does not count; nor does an apology alone. `sentences` is how
-    many sentences refuse, `span` the first of them.
+    shirt or a sign says, in quotation marks or after a word like "says", does not count; nor does an apology alone.
+    `sentences` is how many sentences refuse, `span` the first of them.
 
     **Scores** 0 where the first sentence refuses: then the caption is a refusal, whatever follows. Elsewhere it is the
     share of the text, by characters, outside refusing sentences, so a threshold of 1 allows none, and 0.5 allows as
@@ -108,7 +108,7 @@ class Refusal(Filter):
     **Defaults.** No parameters. False positives: none of the 15,833 human captions of Conceptual Captions' validation
     set. Of 2,000 captions by LLaVA (POPE's repository) 0.2 % are flagged, all for "As a large language model".
 
-    **Example.** "A man on a bench. As an AI language model, I cannot identify him." scores 0.25.
+    **Example.** "A man on a bench. As an AI language model, I cannot identify him." scores 0.26.
     """
 
     name: ClassVar[str] = "refusal"

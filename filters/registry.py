@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from difflib import get_close_matches
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import ValidationError
 
@@ -14,6 +14,9 @@ from filters.refusal import Refusal
 from filters.repetition import Repetition
 from filters.token_confidence import TokenConfidence
 from filters.truncation import Truncation
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 GROUP: Final = "caption_factory.filters"
 """The entry point group. An entry point's name is the filter's name, its value `package.module:Class`."""
@@ -91,7 +94,7 @@ def _unknown(problem: str, name: str, known: list[str]) -> str:
     return f"{problem}.{guess} There are: {', '.join(known) or 'none'}."
 
 
-def _wrong(kind: type[Filter], detail: Any) -> str:
+def _wrong(kind: type[Filter], detail: "ErrorDetails") -> str:
     parameter = ".".join(map(str, detail["loc"]))
     if detail["type"] == "extra_forbidden":
         return _unknown(f"{kind.name} has no parameter {parameter!r}", parameter, list(kind.model_fields))

@@ -6,6 +6,7 @@ import polars as pl
 from pydantic import Field
 
 from filters.contract import Filter
+from filters.ratio import ratio
 from filters.words import SENTENCE, WORD, ngram, word_table
 
 N: Final = 4
@@ -59,8 +60,8 @@ class Repetition(Filter):
             pl.when(judged).then(pl.col(share).fill_null(0.0)).alias(share) for share in self.evidence
         )
         excess = pl.max_horizontal(
-            pl.col("duplicate_4grams") / self.max_duplicate_4grams,
-            pl.col("duplicate_sentences") / self.max_duplicate_sentences,
+            ratio(pl.col("duplicate_4grams"), self.max_duplicate_4grams),
+            ratio(pl.col("duplicate_sentences"), self.max_duplicate_sentences),
         )
         return shares.select((1.0 - excess).clip(0.0, 1.0).alias("score"), *self.evidence)
 

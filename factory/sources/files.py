@@ -44,8 +44,11 @@ def _find(path: str, suffixes: tuple[str, ...]) -> list[str]:
 
 def expand_braces(path: str) -> list[str]:
     """`{00..02}` and `{a,b}` expanded as a shell does, leading zeros kept."""
-    match = _RANGE.search(path)
-    if match:
+    found = [match for match in (_RANGE.search(path), _LIST.search(path)) if match]
+    if not found:
+        return [path]
+    match = min(found, key=lambda one: one.start())
+    if match.re is _RANGE:
         first, last = match.groups()
         count = abs(int(last) - int(first)) + 1
         if count > MAX_FILES:
@@ -54,9 +57,6 @@ def expand_braces(path: str) -> list[str]:
         step = 1 if int(last) >= int(first) else -1
         options = [f"{number:0{width}d}" for number in range(int(first), int(last) + step, step)]
     else:
-        match = _LIST.search(path)
-        if not match:
-            return [path]
         options = match.group(1).split(",")
     head, tail = path[: match.start()], path[match.end() :]
     return [expanded for option in options for expanded in expand_braces(head + option + tail)]

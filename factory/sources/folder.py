@@ -179,7 +179,7 @@ class FolderImages:
         try:
             with self.folder.open(path) as file:
                 read = pl.read_ndjson if path.endswith(".jsonl") else pl.read_csv
-                frame = read(file.read(), infer_schema_length=None)  # type: ignore[operator]
+                frame = read(file.read(), infer_schema_length=None)
         except (pl.exceptions.PolarsError, OSError) as error:
             raise SourceError(f"{full}: cannot be read: {str(error).splitlines()[0]}") from None
         if "file_name" not in frame.columns:

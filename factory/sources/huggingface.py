@@ -59,7 +59,7 @@ class HuggingFaceImages:
     def _row(self, record: dict[str, Any], place: str, max_bytes: int) -> SourceRow:
         text = clean_text(record.get(self.settings.text)) if self.settings.text else None
         image = record[self.settings.image] or {}
-        data = image.get("bytes")
+        data: bytes | None = image.get("bytes")
         problem, detail = None, ""
         if data is None and image.get("path"):
             try:
@@ -69,7 +69,8 @@ class HuggingFaceImages:
         elif data is None:
             problem, detail = "missing", "no image in this row"
         if data is not None and len(data) > max_bytes:
-            data, problem, detail = None, "too_many_bytes", f"{len(data):,} bytes, limit {max_bytes:,}"
+            problem, detail = "too_many_bytes", f"{len(data):,} bytes, limit {max_bytes:,}"
+            data = None
         if self.settings.key:
             value = record.get(self.settings.key)
             if value is None:

@@ -1,0 +1,43 @@
+# make setup        .venv/ with everything, the GPU build where nvidia-smi answers (BUILD=cpu or BUILD=gpu decides otherwise)
+# make quickstart   set-up, then the whole factory on 512 drawn scenes
+# make test         set-up, then lint, types and tests
+# make test-slow    soak and fault matrices
+# make bench        the numbers of bench/README.md
+.PHONY: setup quickstart test test-slow lint bench clean docs
+
+PYTHON ?= python3
+BUILD ?= auto
+VENV := .venv
+STAMP := $(VENV)/.ready
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt .ci/setup
+	@PYTHON="$(PYTHON)" BUILD="$(BUILD)" VENV="$(VENV)" bash .ci/setup
+	@touch $@
+
+quickstart: setup
+	$(VENV)/bin/factory run recipes/quickstart.yaml
+
+lint: setup
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/mypy
+
+test: lint
+	$(VENV)/bin/python -m pytest -m "not slow"
+
+test-slow: setup
+	$(VENV)/bin/python -m pytest -m slow
+
+docs: setup
+	$(VENV)/bin/factory schema --out recipes/recipe.schema.json
+	$(VENV)/bin/python -m factory.recipe_reference docs/recipe.md
+
+bench: setup
+	$(VENV)/bin/python bench/throughput.py --json
+	$(VENV)/bin/python bench/memory.py --json
+	$(VENV)/bin/python bench/kill.py --json
+
+clean:
+	rm -rf $(VENV)
