@@ -6,7 +6,7 @@ version (`VERSION`) that is part of the hash. A fingerprint is 16 hex digits (64
 | part | identifies | what a change does |
 | --- | --- | --- |
 | image | preparation settings of a view | images are prepared again, also those in quarantine |
-| caption | model, adapter, system prompt, sampling, seed, the image part, and the *one* prompt drawn for the row | exactly the rows that drew it are captioned again |
+| caption | model, adapter, system prompt, sampling, seed, image part, and the *one* prompt the row drew | the rows that drew it are captioned again |
 | filter | a filter's name, version and parameters | its scores are made again, captions stay |
 | selection | the rules and the filters they use | decisions are made again, scores stay |
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from exports.release import ReleaseResult
+from exports.release import ReleaseError, ReleaseResult
 from exports.storage import Storage
 from factory.cluster import actor_resources, engine_count, ray_cluster
 from factory.errors import EngineError, FactoryError, RunError, SourceError
@@ -40,7 +40,7 @@ class Outcome:
     engine_deaths: int = 0
     selection: dict[str, Any] = field(default_factory=dict)
     release: ReleaseResult | None = None
-    left_out: dict[str, int] = field(default_factory=dict)  # kept images that could not be released, by reason
+    left_out: dict[str, int] = field(default_factory=dict)  # images not released as selected, by reason
     accounts: dict[str, int] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
     report: str = ""
@@ -51,6 +51,8 @@ class Outcome:
 
     def lines(self) -> list[str]:
         """The last lines of a run on a terminal."""
+        from factory.report.collect import LEFT_OUT
+
         states = [f"{number:,} {state}" for state, number in self.accounts.items() if number and state != "source_rows"]
         dropped = [f"{number:,} {reason}" for reason, number in list(self.selection["dropped"].items())[:4]]
         lines = [
@@ -68,8 +70,7 @@ class Outcome:
             lines.append(
                 f"release  {self.release.url} ({self.release.rows:,} images{'' if self.release.is_new else ', unchanged'})"
             )
-        for reason, number in self.left_out.items():
-            lines.append(f"         {number:,} kept images left out: {reason.replace('_', ' ')}")
+        lines += [f"         {number:,} {LEFT_OUT[reason]}" for reason, number in self.left_out.items()]
         lines.append(f"report   {self.report}")
         if self.accounts.get("failed"):
             lines.append(f"failed   {self.accounts['failed']:,} images; run again to retry them")
@@ -198,7 +199,6 @@ def run_recipe(
     """
     from factory.accounts import image_states
     from factory.lock import write_lock
-    from factory.releasing import release
     from factory.report.collect import write_report
     from factory.selection import select
 
@@ -223,16 +223,27 @@ def run_recipe(
             with _timed(outcome, "select"):
                 outcome.selection = select(plan)
             outcome.accounts = image_states(plan)
-            if recipe.release is not None:
-                progress.phase("releasing")
-                with _timed(outcome, "release"):
-                    outcome.release, outcome.left_out = release(
-                        plan, outcome.selection | {"images": outcome.accounts}, recipe_text
-                    )
+            refused = _release(outcome, recipe_text, progress) if recipe.release is not None else None
             progress.phase("reporting")
             outcome.seconds["total"] = time.monotonic() - started
             outcome.report, outcome.metrics = write_report(plan, outcome)
+    if refused is not None:
+        raise RunError(f"{refused} ({outcome.report})")
     return outcome
+
+
+def _release(outcome: Outcome, recipe_text: str, progress: Progress) -> ReleaseError | None:
+    """Build the release. Why it cannot be made is told after the report is written, which shows more."""
+    from factory.releasing import release
+
+    progress.phase("releasing")
+    try:
+        with _timed(outcome, "release"):
+            counts = outcome.selection | {"images": outcome.accounts}
+            outcome.release, outcome.left_out = release(outcome.plan, counts, recipe_text)
+    except ReleaseError as error:
+        return error
+    return None
 
 
 @contextmanager

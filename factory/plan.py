@@ -166,9 +166,10 @@ def make_plan(recipe: Recipe, run: Run, limit: int | None = None, scratch: Stora
     _check_engine_arguments(recipe)
     views = ready_views(recipe)
     scorers = [_scorer(use.name, use.params) for use in recipe.filters]
-    source = open_source(recipe, scratch or Storage(tempfile.mkdtemp(prefix="caption-factory-")))
-    plan = Plan(recipe, run, source, views, scorers, [], limit)
-    _count_done(plan)
+    with tempfile.TemporaryDirectory(prefix="caption-factory-") as folder:
+        source = open_source(recipe, scratch or Storage(folder))
+        plan = Plan(recipe, run, source, views, scorers, [], limit)
+        _count_done(plan)
     return plan
 
 

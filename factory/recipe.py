@@ -18,6 +18,7 @@ from factory.errors import RecipeError
 from factory.recipe_yaml import RecipeText, read_yaml, set_value
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
+TEMPLATE_FIELD = re.compile(r"\{([A-Za-z0-9][A-Za-z0-9._-]*)\}")
 SEMVER_PATTERN = r"^(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)$"
 
 
@@ -250,6 +251,15 @@ class Release(Part):
     license: str = Field(
         default="unknown", min_length=1, description="Licence of the captions, as on the Hub (cc-by-4.0)."
     )
+    caption: str | None = Field(
+        default=None,
+        description="How the chosen caption is put together from views, for example "
+        "'{original}\\n{self}'; unset: the first kept caption in the order of the views.",
+    )
+    without: Literal["chosen", "leave_out"] = Field(
+        default="chosen",
+        description="Images that lack a text the template asks for: released with the chosen caption alone, or left out. Counted.",
+    )
     shard_mb: int = Field(default=400, ge=1, le=5000, description="Size of a Parquet shard in MB.")
 
     @field_validator("version")
@@ -296,6 +306,12 @@ class Recipe(Part):
         names = [use.name for use in self.filters]
         if len(set(names)) != len(names):
             raise ValueError("filters: each filter may be named once")
+        texts = TEMPLATE_FIELD.findall(self.release.caption) if self.release and self.release.caption else []
+        for text in texts:
+            if text not in [*views, "original"]:
+                raise ValueError(
+                    f"release.caption: no view '{text}'{did_you_mean(text, [*views, 'original'], every=True)}"
+                )
         wanted = [*self.select.require, *self.select.keep_top, *([self.select.best_of] if self.select.best_of else [])]
         for name in wanted:
             if name not in names:

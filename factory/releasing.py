@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import posixpath
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,16 +14,18 @@ import yaml
 from exports.release import CAPTION_FIELDS, ReleaseInfo, ReleaseResult, ReleaseRow, build_release
 from factory.fingerprint import fingerprint
 from factory.plan import Plan
+from factory.recipe import TEMPLATE_FIELD
 from factory.run import SELECTION
 from factory.sources.source import SourceRow
 from factory.tables import CAPTION_KEY
 
 SELECTED = "selected.parquet"
+ASSEMBLED = "(template)"  # stands for the view of a caption that was put together from several
 EXTENSIONS = {"JPEG": "jpg", "JPEG2000": "jp2", "TIFF": "tif"}
 
 
 def release(plan: Plan, counts: dict[str, Any], recipe_text: str) -> tuple[ReleaseResult, dict[str, int]]:
-    """Build the release of a run's selection. Returns it, and how many kept images were left out, by reason.
+    """Build the release of a run's selection. Returns it, and how many images are not as selected, by reason.
 
     Raises:
         exports.release.ReleaseError: nothing was kept, or the version exists with another content.
@@ -30,7 +33,9 @@ def release(plan: Plan, counts: dict[str, Any], recipe_text: str) -> tuple[Relea
     settings = plan.recipe.release
     assert settings is not None
     wanted = _write_selected(plan)
-    inputs = fingerprint("release", [_file_hash(plan), settings.license, settings.shard_mb])
+    inputs = fingerprint(
+        "release", [_file_hash(plan), settings.license, settings.shard_mb, settings.caption, settings.without]
+    )
     info = ReleaseInfo(
         name=plan.recipe.name,
         license=settings.license,
@@ -42,35 +47,74 @@ def release(plan: Plan, counts: dict[str, Any], recipe_text: str) -> tuple[Relea
             "recipe": recipe_text,
         },
     )
-    left_out: dict[str, int] = {}
-    rows = _release_rows(plan, wanted, left_out)
+    rows = SelectedImages(plan)
     result = build_release(rows, settings.to, settings.version, info, settings.shard_mb * 1_000_000)
+    if result.is_new and wanted > len(rows.met):
+        rows.counts["image_gone"] += wanted - len(rows.met)
     plan.run.storage.remove(SELECTED)
-    return result, left_out
+    return result, dict(rows.counts)
 
 
-def _release_rows(plan: Plan, wanted: int, left_out: dict[str, int]) -> Iterator[ReleaseRow]:
-    """The images with a kept caption, in the order of the source. Counts into `left_out` those that are gone or changed."""
-    met: set[str] = set()
-    limit = max(ready.view.image.max_bytes for ready in plan.views)
-    for work in plan.shards:
-        here = plan.run.storage.scan([SELECTED]).filter(pl.col("shard") == work.shard.name).collect()
-        if not here.height:
-            continue
-        groups = {key: group for (key,), group in here.group_by("image_key", maintain_order=True)}
-        for row in plan.source.read(work.shard, limit):
-            captions = groups.pop(row.key, None)
-            if captions is not None and row.key not in met:
-                met.add(row.key)
-                problem = _problem(row, captions)
-                if problem:
-                    left_out[problem] = left_out.get(problem, 0) + 1
-                else:
-                    yield _release_row(plan, row, captions)
-            if not groups:
-                break
-    if wanted > len(met):
-        left_out["image_gone"] = left_out.get("image_gone", 0) + wanted - len(met)
+class SelectedImages:
+    """The images with a kept caption as release rows, in the order of the source; iterated once.
+
+    `counts`: images that are gone, changed, or lack a text of the caption template. `met`: keys seen so far.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.counts: Counter[str] = Counter()
+        self.met: set[str] = set()
+
+    def __iter__(self) -> Iterator[ReleaseRow]:
+        limit = max(ready.view.image.max_bytes for ready in self.plan.views)
+        selected = self.plan.run.storage.scan([SELECTED])
+        names = [work.shard.name for work in self.plan.shards]
+        moved = _by_key(selected.filter(~pl.col("shard").is_in(names)))  # captioned when the source was cut otherwise
+        for work in self.plan.shards:
+            here = moved | _by_key(selected.filter(pl.col("shard") == work.shard.name))
+            if not here:
+                continue
+            for row in self.plan.source.read(work.shard, limit):
+                captions = here.get(row.key)
+                if captions is not None and row.key not in self.met:
+                    self.met.add(row.key)
+                    yield from self._release(row, captions)
+
+    def _release(self, row: SourceRow, captions: pl.DataFrame) -> Iterator[ReleaseRow]:
+        if row.data is None:
+            self.counts["image_gone"] += 1
+            return
+        if hashlib.sha256(row.data).hexdigest() != captions["image_sha256"][0]:
+            self.counts["image_changed"] += 1
+            return
+        settings = self.plan.recipe.release
+        assert settings is not None
+        caption = None
+        if settings.caption is not None:
+            caption = assemble(settings.caption, row.text, captions)
+            if caption is None:
+                self.counts[f"no_text_{settings.without}"] += 1
+                if settings.without == "leave_out":
+                    return
+        yield _release_row(self.plan, row, row.data, captions, caption)
+
+
+def assemble(template: str, original: str | None, captions: pl.DataFrame) -> str | None:
+    """The caption template filled with the original text and the kept caption of each view; None where one is missing.
+
+    A template's `{name}` is replaced in one pass, so texts that hold braces stay as they are. Texts are untrusted: the
+    trainer's image placeholder in them is written in capitals, as VILA does it, so that it is no placeholder.
+    """
+    kept = captions.filter("kept").unique("view", keep="first", maintain_order=True)
+    texts: dict[str, str | None] = {"original": original, **dict(kept.select("view", "text").iter_rows())}
+    if any(not texts.get(name) for name in TEMPLATE_FIELD.findall(template)):
+        return None
+    return TEMPLATE_FIELD.sub(lambda match: (texts[match.group(1)] or "").replace("<image>", "<IMAGE>"), template)
+
+
+def _by_key(rows: pl.LazyFrame) -> dict[str, pl.DataFrame]:
+    return {str(key): group for (key,), group in rows.collect().group_by("image_key", maintain_order=True)}
 
 
 def _write_selected(plan: Plan) -> int:
@@ -108,26 +152,17 @@ def _file_hash(plan: Plan) -> str:
     return digest.hexdigest()
 
 
-def _problem(row: SourceRow, captions: pl.DataFrame) -> str | None:
-    if row.data is None:
-        return "image_gone"
-    if hashlib.sha256(row.data).hexdigest() != captions["image_sha256"][0]:
-        return "image_changed"
-    return None
-
-
-def _release_row(plan: Plan, row: SourceRow, captions: pl.DataFrame) -> ReleaseRow:
+def _release_row(plan: Plan, row: SourceRow, data: bytes, captions: pl.DataFrame, caption: str | None) -> ReleaseRow:
     records = captions.to_dicts()
     chosen = next(record for record in records if record["kept"])
     names = [scorer.name for scorer in plan.scorers]
     fields = [*CAPTION_FIELDS, *(f"score_{name}" for name in names)]
-    assert row.data is not None
     return ReleaseRow(
         id=row.key,
-        image=row.data,
+        image=data,
         file_name=_file_name(row.key, chosen["source_format"]),
-        caption=chosen["text"],
-        view=chosen["view"],
+        caption=chosen["text"] if caption is None else caption,
+        view=chosen["view"] if caption is None else ASSEMBLED,
         original=row.text,
         sha256=chosen["image_sha256"],
         width=chosen["source_width"],

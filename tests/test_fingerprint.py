@@ -24,7 +24,10 @@ def prints(one: View, seed: int = 1, model: str = "m") -> list[str]:
 
 def test_a_fingerprint_is_the_same_in_another_process() -> None:
     code = "from factory.fingerprint import fingerprint; print(fingerprint('x', {'b': 1.5, 'a': ['ü', None, True]}))"
-    answers = {subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout for _ in range(2)}
+    answers = {
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+        for _ in range(2)
+    }
     assert answers == {fingerprint("x", {"a": ["ü", None, True], "b": 1.5}) + "\n"}
 
 
@@ -55,7 +58,13 @@ def test_seed_and_model_change_the_fingerprint() -> None:
 
 @pytest.mark.parametrize(
     "changes",
-    [{"replicas": 2}, {"timeout_s": 5}, {"canary": False}, {"engine": {"gpu_memory_utilization": 0.5}}, {"engine": {"max_num_seqs": 8}}],
+    [
+        {"replicas": 2},
+        {"timeout_s": 5},
+        {"canary": False},
+        {"engine": {"gpu_memory_utilization": 0.5}},
+        {"engine": {"max_num_seqs": 8}},
+    ],
 )
 def test_what_only_changes_speed_or_safety_does_not(changes: dict[str, Any]) -> None:
     assert prints(view()) == prints(view(**changes))

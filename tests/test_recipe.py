@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -135,15 +136,18 @@ def test_a_missing_file_names_the_recipes_beside_it(tmp_path: Path) -> None:
 
 @given(st.text(max_size=200))
 def test_any_text_is_a_recipe_or_a_recipe_error(text: str) -> None:
-    try:
+    with contextlib.suppress(RecipeError):
         parse_recipe(parse_yaml(text, "web.yaml"))
-    except RecipeError:
-        pass
 
 
 def test_set_changes_values_by_path_name_and_index(tmp_path: Path) -> None:
     file = write_recipe(tmp_path, demo_recipe())
-    changes = ("views.detailed.sampling.max_tokens=7", "views.0.prompts.1.weight=3", "source.scenes=9", "select.require={}")
+    changes = (
+        "views.detailed.sampling.max_tokens=7",
+        "views.0.prompts.1.weight=3",
+        "source.scenes=9",
+        "select.require={}",
+    )
     recipe = load_recipe(file, changes)
     assert recipe.views[0].sampling.max_tokens == 7
     assert recipe.views[0].prompts[1].weight == 3
@@ -191,3 +195,9 @@ def test_the_shipped_schema_is_the_current_one() -> None:
 def test_the_schema_refuses_an_unknown_key() -> None:
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.Draft202012Validator(recipe_schema()).validate(demo_recipe(sead=1))
+
+
+def test_the_recipe_reference_is_the_current_one() -> None:
+    from factory.recipe_reference import reference
+
+    assert (RECIPES.parent / "docs" / "recipe.md").read_text() == reference(), "run: make docs"

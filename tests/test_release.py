@@ -24,7 +24,15 @@ def picture(number: int) -> bytes:
 
 def row(number: int, caption: str = "A caption") -> ReleaseRow:
     data = picture(number)
-    lineage: dict[str, Any] = {"view": "self", "candidate": 0, "text": caption, "kept": True, "model": "m", "seed": 2**62, "score_length": 0.25}
+    lineage: dict[str, Any] = {
+        "view": "self",
+        "candidate": 0,
+        "text": caption,
+        "kept": True,
+        "model": "m",
+        "seed": 2**62,
+        "score_length": 0.25,
+    }
     return ReleaseRow(
         id=f"album/{number}",
         image=data,
@@ -36,7 +44,10 @@ def row(number: int, caption: str = "A caption") -> ReleaseRow:
         width=16,
         height=12,
         scores={"length": 0.25},
-        captions=[lineage, {**lineage, "candidate": 1, "text": None, "kept": False, "reason": "failed:empty", "score_length": None}],
+        captions=[
+            lineage,
+            {**lineage, "candidate": 1, "text": None, "kept": False, "reason": "failed:empty", "score_length": None},
+        ],
     )
 
 
@@ -129,7 +140,11 @@ def test_a_build_that_breaks_leaves_no_version(tmp_path: Path) -> None:
 
 
 def test_the_card_has_metadata_that_parses_and_no_markup_from_the_recipe(tmp_path: Path) -> None:
-    hostile = {"views": [("self", "m|x", "r", "<script>`|` ---", "{}")], "recipe": "```\n# not a heading", "counts": {"dropped": {"require:length": 3}}}
+    hostile = {
+        "views": [("self", "m|x", "r", "<script>`|` ---", "{}")],
+        "recipe": "```\n# not a heading",
+        "counts": {"dropped": {"require:length": 3}},
+    }
     built = build_release(rows(), str(tmp_path), "auto", info(provenance=hostile), 10**9)
     card = (Path(built.url) / "README.md").read_text()
     _, metadata, body = card.split("---\n", 2)

@@ -21,7 +21,9 @@ from factory.errors import RunError
 from factory.run import DoneSet, Run, RunLock
 
 
-def caption(key: str, status: str = "ok", created: int = 0, shard: str = "s", fp: str = "f", candidate: int = 0) -> dict[str, Any]:
+def caption(
+    key: str, status: str = "ok", created: int = 0, shard: str = "s", fp: str = "f", candidate: int = 0
+) -> dict[str, Any]:
     row = dict.fromkeys(tables.CAPTIONS)
     row |= {"image_key": key, "shard": shard, "view": "v", "candidate": candidate, "fingerprint": fp, "status": status}
     return row | {"text": f"{key} {created}", "created_ms": created}
@@ -52,7 +54,10 @@ def test_an_empty_frame_writes_no_part(run: Run) -> None:
 def test_a_success_replaces_a_failure_and_the_older_of_two_successes_counts(run: Run) -> None:
     run.append("captions", frame(caption("a", "failed", 1), caption("b", "ok", 5), caption("c", "failed", 1)))
     run.append("captions", frame(caption("a", "ok", 2), caption("b", "ok", 3), caption("c", "truncated", 9)))
-    rows = {row["image_key"]: (row["status"], row["created_ms"]) for row in run.captions(["f"]).collect().iter_rows(named=True)}
+    rows = {
+        row["image_key"]: (row["status"], row["created_ms"])
+        for row in run.captions(["f"]).collect().iter_rows(named=True)
+    }
     assert rows == {"a": ("ok", 2), "b": ("ok", 3), "c": ("truncated", 9)}
 
 
@@ -123,9 +128,8 @@ with RunLock(Run(Storage({str(tmp_path)!r}))):
 
 def test_a_lock_on_an_object_store_keeps_others_out_until_it_is_released() -> None:
     run = Run(Storage("memory://locks/run"))
-    with RunLock(run):
-        with pytest.raises(RunError, match="another run"), RunLock(run):
-            pass
+    with RunLock(run), pytest.raises(RunError, match="another run"), RunLock(run):
+        pass
     with RunLock(run):
         pass
 
@@ -133,12 +137,16 @@ def test_a_lock_on_an_object_store_keeps_others_out_until_it_is_released() -> No
 def score_all(run: Run, fp: str) -> None:
     for part in run.unscored("good", fp):
         rows = run.storage.scan([f"captions/{part}.parquet"]).collect()
-        scores = rows.select("image_key", "view", "candidate", pl.col("fingerprint").alias("caption_fingerprint"), score=pl.lit(0.5))
+        scores = rows.select(
+            "image_key", "view", "candidate", pl.col("fingerprint").alias("caption_fingerprint"), score=pl.lit(0.5)
+        )
         run.append("scores/good", scores, f"{part}.{fp}")
 
 
 def contents(run: Run) -> tuple[list[str], list[str]]:
-    return run.captions(["f"]).collect()["text"].sort().to_list(), run.scores("good", "new").collect()["image_key"].unique().sort().to_list()
+    return run.captions(["f"]).collect()["text"].sort().to_list(), run.scores("good", "new").collect()[
+        "image_key"
+    ].unique().sort().to_list()
 
 
 def test_compaction_keeps_rows_and_scores_and_leaves_nothing_to_score(run: Run) -> None:
@@ -153,7 +161,9 @@ def test_compaction_keeps_rows_and_scores_and_leaves_nothing_to_score(run: Run) 
 
 
 @pytest.mark.parametrize("crash_at", range(1, 8))
-def test_compaction_killed_at_any_step_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, crash_at: int) -> None:
+def test_compaction_killed_at_any_step_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, crash_at: int
+) -> None:
     run = Run(Storage(str(tmp_path)))
     for number in range(20):
         run.append("captions", frame(caption(f"k{number}", created=number)))
@@ -186,7 +196,10 @@ def test_compaction_killed_at_any_step_loses_nothing(tmp_path: Path, monkeypatch
 
 
 def work(keys: list[str]) -> pl.DataFrame:
-    return pl.DataFrame({"image_key": keys, "view": ["v"] * len(keys), "fingerprint": ["f"] * len(keys)}, schema_overrides={"image_key": pl.String})
+    return pl.DataFrame(
+        {"image_key": keys, "view": ["v"] * len(keys), "fingerprint": ["f"] * len(keys)},
+        schema_overrides={"image_key": pl.String},
+    )
 
 
 @given(st.lists(st.text(max_size=5), unique=True, max_size=30), st.lists(st.text(max_size=5), max_size=30))

@@ -14,7 +14,16 @@ from factory.selection import decide
 
 
 def captions(*rows: dict[str, Any]) -> pl.DataFrame:
-    base = {"shard": "s", "view": "v", "candidate": 0, "fingerprint": "f", "status": "ok", "reason": None, "created_ms": 0, "good": 1.0}
+    base = {
+        "shard": "s",
+        "view": "v",
+        "candidate": 0,
+        "fingerprint": "f",
+        "status": "ok",
+        "reason": None,
+        "created_ms": 0,
+        "good": 1.0,
+    }
     filled = [{"text_hash": number, "image_key": f"k{number:02d}", **base, **row} for number, row in enumerate(rows)]
     schema = {"text_hash": pl.UInt64, "reason": pl.String, "candidate": pl.Int16, "good": pl.Float64}
     return pl.DataFrame(filled, schema_overrides=schema)
@@ -43,7 +52,9 @@ def test_keep_top_keeps_the_share_of_what_still_stands() -> None:
 
 
 def test_best_of_keeps_one_candidate_an_image_and_view() -> None:
-    rows = [{"image_key": "a", "candidate": number, "good": score} for number, score in enumerate([0.1, 0.9, 0.9, None])]
+    rows = [
+        {"image_key": "a", "candidate": number, "good": score} for number, score in enumerate([0.1, 0.9, 0.9, None])
+    ]
     frame = captions(*rows, {"image_key": "a", "view": "w", "good": 0.0})
     assert verdicts(frame, best_of="good") == ["best_of:good", None, "best_of:good", "best_of:good", None]
 
@@ -66,7 +77,10 @@ def test_a_budget_counts_images_and_draws_the_same_ones_again() -> None:
 
 
 def test_the_same_key_in_two_shards_is_kept_once() -> None:
-    assert verdicts(captions({"image_key": "a", "shard": "s1"}, {"image_key": "a", "shard": "s2"})) == [None, "duplicate_key"]
+    assert verdicts(captions({"image_key": "a", "shard": "s1"}, {"image_key": "a", "shard": "s2"})) == [
+        None,
+        "duplicate_key",
+    ]
 
 
 rows = st.lists(
@@ -92,7 +106,9 @@ def test_decisions_do_not_depend_on_the_order_of_rows(some: list[dict[str, Any]]
     frame = captions(*some)
     order = list(range(frame.height))
     shuffler.shuffle(order)
-    rules = Select(require={"good": 0.2}, keep_top={"good": 0.8}, best_of="good", dedup=("exact",), budget=4).model_dump()
+    rules = Select(
+        require={"good": 0.2}, keep_top={"good": 0.8}, best_of="good", dedup=("exact",), budget=4
+    ).model_dump()
     decided = decide(frame, rules, seed=3)
     assert decided.equals(decide(frame[order], rules, seed=3))
     assert decided.height == frame.height

@@ -88,7 +88,7 @@ def test_metadata_without_file_name_says_what_it_found(tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
     (tmp_path / "images" / "a.png").write_bytes(picture("red"))
     (tmp_path / "images" / "metadata.jsonl").write_text('{"name": "a.png"}\n')
-    with pytest.raises(SourceError, match="no column 'file_name' .found: name"):
+    with pytest.raises(SourceError, match=r"no column 'file_name' \(found: name"):
         rows_of({"kind": "folder", "path": str(tmp_path / "images")}, tmp_path)
 
 
@@ -97,7 +97,10 @@ def test_a_file_keeps_its_shard_when_others_come(tmp_path: Path) -> None:
     images.mkdir()
 
     def shards() -> dict[str, str]:
-        opened = open_source(Recipe.model_validate(demo_recipe(source={"kind": "folder", "path": str(images)})), Storage(str(tmp_path / "s")))
+        opened = open_source(
+            Recipe.model_validate(demo_recipe(source={"kind": "folder", "path": str(images)})),
+            Storage(str(tmp_path / "s")),
+        )
         return {row.key: shard.name for shard in opened.shards() for row in opened.read(shard, 10**6)}
 
     for number in range(10):
@@ -129,7 +132,9 @@ def test_a_folder_that_disappears_while_it_is_read_stops_with_advice(tmp_path: P
     images = tmp_path / "images"
     images.mkdir()
     (images / "a.png").write_bytes(picture("red"))
-    opened = open_source(Recipe.model_validate(demo_recipe(source={"kind": "folder", "path": str(images)})), Storage(str(tmp_path / "s")))
+    opened = open_source(
+        Recipe.model_validate(demo_recipe(source={"kind": "folder", "path": str(images)})), Storage(str(tmp_path / "s"))
+    )
     shards = list(opened.shards())
     images.rename(tmp_path / "moved")
     with pytest.raises(SourceError, match="disappeared"):
@@ -164,7 +169,9 @@ def test_parquet_gives_bytes_structs_and_paths_alike(tmp_path: Path) -> None:
 
 
 def test_parquet_without_an_id_is_keyed_by_content(tmp_path: Path) -> None:
-    pq.write_table(pa.table({"image": [picture("red"), picture("blue"), None]}), tmp_path / "a.parquet", row_group_size=1)
+    pq.write_table(
+        pa.table({"image": [picture("red"), picture("blue"), None]}), tmp_path / "a.parquet", row_group_size=1
+    )
     rows = rows_of({"kind": "parquet", "path": str(tmp_path / "*.parquet")}, tmp_path)
     assert len({row.key for row in rows}) == 3
     assert rows[2].problem == "missing"
@@ -200,7 +207,13 @@ def write_tar(file: Path, members: list[tuple[str, bytes]]) -> None:
 def test_webdataset_groups_members_to_samples(tmp_path: Path) -> None:
     write_tar(
         tmp_path / "000.tar",
-        [("x/1.jpg", picture("red", "JPEG")), ("x/1.txt", b"one"), ("x/1.json", b'{"url": "u1"}'), ("x/2.txt", b"alone"), ("x/3.png", picture("blue"))],
+        [
+            ("x/1.jpg", picture("red", "JPEG")),
+            ("x/1.txt", b"one"),
+            ("x/1.json", b'{"url": "u1"}'),
+            ("x/2.txt", b"alone"),
+            ("x/3.png", picture("blue")),
+        ],
     )
     rows = by_key(rows_of({"kind": "webdataset", "path": str(tmp_path / "*.tar"), "text": "txt"}, tmp_path))
     assert rows["000/x/1"].text == "one"
@@ -245,9 +258,12 @@ def test_braces_expand_as_in_a_shell() -> None:
 @pytest.mark.parametrize("layout", ["save_to_disk", "dict", "parquet"])
 def test_a_dataset_on_disk_keeps_its_bytes(tmp_path: Path, layout: str) -> None:
     original = picture("red", "JPEG")
-    features = datasets.Features({"image": datasets.Image(), "caption": datasets.Value("string"), "n": datasets.Value("int64")})
+    features = datasets.Features(
+        {"image": datasets.Image(), "caption": datasets.Value("string"), "n": datasets.Value("int64")}
+    )
     dataset = datasets.Dataset.from_dict(
-        {"image": [{"bytes": original, "path": None}] * 3, "caption": ["a", "b", None], "n": [7, 8, 9]}, features=features
+        {"image": [{"bytes": original, "path": None}] * 3, "caption": ["a", "b", None], "n": [7, 8, 9]},
+        features=features,
     )
     target = tmp_path / "set"
     if layout == "save_to_disk":
@@ -259,7 +275,11 @@ def test_a_dataset_on_disk_keeps_its_bytes(tmp_path: Path, layout: str) -> None:
         dataset.to_parquet(target / "train.parquet")
     source = {"kind": "huggingface", "path": str(target), "text": "caption", "key": "n"}
     rows = rows_of(source, tmp_path)
-    assert [(row.key, row.data, row.text) for row in rows] == [("7", original, "a"), ("8", original, "b"), ("9", original, None)]
+    assert [(row.key, row.data, row.text) for row in rows] == [
+        ("7", original, "a"),
+        ("8", original, "b"),
+        ("9", original, None),
+    ]
 
 
 def test_a_missing_split_or_column_is_named(tmp_path: Path) -> None:

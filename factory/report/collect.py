@@ -18,6 +18,12 @@ from factory.tables import CAPTION_KEY
 if TYPE_CHECKING:
     from factory.pipeline import Outcome
 
+LEFT_OUT = {
+    "image_gone": "kept images are no longer in the source and so not in the release",
+    "image_changed": "kept images changed since they were captioned and are not in the release; their keys need new captions",
+    "no_text_chosen": "images lack a text that the caption template asks for and are released with their chosen caption",
+    "no_text_leave_out": "images lack a text that the caption template asks for and are left out of the release",
+}
 BINS = 20
 GALLERY_CARDS = 60
 QUARANTINE_ROWS = 200
