@@ -172,5 +172,5 @@ def _prompt_containment(rows: pl.DataFrame) -> pl.DataFrame:
         .group_by("row")
         .agg(echoed=pl.len())
     )
-    share = pl.col("echoed").fill_null(0) / pl.col("asked")
+    share = ratio(pl.col("echoed").fill_null(0), pl.col("asked"))
     return asked.join(echoed, on="row", how="left").select("row", prompt_containment=share)

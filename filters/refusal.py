@@ -87,7 +87,7 @@ _QUOTED: Final = (
     r"\"[^\"\n]{0,400}\"|“[^”\n]{0,400}”|‘[^\n]{1,400}?’(\W|\z)|(\A|[\s(])'[^\n]{1,400}?'(\W|\z)"
     r"|(\S\s)[\"“][^\"”\n]*\z"  # a quotation that the end of the text leaves open
     # a quotation without marks
-    r"|((?i:says?|saying|reads?|reading|states|stating|words|text|titled|slogan|message)\W+)"
+    r"|((?i:says?|saying|reads?|reading|states|stating|words|text|titled|slogan|message)[ \t:,]{1,3})"
     r"(?i:i['’]m|i|we|sorry|as an)(?-u:\b)[^.!?\n]*"
 )
 
@@ -106,7 +106,7 @@ class Refusal(Filter):
     it. Null text has no score.
 
     **Defaults.** No parameters. False positives: none of the 15,833 human captions of Conceptual Captions' validation
-    set. Of 2,000 captions by LLaVA (POPE's repository) 0.2 % are flagged, all for "As a large language model".
+    set. Of 2,000 captions by LLaVA (POPE's repository) 0.2 % are flagged, all for "As a large language model, I ..." or the like.
 
     **Example.** "A man on a bench. As an AI language model, I cannot identify him." scores 0.26.
     """

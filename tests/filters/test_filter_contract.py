@@ -1,0 +1,205 @@
+"""What every registered filter promises, whatever it looks for."""
+
+import re
+import subprocess
+import sys
+import unicodedata
+
+import polars as pl
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from polars.testing import assert_frame_equal
+
+from filters import Filter, FilterError, build, registered
+from filters.contract import COLUMNS
+
+ODD_TEXTS: list[str | None] = [
+    "a dog on a beach",
+    None,
+    "",
+    " ",
+    "\n",
+    "\x00",
+    "a\x00b\x00c",
+    "🐕‍🦺🏖️👨‍👩‍👧‍👦",
+    "كلب على الشاطئ",
+    "שלום! a dog. שלום!",
+    unicodedata.normalize("NFD", "Ça déjà vu à la plage"),
+    "e" + "\u0301" * 300,
+    "海辺の犬。海辺の犬。海辺の犬。",
+    "\u202e\u200b\ufeff\ufffd",
+    "\r\n\t\v\f\u2028",
+    "I’m sorry, but I can’t help with that.",
+    "A man on a bench. As an AI language model, I cannot see this man.",
+    "the dog that runs on a wide street and the dog that runs on a narrow one are both brown and very much alike",
+    'Assistant: {"caption": "a dog"} <image>',
+    "a dog. " * 40,
+    "." * 500,
+    '"' * 501,
+    "x" * 1_000_000,
+    "a dog runs. " * 80_000,
+]
+
+
+def captions(texts: list[str | None]) -> pl.DataFrame:
+    """A frame with every column of the contract, its values a function of the text alone."""
+    size = pl.col("text").str.len_bytes().cast(pl.Int64)
+    return pl.DataFrame({"text": texts}, schema={"text": pl.String}).select(
+        "text",
+        finish_reason=pl.when(size % 3 == 0).then(pl.lit("length")).when(size % 3 == 1).then(pl.lit("stop")),
+        prompt=pl.when(size % 5 != 0).then(pl.lit("Describe the dog that runs on a wide beach.")),
+        output_tokens=size % 7,
+        max_tokens=pl.lit(5, pl.Int64),
+        mean_logprob=-(size % 11) / 10,
+        min_logprob=pl.when(size % 4 != 0).then(-(size % 13).cast(pl.Float64)),
+        image_key=pl.lit("image"),
+        view=pl.lit("self"),
+        candidate=pl.lit(0, pl.Int64),
+    )
+
+
+every_filter = pytest.mark.parametrize(
+    "caption_filter", [build(name, {}) for name in registered()], ids=list(registered())
+)
+
+
+@every_filter
+def test_returns_the_promised_columns_and_one_row_per_caption(caption_filter: Filter) -> None:
+    scores = caption_filter.score(captions(ODD_TEXTS))
+
+    assert scores.schema == pl.Schema({"score": pl.Float64(), **caption_filter.evidence})
+    assert scores.height == len(ODD_TEXTS)
+
+
+@every_filter
+def test_scores_lie_between_0_and_1_or_are_null(caption_filter: Filter) -> None:
+    score = caption_filter.score(captions(ODD_TEXTS))["score"]
+
+    assert score.is_between(0.0, 1.0).drop_nulls().all()
+    assert score.is_not_null().any()
+
+
+@every_filter
+def test_scores_the_same_twice(caption_filter: Filter) -> None:
+    frame = captions(ODD_TEXTS)
+
+    assert_frame_equal(caption_filter.score(frame), caption_filter.score(frame), check_exact=True)
+
+
+def test_scores_the_same_in_another_process() -> None:
+    script = (
+        "import json, sys; import polars as pl; from filters import build, registered\n"
+        "frame = pl.DataFrame({'text': ['a dog runs by. a dog runs by.', 'a b c d a b c d', 'Answer: yes']})\n"
+        "print(json.dumps([build(name, {}).score(frame)['score'].to_list() for name in registered()]))"
+    )
+
+    first, second = (
+        subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+        for _ in range(2)
+    )
+
+    assert first == second
+
+
+@every_filter
+def test_a_score_does_not_depend_on_the_order_of_rows(caption_filter: Filter) -> None:
+    frame = captions(ODD_TEXTS).with_row_index("position")
+    shuffled = frame.sample(fraction=1.0, shuffle=True, seed=7)
+
+    scores = caption_filter.score(frame.drop("position"))
+    shuffled_scores = caption_filter.score(shuffled.drop("position"))
+
+    assert_frame_equal(shuffled_scores, scores[shuffled["position"]], check_exact=True)
+
+
+@every_filter
+@settings(deadline=None)
+@example(texts=ODD_TEXTS[:-2])
+@given(texts=st.lists(st.none() | st.text(max_size=40) | st.sampled_from(ODD_TEXTS[:-2]), max_size=8))
+def test_a_score_does_not_depend_on_the_other_rows(caption_filter: Filter, texts: list[str | None]) -> None:
+    frame = captions(texts)
+
+    together = caption_filter.score(frame)
+
+    assert together.height == len(texts)
+    for position in range(len(texts)):
+        assert_frame_equal(caption_filter.score(frame[position]), together[position], check_exact=True)
+
+
+@every_filter
+def test_leaves_the_captions_as_they_were(caption_filter: Filter) -> None:
+    frame = captions(ODD_TEXTS)
+
+    caption_filter.score(frame)
+
+    assert_frame_equal(frame, captions(ODD_TEXTS), check_exact=True)
+
+
+@every_filter
+@pytest.mark.parametrize("empty", [captions([]), pl.DataFrame({"text": []})], ids=["typed", "untyped"])
+def test_no_captions_give_no_scores(caption_filter: Filter, empty: pl.DataFrame) -> None:
+    scores = caption_filter.score(empty)
+
+    assert scores.schema == pl.Schema({"score": pl.Float64(), **caption_filter.evidence})
+    assert scores.is_empty()
+
+
+@every_filter
+def test_captions_without_text_have_no_score_where_text_is_needed(caption_filter: Filter) -> None:
+    scores = caption_filter.score(pl.DataFrame({"text": [None, None]}))
+
+    assert scores["score"].to_list() == [None, None]
+    assert scores.height == 2
+
+
+@every_filter
+def test_text_is_all_that_a_filter_may_require_of_captions_from_elsewhere(caption_filter: Filter) -> None:
+    assert caption_filter.score(pl.DataFrame({"text": ["a dog on a beach"]})).height == 1
+
+
+@every_filter
+def test_a_missing_column_is_named_with_the_ones_found(caption_filter: Filter) -> None:
+    for needed in caption_filter.needs:
+        with pytest.raises(FilterError, match=rf"{caption_filter.name} needs the column '{needed}'.*'caption'"):
+            caption_filter.score(captions(["a dog"]).drop(needed).with_columns(caption=pl.lit("a dog")))
+
+
+@every_filter
+def test_a_column_of_another_type_is_named(caption_filter: Filter) -> None:
+    for column in (*caption_filter.needs, *caption_filter.uses):
+        wrong = captions(["a dog"]).with_columns(pl.lit(b"a dog").alias(column))
+        with pytest.raises(FilterError, match=f"{caption_filter.name}: the column '{column}' holds Binary"):
+            caption_filter.score(wrong)
+
+
+@every_filter
+def test_columns_of_a_convertible_type_are_converted(caption_filter: Filter) -> None:
+    frame = captions(["a dog on a beach", None, "Answer: yes"])
+    narrow = frame.with_columns(
+        pl.col("text").cast(pl.Categorical),
+        pl.col("output_tokens", "max_tokens").cast(pl.UInt16),
+        pl.col("mean_logprob", "min_logprob").cast(pl.Float32).cast(pl.Float64).cast(pl.Float32),
+    )
+
+    assert_frame_equal(caption_filter.score(narrow), caption_filter.score(frame), check_exact=False)
+
+
+@every_filter
+def test_describes_itself(caption_filter: Filter) -> None:
+    kind = type(caption_filter)
+
+    assert re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", kind.name)
+    assert kind.version >= 1
+    assert set(kind.needs) | set(kind.uses) <= set(COLUMNS)
+    assert "score" not in kind.evidence
+    assert kind.summary().endswith(".")
+    assert all(part in (kind.__doc__ or "") for part in ("**Finds**", "**Scores**", "**Defaults.**", "**Example.**"))
+    assert all(field.description for field in kind.model_fields.values())
+
+
+@every_filter
+def test_parameters_cannot_be_changed_after_the_fact(caption_filter: Filter) -> None:
+    for field in type(caption_filter).model_fields:
+        with pytest.raises(ValueError, match="frozen"):
+            setattr(caption_filter, field, 1)
