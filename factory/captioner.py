@@ -39,6 +39,11 @@ class ImageItem:
     source_format: str
     sha256: str
 
+    @property
+    def work_id(self) -> str:
+        """Names this piece of work: the same key may stand in two shards, or be prepared in two ways."""
+        return f"{self.shard}\x1f{self.key}\x1f{self.views}"
+
     def image(self) -> Image.Image:
         """The picture, sharing this item's bytes."""
         from PIL import Image

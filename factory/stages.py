@@ -213,10 +213,10 @@ class CaptionBatches:
 
         rows = batch.to_pylist()
         items = [_item(row) for row in rows if row["rgb"] is not None]
-        keys = [item.key for item in items]
+        work = [item.work_id for item in items]
         try:
-            deaths, guilty = await self.watch.begin.remote(keys)
-            self.open.update(keys)
+            deaths, guilty = await self.watch.begin.remote(work)
+            self.open.update(work)
             await self._check(items)
             made = await self._caption(items, deaths, guilty)
         except EngineDied as error:
@@ -227,9 +227,9 @@ class CaptionBatches:
         captions = pl.DataFrame(made, schema=tables.CAPTIONS, orient="row")
         self.run.append("captions", captions)
         self.run.append("gallery", self._gallery(items))
-        self.open.difference_update(keys)
+        self.open.difference_update(work)
         answered = captions.filter(pl.col("output_tokens").is_not_null()).height
-        await self.watch.end.remote(keys, answered)
+        await self.watch.end.remote(work, answered)
         yield _report(captions, refused)
 
     async def _check(self, items: list[ImageItem]) -> None:
@@ -247,11 +247,11 @@ class CaptionBatches:
         suspects: list[ImageItem] = []
         crowd: list[ImageItem] = []
         for item in items:
-            if item.key in guilty:
-                detail = f"the engine died {deaths[item.key]} times with this image, the last time with it alone"
+            if item.work_id in guilty:
+                detail = f"the engine died {deaths[item.work_id]} times with this image, the last time with it alone"
                 made += [self.captioner.failed(item, view, Failure.engine_died, detail) for view in item.views]
             else:
-                (suspects if deaths.get(item.key, 0) >= ALONE_AFTER else crowd).append(item)
+                (suspects if deaths.get(item.work_id, 0) >= ALONE_AFTER else crowd).append(item)
         async with _Crowd(self):
             jobs = [self.captioner.caption(item, view) for item in crowd for view in item.views]
             for rows in await asyncio.gather(*jobs):
@@ -265,9 +265,9 @@ class CaptionBatches:
         async with self._alone:
             async with self._crowd_gone:
                 await self._crowd_gone.wait_for(lambda: self._crowd == 0)
-            await self.watch.try_alone.remote(item.key)
+            await self.watch.try_alone.remote(item.work_id)
             made = [row for view in item.views for row in await self.captioner.caption(item, view)]
-            await self.watch.survived.remote(item.key)
+            await self.watch.survived.remote(item.work_id)
         return made
 
     async def _die(self, message: str) -> None:

@@ -413,3 +413,11 @@ def report_saying(text: str) -> ReportData:
         recipe=text,
         notes=(text,),
     )
+
+
+def test_captions_that_reach_a_threshold_of_one_are_not_drawn_below_it():
+    data = replace(EMPTY, histograms=(Histogram("length", "x", (0, 1, 3), 1.0, 0, below=2),))
+    page = Page(render_report(data))
+    assert "4 scored, 0 unscored, 2 below 1" in page.text
+    classes = [bar["class"] for bar in page.all("rect", class_="bar")]
+    assert ["below" in name for name in classes] == [True, False]

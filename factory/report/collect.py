@@ -153,7 +153,10 @@ def _histograms(plan: Plan) -> list[Histogram]:
         summary = (type(scorer.filter).__doc__ or "").strip().splitlines()[0]
         bins = tuple(int(counts.get(number, 0)) for number in range(BINS))
         threshold = plan.recipe.select.require.get(scorer.name)
-        drawn.append(Histogram(scorer.name, summary, bins, threshold, int(counts.get(None, 0))))
+        below = None
+        if threshold is not None:
+            below = int(mine.filter(pl.col("score") < threshold).select(pl.len()).collect().item())
+        drawn.append(Histogram(scorer.name, summary, bins, threshold, int(counts.get(None, 0)), below))
     return drawn
 
 

@@ -22,6 +22,7 @@ class Histogram:
     counts: tuple[int, ...]  # captions per bin, lowest scores first
     threshold: float | None  # the recipe's least score
     unscored: int  # captions with a null score
+    below: int | None = None  # captions whose score is below the threshold, counted exactly; None: told from the bins
 
 
 @dataclass(frozen=True, slots=True)

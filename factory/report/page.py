@@ -246,6 +246,8 @@ def _draw(histogram: Histogram) -> HistogramDrawing:
     cut = histogram.threshold
     # In bins, so that 0.7 of 20 is the edge 14 and not a sliver beside it.
     edge = None if cut is None else round(min(1.0, max(0.0, cut)) * bins, 6)
+    # The last bin holds the scores of exactly 1 too, which reach a threshold of 1.
+    top_reaches = edge == bins and histogram.below is not None and histogram.below < sum(counts)
 
     bars: list[Bar] = []
     rows: list[tuple[str, int]] = []
@@ -260,7 +262,7 @@ def _draw(histogram: Histogram) -> HistogramDrawing:
             y=PLOT_BOTTOM - height,
             width=step,
             height=height,
-            below=edge is not None and index < edge,
+            below=edge is not None and index < edge and not (index == bins - 1 and top_reaches),
             label=f"{scores}: {count:,} {'caption' if count == 1 else 'captions'}",
         )
         if edge is not None and index < edge < index + 1:
@@ -269,19 +271,25 @@ def _draw(histogram: Histogram) -> HistogramDrawing:
         else:
             bars.append(whole)
 
-    splits_a_bin = edge is not None and not edge.is_integer() and counts[int(edge)] > 0
     return HistogramDrawing(
         filter=histogram.filter,
         summary=histogram.summary,
         scored=sum(counts),
         unscored=histogram.unscored,
-        below=None if edge is None or splits_a_bin else sum(counts[: math.ceil(edge)]),
+        below=_below(histogram, edge),
         threshold=None if cut is None else f"{cut:g}",
         threshold_x=None if edge is None else PLOT_LEFT + edge * step,
         bars=tuple(bars),
         ticks=tuple((PLOT_BOTTOM - _height(count, most), count) for count in _ticks(most)),
         rows=tuple(rows),
     )
+
+
+def _below(histogram: Histogram, edge: float | None) -> int | None:
+    if edge is None or histogram.below is not None:
+        return histogram.below
+    splits_a_bin = not edge.is_integer() and histogram.counts[int(edge)] > 0
+    return None if splits_a_bin else sum(histogram.counts[: math.ceil(edge)])
 
 
 def _height(count: int, most: int) -> float:
