@@ -7,6 +7,7 @@ bytes are stored untouched. Memory is that of one row group, whatever the size o
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import uuid
 from collections.abc import Iterable, Iterator
@@ -39,6 +40,7 @@ class ReleaseRow:
     caption: str  # the chosen one
     view: str  # its view
     original: str | None
+    fields: dict[str, Any]  # what the source says beside: url, license, ...
     sha256: str
     width: int  # of the source image, pixels as stored
     height: int
@@ -88,6 +90,7 @@ def features(filters: Iterable[str]) -> datasets.Features:
         "caption": text,
         "view": text,
         "original": text,
+        "source_fields": text,  # JSON
         "sha256": text,
         "width": Value("int32"),
         "height": Value("int32"),
@@ -167,8 +170,6 @@ def next_version(versions: list[str]) -> str:
 
 def read_manifest(home: Storage, version: str) -> dict[str, Any]:
     """The manifest of a version. Raises ReleaseError where it is missing or damaged."""
-    import json
-
     try:
         return json.loads(home.read(f"{version}/{MANIFEST}"))  # type: ignore[no-any-return]
     except FileNotFoundError:
@@ -240,6 +241,7 @@ def _record(row: ReleaseRow) -> dict[str, Any]:
         "caption": row.caption,
         "view": row.view,
         "original": row.original,
+        "source_fields": json.dumps(row.fields, sort_keys=True, default=str) if row.fields else None,
         "sha256": row.sha256,
         "width": row.width,
         "height": row.height,

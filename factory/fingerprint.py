@@ -91,6 +91,6 @@ def selection_fingerprint(recipe: Recipe, captions: list[str], scorers: list[str
 
 def source_identity(recipe: Recipe) -> dict[str, Any]:
     """What makes a source the same source: where it is and how keys are made, not how much of it there is."""
-    growing = {"scenes", "text", "image", "root"}
+    growing = {"scenes", "text", "image", "root", "fields"}
     source: FolderSource | Any = recipe.source
     return {key: value for key, value in source.model_dump(mode="json").items() if key not in growing}

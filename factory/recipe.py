@@ -44,6 +44,9 @@ class FolderSource(Part):
         default=None,
         description="Column of metadata.jsonl/.csv or key of .json that holds the caption; unset: 'text', then 'caption'.",
     )
+    fields: tuple[str, ...] = Field(
+        default=(), description="Columns of metadata.jsonl/.csv to carry into the release, such as url or license."
+    )
 
 
 class ParquetSource(Part):
@@ -55,6 +58,9 @@ class ParquetSource(Part):
     text: str | None = Field(default=None, description="Column with the original text.")
     key: str | None = Field(
         default=None, description="Column with a stable unique id; unset: sha256 of the image bytes."
+    )
+    fields: tuple[str, ...] = Field(
+        default=(), description="Columns to carry into the release, such as url or license."
     )
     root: str | None = Field(default=None, description="Where path columns start; unset: the folder of the file.")
 
@@ -74,6 +80,9 @@ class WebDatasetSource(Part):
     key: str | None = Field(
         default=None, description="'json.FIELD' with a stable unique id; unset: tar name and member name."
     )
+    fields: tuple[str, ...] = Field(
+        default=(), description="Fields of the samples' JSON to carry into the release, such as url or license."
+    )
 
 
 class HuggingFaceSource(Part):
@@ -88,6 +97,9 @@ class HuggingFaceSource(Part):
     text: str | None = Field(default=None, description="Column with the original text.")
     key: str | None = Field(
         default=None, description="Column with a stable unique id; unset: sha256 of the image bytes."
+    )
+    fields: tuple[str, ...] = Field(
+        default=(), description="Columns to carry into the release, such as url or license."
     )
 
 

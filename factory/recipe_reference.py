@@ -43,7 +43,12 @@ def reference() -> str:
     for title, where, model in SECTIONS:
         lines += [f"## {title}", "", *([f"`{where}`", ""] if where else []), inspect.cleandoc(model.__doc__ or ""), ""]
         lines += ["| key | type | default | meaning |", "| --- | --- | --- | --- |", *_rows(model), ""]
-    lines += ["## Filters", "", "`filters[]`: a name, or `name: {parameter: value}`. `factory filters NAME` shows the same page.", ""]
+    lines += [
+        "## Filters",
+        "",
+        "`filters[]`: a name, or `name: {parameter: value}`. `factory filters NAME` shows the same page.",
+        "",
+    ]
     for name, cls in sorted(filters.registered().items()):
         lines += [f"### {name}", "", inspect.cleandoc(cls.__doc__ or ""), ""]
         if cls.model_fields:
@@ -91,8 +96,17 @@ def _plain(value: Any) -> str:
 
 
 def _type(annotation: Any) -> str:
-    text = annotation.__name__ if isinstance(annotation, type) and not hasattr(annotation, "__args__") else str(annotation)
-    for old, new in (("typing.", ""), ("factory.recipe.", ""), ("NoneType", "null"), ("None", "null"), (", ...]", "]"), ("tuple[", "list[")):
+    text = (
+        annotation.__name__ if isinstance(annotation, type) and not hasattr(annotation, "__args__") else str(annotation)
+    )
+    for old, new in (
+        ("typing.", ""),
+        ("factory.recipe.", ""),
+        ("NoneType", "null"),
+        ("None", "null"),
+        (", ...]", "]"),
+        ("tuple[", "list["),
+    ):
         text = text.replace(old, new)
     if "FolderSource" in text:
         text = "one of the sources below"

@@ -164,6 +164,7 @@ def _release_row(plan: Plan, row: SourceRow, data: bytes, captions: pl.DataFrame
         caption=chosen["text"] if caption is None else caption,
         view=chosen["view"] if caption is None else ASSEMBLED,
         original=row.text,
+        fields=row.fields,
         sha256=chosen["image_sha256"],
         width=chosen["source_width"],
         height=chosen["source_height"],

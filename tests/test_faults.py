@@ -36,7 +36,12 @@ class Running:
         self.out = out
         command = [sys.executable, "-m", "factory", "run", str(recipe), "--out", str(out)]
         self.process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=recipe.parent, env={**os.environ, "HF_HUB_OFFLINE": "1"}
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=recipe.parent,
+            env={**os.environ, "HF_HUB_OFFLINE": "1"},
         )
 
     def wait_for_captions(self, seconds: float = 240) -> None:
@@ -79,7 +84,11 @@ def no_process_is_left() -> Iterator[None]:
     yield
     end = time.monotonic() + 60
     while time.monotonic() < end:
-        left = [one for one in psutil.process_iter(["cmdline"]) if any("VLLM::" in part or "ray::" in part for part in one.info["cmdline"] or [])]
+        left = [
+            one
+            for one in psutil.process_iter(["cmdline"])
+            if any("VLLM::" in part or "ray::" in part for part in one.info["cmdline"] or [])
+        ]
         if not left:
             return
         time.sleep(1)

@@ -40,6 +40,7 @@ def row(number: int, caption: str = "A caption") -> ReleaseRow:
         caption=caption,
         view="self",
         original="alt" if number % 2 else None,
+        fields={"license": "cc0"} if number % 2 else {},
         sha256=hashlib.sha256(data).hexdigest(),
         width=16,
         height=12,
@@ -66,6 +67,7 @@ def test_load_dataset_reads_a_release_with_images_scores_and_lineage(tmp_path: P
     assert isinstance(loaded.features["image"], datasets.Image)
     assert loaded[3]["image"].size == (16, 12)
     assert loaded[3]["score_length"] == 0.25
+    assert loaded[3]["source_fields"] == '{"license": "cc0"}'
     assert loaded[3]["captions"][0]["seed"] == 2**62
     assert loaded[3]["captions"][1]["reason"] == "failed:empty"
     stream = datasets.load_dataset(built.url, split="train", streaming=True)

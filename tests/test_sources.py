@@ -73,11 +73,16 @@ def test_a_folder_reads_metadata_as_imagefolder_does(tmp_path: Path, kind: str) 
     (images / "sub").mkdir(parents=True)
     (images / "sub" / "a.png").write_bytes(picture("red"))
     (images / "sub" / "b.png").write_bytes(picture("blue"))
-    records = [{"file_name": "a.png", "text": "first"}, {"file_name": "gone.png", "text": "not there"}]
+    records = [
+        {"file_name": "a.png", "text": "first", "url": "u1"},
+        {"file_name": "gone.png", "text": "not there", "url": "u2"},
+    ]
     frame = pl.DataFrame(records)
     target = images / "sub" / f"metadata.{kind}"
     frame.write_ndjson(target) if kind == "jsonl" else frame.write_csv(target)
-    rows = by_key(rows_of({"kind": "folder", "path": str(images)}, tmp_path))
+    rows = by_key(rows_of({"kind": "folder", "path": str(images), "fields": ["url"]}, tmp_path))
+    assert rows["sub/a.png"].fields == {"url": "u1"}
+    assert rows["sub/b.png"].fields == {}
     assert set(rows) == {"sub/a.png", "sub/b.png", "sub/gone.png"}
     assert rows["sub/a.png"].text == "first"
     assert rows["sub/gone.png"].problem == "unreadable"
@@ -163,8 +168,15 @@ def test_parquet_gives_bytes_structs_and_paths_alike(tmp_path: Path) -> None:
     }
     for name, table in tables.items():
         pq.write_table(table, tmp_path / f"{name}.parquet")
-        source = {"kind": "parquet", "path": str(tmp_path / f"{name}.parquet"), "text": "alt", "key": "id"}
+        source = {
+            "kind": "parquet",
+            "path": str(tmp_path / f"{name}.parquet"),
+            "text": "alt",
+            "key": "id",
+            "fields": ["alt"],
+        }
         (row,) = rows_of(source, tmp_path)
+        assert row.fields == {"alt": "red one"}
         assert (row.key, row.data, row.text) == ("k", picture("red"), "red one")
 
 
@@ -215,7 +227,9 @@ def test_webdataset_groups_members_to_samples(tmp_path: Path) -> None:
             ("x/3.png", picture("blue")),
         ],
     )
-    rows = by_key(rows_of({"kind": "webdataset", "path": str(tmp_path / "*.tar"), "text": "txt"}, tmp_path))
+    rows = by_key(
+        rows_of({"kind": "webdataset", "path": str(tmp_path / "*.tar"), "text": "txt", "fields": ["url"]}, tmp_path)
+    )
     assert rows["000/x/1"].text == "one"
     assert rows["000/x/1"].fields == {"url": "u1"}
     assert rows["000/x/2"].problem == "missing"

@@ -65,15 +65,17 @@ class FolderImages:
         import polars as pl
 
         rows = self.scratch.scan(["listing.parquet"]).filter(pl.col("bucket") == shard.spec["bucket"]).collect()
-        for path, size, sidecar, text, listed in rows.select("path", "size", "sidecar", "text", "listed").iter_rows():
+        columns = ["path", "size", "sidecar", "text", "listed", "fields"]
+        for path, size, sidecar, text, listed, packed in rows.select(columns).iter_rows():
+            fields = json.loads(packed) if packed else {}
             if not listed:
                 yield SourceRow(
-                    path, None, text, problem="unreadable", detail="named in the metadata, but no such file"
+                    path, None, text, fields, problem="unreadable", detail="named in the metadata, but no such file"
                 )
                 continue
             if size is not None and size > max_bytes:
                 yield SourceRow(
-                    path, None, text, problem="too_many_bytes", detail=f"{size:,} bytes, limit {max_bytes:,}"
+                    path, None, text, fields, problem="too_many_bytes", detail=f"{size:,} bytes, limit {max_bytes:,}"
                 )
                 continue
             try:
@@ -81,9 +83,11 @@ class FolderImages:
                 text = text or (self._sidecar(sidecar) if sidecar else None)
             except OSError as error:
                 self._still_there(error)
-                yield SourceRow(path, None, text, problem="unreadable", detail=error.strerror or type(error).__name__)
+                yield SourceRow(
+                    path, None, text, fields, problem="unreadable", detail=error.strerror or type(error).__name__
+                )
                 continue
-            yield SourceRow(path, data, text)
+            yield SourceRow(path, data, text, fields)
 
     def _still_there(self, error: OSError) -> None:
         self.folder.fs.invalidate_cache()
@@ -110,7 +114,7 @@ class FolderImages:
     # --- listing ---
 
     def _list(self) -> pl.LazyFrame:
-        """Write listing.parquet (bucket, path, size, sidecar, text, listed), ordered by bucket; return it lazily."""
+        """Write listing.parquet (bucket, path, size, sidecar, text, listed, fields), ordered by bucket; return it lazily."""
         import polars as pl
 
         if not self.folder.exists():
@@ -137,7 +141,9 @@ class FolderImages:
         listing = rows.join(beside, on="stem", how="left").with_columns(pl.lit(True).alias("listed"))
         listing = self._with_metadata(listing, metadata)
         listing = listing.with_columns(pl.col("bucket").fill_null(0)).sort("bucket", "path")
-        frame = listing.select("bucket", "path", "size", "sidecar", "text", "listed").collect(engine="streaming")
+        frame = listing.select("bucket", "path", "size", "sidecar", "text", "listed", "fields").collect(
+            engine="streaming"
+        )
         self.scratch.write_parquet("listing.parquet", frame)
         self.scratch.remove_tree("files")
         return self.scratch.scan(["listing.parquet"])
@@ -164,7 +170,8 @@ class FolderImages:
         import polars as pl
 
         if not metadata:
-            return listing.with_columns(pl.lit(None, dtype=pl.String).alias("text"))
+            empty = pl.lit(None, dtype=pl.String)
+            return listing.with_columns(empty.alias("text"), empty.alias("fields"))
         texts = pl.concat([self._metadata(path) for path in sorted(metadata)]).unique(
             "path", keep="first", maintain_order=True
         )
@@ -172,7 +179,7 @@ class FolderImages:
         return joined.with_columns(pl.col("listed").fill_null(False))
 
     def _metadata(self, path: str) -> pl.LazyFrame:
-        """(path, text) of one metadata file. Raises SourceError where it is not as `datasets`' imagefolder wants it."""
+        """(path, text, fields as JSON) of one metadata file. Raises SourceError where it is not as `datasets`' imagefolder wants it."""
         import polars as pl
 
         full = self.folder.full(path)
@@ -188,6 +195,14 @@ class FolderImages:
         column = next((name for name in wanted if name in frame.columns), None)
         if column is None and self.settings.text:
             raise SourceError(f"{full}: has no column '{self.settings.text}' (found: {', '.join(frame.columns)})")
+        missing = [one for one in self.settings.fields if one not in frame.columns]
+        if missing:
+            raise SourceError(
+                f"{full}: has no column '{missing[0]}' (source.fields); found: {', '.join(frame.columns)}"
+            )
+        fields: Any = pl.lit(None, dtype=pl.String)
+        if self.settings.fields:
+            fields = pl.struct(self.settings.fields).struct.json_encode()
         directory = posixpath.dirname(path)
         text: Any = pl.lit(None, dtype=pl.String)
         if column is not None:
@@ -196,6 +211,7 @@ class FolderImages:
         return frame.lazy().select(
             (pl.lit(f"{directory}/") + name if directory else name).alias("path"),
             text.cast(pl.String).str.strip_chars().replace("", None).alias("text"),
+            fields.alias("fields"),
         )
 
 

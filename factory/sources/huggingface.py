@@ -61,6 +61,7 @@ class HuggingFaceImages:
         image = record[self.settings.image] or {}
         data: bytes | None = image.get("bytes")
         problem, detail = None, ""
+        fields = {name: record[name] for name in self.settings.fields}
         if data is None and image.get("path"):
             try:
                 data = Path(image["path"]).read_bytes()
@@ -77,8 +78,8 @@ class HuggingFaceImages:
                 return SourceRow(
                     place, None, text, problem="missing", detail=f"column '{self.settings.key}' is null; it is the key"
                 )
-            return SourceRow(str(value), data, text, problem=problem, detail=detail)
-        return SourceRow(content_key(data) if data else place, data, text, problem=problem, detail=detail)
+            return SourceRow(str(value), data, text, fields, problem=problem, detail=detail)
+        return SourceRow(content_key(data) if data else place, data, text, fields, problem=problem, detail=detail)
 
     def _open(self) -> Any:
         if self._opened is None:
@@ -135,7 +136,8 @@ class HuggingFaceImages:
 
     def _check_columns(self, dataset: datasets.Dataset) -> None:
         names = list(dataset.features or [])
-        for role, name in (("image", self.settings.image), ("text", self.settings.text), ("key", self.settings.key)):
+        wanted = [("image", self.settings.image), ("text", self.settings.text), ("key", self.settings.key)]
+        for role, name in [*wanted, *(("fields", name) for name in self.settings.fields)]:
             if names and name and name not in names:
                 raise SourceError(
                     f"{self.settings.path}: no column '{name}' (source.{role}); found: {', '.join(names)}"

@@ -41,7 +41,8 @@ class ParquetImages:
     def read(self, shard: Shard, max_bytes: int) -> Iterator[SourceRow]:
         """The rows of a row group."""
         url = shard.spec["url"]
-        columns = [name for name in (self.settings.image, self.settings.text, self.settings.key) if name]
+        named = (self.settings.image, self.settings.text, self.settings.key, *self.settings.fields)
+        columns = list(dict.fromkeys(name for name in named if name))
         place = 0
         try:
             with _open(url) as file:
@@ -67,7 +68,8 @@ class ParquetImages:
                 place, None, text, problem="missing", detail=f"column '{self.settings.key}' is null; it is the key"
             )
         key = str(given) if given is not None else content_key(data) if data else place
-        return SourceRow(key, data, text, problem=problem, detail=detail)
+        fields = {name: record[name] for name in self.settings.fields}
+        return SourceRow(key, data, text, fields, problem=problem, detail=detail)
 
     def _bytes(self, value: Any, url: str, max_bytes: int) -> tuple[bytes | None, str | None, str]:
         path = None
@@ -101,7 +103,8 @@ class ParquetImages:
 
     def _check_columns(self, file: pq.ParquetFile, url: str) -> None:
         names = file.schema_arrow.names
-        for role, name in (("image", self.settings.image), ("text", self.settings.text), ("key", self.settings.key)):
+        wanted = [("image", self.settings.image), ("text", self.settings.text), ("key", self.settings.key)]
+        for role, name in [*wanted, *(("fields", name) for name in self.settings.fields)]:
             if name and name not in names:
                 raise SourceError(f"{url}: no column '{name}' (source.{role}); found: {', '.join(names)}")
 

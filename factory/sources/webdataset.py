@@ -79,16 +79,17 @@ class WebDatasetImages:
             yield sample
 
     def _row(self, sample: _Sample, stem: str, max_bytes: int) -> SourceRow:
-        fields = self._json(sample)
+        record = self._json(sample)
+        fields = {name: record.get(name) for name in self.settings.fields}
         key = f"{stem}/{sample.name}".encode("utf-8", errors="surrogateescape").decode("utf-8", errors="replace")
         if self.settings.key:
-            value = fields.get(self.settings.key.removeprefix("json."))
+            value = record.get(self.settings.key.removeprefix("json."))
             if value is None:
                 return SourceRow(
                     key, None, problem="missing", detail=f"the sample has no {self.settings.key} to be its key"
                 )
             key = str(value)
-        text = self._text(sample, fields)
+        text = self._text(sample, record)
         extension = next((name for name in self.extensions if name in sample.members), None)
         if extension is None:
             found = ", ".join(sorted(sample.members)) or "nothing"
