@@ -10,7 +10,7 @@ from typing import Any
 
 import filters
 from factory import recipe as models
-from factory.prepare import REASONS
+from factory.image_reasons import REASONS
 from factory.tables import Failure, Status
 
 HEAD = """\

@@ -23,7 +23,8 @@ import pyarrow as pa
 from factory import tables
 from factory.clock import now_ms
 from factory.errors import EngineError
-from factory.prepare import PreparedImage, Reason, Rejection, prepare_image, thumbnail
+from factory.image_reasons import Reason
+from factory.prepare import PreparedImage, Rejection, prepare_image, thumbnail
 from factory.run import DoneSet, Run
 from factory.shard_keys import DUPLICATE, ShardKeys
 from factory.sources.source import ImageSource, Shard, SourceRow

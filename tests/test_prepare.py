@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms, ImageFile, PngImagePlugin
 
-from factory.prepare import REASONS, PreparedImage, Reason, Rejection, prepare_image, thumbnail
+from factory.image_reasons import REASONS, Reason
+from factory.prepare import PreparedImage, Rejection, prepare_image, thumbnail
 from factory.recipe import ImageSettings
 from tests import images
 from tests.images import BLUE, CORNERS, GREEN, GREY, RED, WHITE, Colour, encoded, picture

@@ -9,8 +9,8 @@ import polars as pl
 
 from factory import tables
 from factory.errors import RunError
+from factory.image_reasons import REASONS, Reason
 from factory.plan import Plan, reopen
-from factory.prepare import REASONS, Reason
 from factory.report.data import CaptionCard, Fact, Histogram, ImageCard, Rejected, ReportData
 from factory.run import METRICS, RECIPE, REPORT, SELECTION, Run
 from factory.tables import CAPTION_KEY

@@ -1,0 +1,54 @@
+"""Why an image could not be used: the documented list of quarantine reasons."""
+
+from collections.abc import Mapping
+from enum import StrEnum
+
+
+class Reason(StrEnum):
+    """Why an image could not be used. The values are stored in the quarantine table, so they never change.
+
+    The first two are given by whoever reads the source; `prepare_image` gives the others.
+    """
+
+    no_image = "no_image"
+    duplicate_key = "duplicate_key"
+    empty = "empty"
+    too_many_bytes = "too_many_bytes"
+    not_an_image = "not_an_image"
+    unsupported_format = "unsupported_format"
+    truncated = "truncated"
+    corrupt = "corrupt"
+    too_many_pixels = "too_many_pixels"
+    too_complex = "too_complex"
+    too_small = "too_small"
+    too_elongated = "too_elongated"
+    out_of_memory = "out_of_memory"
+
+
+REASONS: Mapping[Reason, str] = {
+    Reason.no_image: "The row of the source has no image: an empty cell, or a path to no file. Repair the row.",
+    Reason.duplicate_key: "Another row before it has the same image key; keys must be unique. Rename one.",
+    Reason.empty: "The file has no bytes. Fetch it again.",
+    Reason.too_many_bytes: "The file is larger than image.max_bytes. Raise it, or make the file smaller.",
+    Reason.not_an_image: "The content is no image (text, a web page, a video, ...), whatever its name says.",
+    Reason.unsupported_format: "An image of a kind that is not read here. Convert it to JPEG, PNG, WebP or AVIF.",
+    Reason.truncated: "The file ends too early, as after a broken download. Fetch it again.",
+    Reason.corrupt: "The file contradicts its own format. Fetch it again, or repair it with an image editor.",
+    Reason.too_many_pixels: "Decoding would need more pixels or memory than image.max_source_pixels allows."
+    " Raise it, or make the image smaller.",
+    Reason.too_complex: "The file is cut into so many parts that reading it would take minutes or gigabytes."
+    " Save it again with an image editor.",
+    Reason.too_small: "The shorter side has fewer pixels than image.min_side.",
+    Reason.too_elongated: "The longer side is more than image.max_aspect times the shorter one.",
+    Reason.out_of_memory: "No memory was left for this image. Run fewer workers, or lower image.max_source_pixels.",
+}
+"""For every reason, one line: what it means and what can be done. Documentation and report read it from here."""
+
+
+class UnusableImageError(Exception):
+    """Leaves any step below with a reason; `prepare_image` makes the `Rejection` of it."""
+
+    def __init__(self, reason: Reason, detail: str) -> None:
+        super().__init__(reason, detail)
+        self.reason = reason
+        self.detail = detail
