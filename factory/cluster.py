@@ -34,7 +34,7 @@ def ray_cluster(log_directory: str | None) -> Iterator[Any]:
         started = not ray.is_initialized()
         if started:
             _start(ray)
-        _configure_data(log_directory)
+        _configure_data(ray, log_directory)
         try:
             yield ray
         finally:
@@ -57,7 +57,7 @@ def _start(ray: Any) -> None:
         raise FactoryError(f"{where} cannot be used: {str(error).splitlines()[0]}") from None
 
 
-def _configure_data(log_directory: str | None) -> None:
+def _configure_data(ray: Any, log_directory: str | None) -> None:
     from ray.data import DataContext, ExecutionResources
 
     context = DataContext.get_current()
@@ -66,6 +66,8 @@ def _configure_data(log_directory: str | None) -> None:
     context.print_on_execution_start = False
     context.enable_auto_log_stats = False
     context.verbose_stats_logs = False
+    # A node may die while an engine starts on it; a wrong recipe on a single machine should fail at once.
+    context.max_consecutive_actor_init_deaths = 2 if len(ray.nodes()) > 1 else 0
     context.log_internal_stack_trace_to_stdout = False
     context.target_max_block_size = BLOCK_BYTES
     context.execution_options.preserve_order = False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -97,7 +98,8 @@ def caption_missing(plan: Plan, outcome: Outcome, progress: Progress) -> None:
     logs = plan.run.storage.full("logs") if plan.run.storage.is_local else None
     progress.phase("starting the engine")
     with ray_cluster(logs) as ray:
-        done = ray.put((done_set(plan).high, done_set(plan).low))
+        finished = done_set(plan)
+        done = ray.put((finished.high, finished.low))
         for group in plan.groups:
             _caption_group(plan, group, done, ray, logs, outcome, progress)
     outcome.seconds["caption"] = time.monotonic() - started
@@ -106,12 +108,16 @@ def caption_missing(plan: Plan, outcome: Outcome, progress: Progress) -> None:
 def _caption_group(
     plan: Plan, group: EngineGroup, done: Any, ray: Any, logs: str | None, outcome: Outcome, progress: Progress
 ) -> None:
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
     from factory.stages import CaptionBatches, ReadShards
     from factory.watch import EngineWatch
 
     view = group.first.view
     least, most = engine_count(view, ray)
-    watch = ray.remote(num_cpus=0, max_concurrency=8)(EngineWatch).remote()
+    # On the driver's node: it must outlive the nodes that engines run on.
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    watch = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1, scheduling_strategy=here)(EngineWatch).remote()
     read = ReadShards(plan.source, group, plan.run, done)
     tasks = _read_tasks(plan)
     reports = (
@@ -177,8 +183,8 @@ def _typed(error: BaseException) -> FactoryError:
         mark = f"{kind.__name__}: "
         if mark in text:
             return kind(text.split(mark, 1)[1].strip().split("\n\n")[0])
-    lines = [line for line in text.splitlines() if line.strip()]
-    return EngineError(lines[-1].strip() if lines else type(error).__name__)
+    lines = [line.strip() for line in text.splitlines() if re.match(r"\s*[\w.]*(Error|Exception)\b.*: ", line)]
+    return EngineError(f"{lines[0] if lines else type(error).__name__}; the logs of the run say more")
 
 
 def run_recipe(
