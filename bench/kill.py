@@ -30,7 +30,7 @@ import psutil
 import yaml
 
 TARGETS = ("driver", "engine core", "ray worker", "second raylet")
-IN_FLIGHT_S = 10.0
+IN_FLIGHT_S = 3.0
 
 
 def main() -> None:

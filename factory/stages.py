@@ -33,6 +33,7 @@ from factory.tables import Failure, Status
 if TYPE_CHECKING:
     from factory.captioner import Captioner, ImageItem
     from factory.views import EngineGroup, ReadyView
+    from factory.watch import Past
 
 READ_ROWS = 64
 READ_BYTES = 32_000_000
@@ -214,12 +215,12 @@ class CaptionBatches:
 
         rows = batch.to_pylist()
         items = [_item(row) for row in rows if row["rgb"] is not None]
-        work = [item.work_id for item in items]
         try:
-            deaths, guilty = await self.watch.begin.remote(work)
-            self.open.update(work)
+            past = await self.watch.begin.remote([item.work_id for item in items])
+            items = [item for item in items if item.work_id not in past.written]
+            self.open.update(item.work_id for item in items)
             await self._check(items)
-            made = await self._caption(items, deaths, guilty)
+            made = await self._caption(items, past)
         except EngineDied as error:
             await self._die(str(error))
         made += self._unreadable(rows)
@@ -228,10 +229,11 @@ class CaptionBatches:
         captions = pl.DataFrame(made, schema=tables.CAPTIONS, orient="row")
         self.run.append("captions", captions)
         self.run.append("gallery", self._gallery(items))
-        self.open.difference_update(work)
-        answered = captions.filter(pl.col("output_tokens").is_not_null()).height
-        await self.watch.end.remote(work, answered)
-        yield _report(captions, refused)
+        pairs = _pair_states(captions)
+        states = {item.work_id: pairs[item.key, self.captioner.group.views[item.views[0]].name] for item in items}
+        self.open.difference_update(states)
+        await self.watch.end.remote(states, captions["output_tokens"].count())
+        yield _report([*pairs.values(), *past.written.values()], captions, refused.height)
 
     async def _check(self, items: list[ImageItem]) -> None:
         """Run the canary once, with the first batch that has images; other batches wait for it."""
@@ -241,18 +243,20 @@ class CaptionBatches:
             self._canary = asyncio.create_task(self.captioner.canary(items))
         await asyncio.shield(self._canary)
 
-    async def _caption(self, items: list[ImageItem], deaths: dict[str, int], guilty: set[str]) -> list[dict[str, Any]]:
+    async def _caption(self, items: list[ImageItem], past: Past) -> list[dict[str, Any]]:
         from factory.watch import ALONE_AFTER
 
         made: list[dict[str, Any]] = []
         suspects: list[ImageItem] = []
         crowd: list[ImageItem] = []
         for item in items:
-            if item.work_id in guilty:
-                detail = f"the engine died {deaths[item.work_id]} times with this image, the last time with it alone"
+            if item.work_id in past.guilty:
+                detail = (
+                    f"the engine died {past.deaths[item.work_id]} times with this image, the last time with it alone"
+                )
                 made += [self.captioner.failed(item, view, Failure.engine_died, detail) for view in item.views]
             else:
-                (suspects if deaths.get(item.work_id, 0) >= ALONE_AFTER else crowd).append(item)
+                (suspects if past.deaths.get(item.work_id, 0) >= ALONE_AFTER else crowd).append(item)
         async with _Crowd(self):
             jobs = [self.captioner.caption(item, view) for item in crowd for view in item.views]
             for rows in await asyncio.gather(*jobs):
@@ -371,18 +375,21 @@ def _quarantine_frame(rows: list[dict[str, Any]]) -> pl.DataFrame:
     return pl.DataFrame(refused, schema=tables.QUARANTINE)
 
 
-def _report(captions: pl.DataFrame, refused: pl.DataFrame) -> pa.Table:
-    """Counts of (image, view) pairs by their worst candidate, and of quarantined images."""
-    counts: Counter[str] = Counter()
-    worst = {status: rank for rank, status in enumerate((Status.ok, Status.truncated, Status.failed))}
+def _pair_states(captions: pl.DataFrame) -> dict[tuple[str, str], str]:
+    """The state of each (image key, view): that of its worst candidate."""
+    worst = {Status.ok: 0, Status.truncated: 1, Status.failed: 2}
     pairs: dict[tuple[str, str], str] = {}
     for key, view, status in captions.select("image_key", "view", "status").iter_rows():
         pairs[key, view] = max(pairs.get((key, view), status), status, key=lambda name: worst[Status(name)])
-    counts.update(pairs.values())
-    counts[Status.quarantined] += refused.height
+    return pairs
+
+
+def _report(states: list[str], captions: pl.DataFrame, refused: int) -> pa.Table:
+    counts = Counter(states)
+    counts[Status.quarantined] += refused
     totals = captions.select(pl.col("prompt_tokens").sum(), pl.col("output_tokens").sum()).row(0)
     rows = [
-        {"status": status, "rows": number, "prompt_tokens": 0, "output_tokens": 0} for status, number in counts.items()
+        {"status": state, "rows": number, "prompt_tokens": 0, "output_tokens": 0} for state, number in counts.items()
     ]
     rows.append({"status": "", "rows": 0, "prompt_tokens": totals[0] or 0, "output_tokens": totals[1] or 0})
     return pa.Table.from_pylist(rows, schema=REPORT)

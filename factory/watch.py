@@ -10,14 +10,28 @@ outside can know that they were there before:
   own message.
 
 A process that vanishes without a word (killed, out of memory) is noticed because its rows were begun and begin again.
+
+Ray gives whole tasks again, and a task holds several batches. The last REMEMBERED rows that were written are known here,
+so that a batch which was finished before its process died is not captioned again.
 """
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from dataclasses import dataclass, field
 
 GIVE_UP = 5
 ALONE_AFTER = 2
+REMEMBERED = 50_000
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What is known about rows that begin: already `written` (row -> state), `deaths` seen, and those proven `guilty`."""
+
+    written: dict[str, str]
+    deaths: dict[str, int]
+    guilty: set[str]
 
 
 @dataclass
@@ -28,17 +42,21 @@ class EngineWatch:
     open: set[str] = field(default_factory=set)
     alone: set[str] = field(default_factory=set)
     guilty: set[str] = field(default_factory=set)
+    written: OrderedDict[str, str] = field(default_factory=OrderedDict)
     in_a_row: int = 0
     total: int = 0
     last_message: str = ""
 
-    def begin(self, rows: list[str]) -> tuple[dict[str, int], set[str]]:
-        """Note rows as in flight. Returns the deaths each has seen (only those with any) and those proven guilty."""
-        vanished = [row for row in rows if row in self.open]
+    def begin(self, rows: list[str]) -> Past:
+        """Note rows as in flight. Returns what is known about them; rows already written are not noted."""
+        written = {row: self.written[row] for row in rows if row in self.written}
+        fresh = [row for row in rows if row not in written]
+        vanished = [row for row in fresh if row in self.open]
         if vanished:
             self._blame(vanished)
-        self.open.update(rows)
-        return {row: self.deaths[row] for row in rows if row in self.deaths}, self.guilty.intersection(rows)
+        self.open.update(fresh)
+        deaths = {row: self.deaths[row] for row in fresh if row in self.deaths}
+        return Past(written, deaths, self.guilty.intersection(fresh))
 
     def try_alone(self, row: str) -> None:
         """A row is about to be tried alone: if its engine dies now, it was this row."""
@@ -50,11 +68,14 @@ class EngineWatch:
         self.deaths.pop(row, None)
         self.in_a_row = 0
 
-    def end(self, rows: list[str], answered: int) -> None:
-        """Rows that are written; `answered` of them by the engine."""
-        self.open.difference_update(rows)
-        for row in rows:
+    def end(self, states: dict[str, str], answered: int) -> None:
+        """Rows that are written, with their state; `answered` captions of them by the engine."""
+        self.open.difference_update(states)
+        for row, state in states.items():
             self.deaths.pop(row, None)
+            self.written[row] = state
+        while len(self.written) > REMEMBERED:
+            self.written.popitem(last=False)
         if answered:
             self.in_a_row = 0
 

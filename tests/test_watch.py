@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from factory.watch import ALONE_AFTER, GIVE_UP, EngineWatch
+import pytest
+
+from factory.watch import ALONE_AFTER, GIVE_UP, EngineWatch, Past
 
 
 def test_rows_in_flight_at_a_death_are_remembered() -> None:
     watch = EngineWatch()
-    assert watch.begin(["a", "b"]) == ({}, set())
+    assert watch.begin(["a", "b"]) == Past({}, {}, set())
     assert watch.died(["a", "b"], "boom") is None
-    assert watch.begin(["a", "b", "c"]) == ({"a": 1, "b": 1}, set())
+    assert watch.begin(["a", "b", "c"]) == Past({}, {"a": 1, "b": 1}, set())
 
 
 def test_a_process_that_vanishes_counts_as_a_death() -> None:
     watch = EngineWatch()
     watch.begin(["a"])
-    assert watch.begin(["a"]) == ({"a": 1}, set())
+    assert watch.begin(["a"]) == Past({}, {"a": 1}, set())
 
 
 def test_only_the_row_tried_alone_is_found_guilty() -> None:
@@ -26,9 +28,9 @@ def test_only_the_row_tried_alone_is_found_guilty() -> None:
     watch.begin(["a", "b"])
     watch.try_alone("a")
     watch.died(["a", "b"], "boom")
-    deaths, guilty = watch.begin(["a", "b"])
-    assert guilty == {"a"}
-    assert deaths["b"] == ALONE_AFTER
+    past = watch.begin(["a", "b"])
+    assert past.guilty == {"a"}
+    assert past.deaths["b"] == ALONE_AFTER
 
 
 def test_a_row_that_survives_alone_is_cleared() -> None:
@@ -37,8 +39,18 @@ def test_a_row_that_survives_alone_is_cleared() -> None:
     watch.begin(["a"])
     watch.try_alone("a")
     watch.survived("a")
-    watch.end(["a"], answered=1)
-    assert watch.begin(["a"]) == ({}, set())
+    assert watch.begin(["a"]).guilty == set()
+
+
+def test_rows_that_were_written_are_known_when_a_task_is_given_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("factory.watch.REMEMBERED", 2)
+    watch = EngineWatch()
+    watch.begin(["a", "b", "c"])
+    watch.end({"a": "ok", "b": "truncated", "c": "ok"}, answered=3)
+    past = watch.begin(["b", "c", "d"])
+    assert past == Past({"b": "truncated", "c": "ok"}, {}, set())
+    assert watch.begin(["d"]).deaths == {"d": 1}
+    assert watch.begin(["a"]).written == {}  # only so many are remembered
 
 
 def test_the_run_stops_when_engines_die_without_answering_once() -> None:
@@ -52,4 +64,4 @@ def test_an_answer_in_between_lets_the_run_go_on() -> None:
     watch = EngineWatch()
     for number in range(3 * GIVE_UP):
         assert watch.died([f"{number}"], "boom") is None
-        watch.end(["x"], answered=1)
+        watch.end({"x": "ok"}, answered=1)
