@@ -23,6 +23,7 @@ from factory.recipe import Sampling, did_you_mean
 if TYPE_CHECKING:
     from PIL import Image
 
+    from factory.models import Model
     from factory.views import EngineGroup, ReadyView
 
 CPU_KV_CACHE_GIB = "2"
@@ -87,13 +88,8 @@ class Engine:
                 # vLLM's CPU runner rewinds the generator of a seeded request after a partial prefill, which CPU
                 # generators cannot do ("CPU Generator does not use offset"): it dies. Whole prefills avoid it.
                 arguments.setdefault("enable_chunked_prefill", False)
-            adapters = [view.lora for view in group.views if view.lora]
-            if adapters:
-                arguments.update(
-                    enable_lora=True,
-                    max_loras=len(adapters),
-                    max_lora_rank=max(_lora_rank(lora.path) for lora in adapters),
-                )
+            self.adapter, needed = _adapter(ready.lora)
+            arguments.update(needed)
             self.llm = AsyncLLM.from_engine_args(
                 AsyncEngineArgs(model=ready.model.path, revision=revision, trust_remote_code=trust, seed=0, **arguments)
             )
@@ -106,7 +102,6 @@ class Engine:
             ) from error
         self.special = special_tokens(self.processor)
         self.label = f"vllm {engine_version()}"
-        self._loras = {lora.identity: place for place, lora in enumerate(adapters, start=1)}
         self._requests = 0
         self._last_finish = 0.0
         self._rendered = lru_cache(maxsize=4096)(self._render)
@@ -129,7 +124,7 @@ class Engine:
         """The candidates for one image, in order.
 
         Args:
-            ready: the view; gives the adapter, the system prompt and the time-out.
+            ready: the view; gives the system prompt and the time-out.
             prompt: the user text.
             image: RGB, already at the view's pixel budget.
             image_id: unique for these pixels; the engine's caches go by it.
@@ -161,7 +156,7 @@ class Engine:
         started = asyncio.get_running_loop().time()
         try:
             async with asyncio.timeout(ready.view.timeout_s):
-                answers = self.llm.generate(request, params, str(self._requests), lora_request=self._lora(ready))
+                answers = self.llm.generate(request, params, str(self._requests), lora_request=self.adapter)
                 output = [answer async for answer in answers][-1]  # FINAL_ONLY: there is one
         except TimeoutError:
             if self._last_finish < started:
@@ -180,13 +175,6 @@ class Engine:
             _completion(one, len(output.prompt_token_ids or ()))
             for one in sorted(output.outputs, key=lambda one: one.index)
         ]
-
-    def _lora(self, ready: ReadyView) -> Any:
-        if ready.lora is None:
-            return None
-        from vllm.lora.request import LoRARequest
-
-        return LoRARequest(ready.name, self._loras[ready.lora.identity], ready.lora.path)
 
     def stop(self) -> None:
         """Stop the engine core."""
@@ -236,15 +224,18 @@ def special_tokens(processor: Any) -> tuple[str, ...]:
     return tuple(sorted(added | set(getattr(tokenizer, "all_special_tokens", []))))
 
 
-def _lora_rank(path: str) -> int:
+def _adapter(lora: Model | None) -> tuple[Any, dict[str, Any]]:
+    """The request's adapter and the engine arguments it needs; (None, {}) without one. Fetches a Hub adapter."""
+    if lora is None:
+        return None, {}
     import json
 
-    from huggingface_hub import hf_hub_download
+    from huggingface_hub import snapshot_download
+    from vllm.lora.request import LoRARequest
 
-    file = Path(path) / "adapter_config.json"
-    if not file.exists():
-        file = Path(hf_hub_download(path, "adapter_config.json"))
-    return int(json.loads(file.read_text())["r"])
+    path = lora.path if lora.is_local else snapshot_download(lora.path, revision=lora.revision)
+    rank = int(json.loads((Path(path) / "adapter_config.json").read_text())["r"])
+    return LoRARequest(lora.identity, 1, path), {"enable_lora": True, "max_loras": 1, "max_lora_rank": rank}
 
 
 # --- what can be known without starting or importing vLLM ---

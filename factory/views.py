@@ -46,7 +46,10 @@ class ReadyView:
 
 @dataclass(frozen=True)
 class EngineGroup:
-    """Views served by one engine: same model, engine arguments, replicas and trust."""
+    """Views served by one engine: same model, adapter, engine arguments, replicas and trust.
+
+    An adapter has its engine to itself: vLLM 0.32's CPU build gives every request of a batch the adapter of one of them.
+    """
 
     views: tuple[ReadyView, ...]
 
@@ -78,6 +81,7 @@ def engine_groups(views: list[ReadyView]) -> list[EngineGroup]:
     groups: dict[str, list[ReadyView]] = {}
     for ready in views:
         view = ready.view
-        engine = [ready.model.identity, view.engine, view.replicas, view.trust_remote_code]
+        adapter = ready.lora.identity if ready.lora else None
+        engine = [ready.model.identity, adapter, view.engine, view.replicas, view.trust_remote_code]
         groups.setdefault(fingerprint("engine", engine), []).append(ready)
     return [EngineGroup(tuple(group)) for group in groups.values()]
