@@ -1,0 +1,82 @@
+"""What the factory sees of the demo world: image keys, image bytes and what the "web" wrote beside them."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from factory.demo.language import list_sentence, scene_claims, short_caption
+from factory.demo.scenes import COLOURS, SHAPES, WORDS, Scene, Split, draw_scene, scene_image
+
+
+@dataclass(frozen=True, slots=True)
+class SourceRow:
+    """One image of the demo source. ``text`` is the original text; None where the page had none. No truth in here."""
+
+    key: str
+    image: bytes
+    text: str | None
+
+
+def source_row(seed: int, index: int, split: Split = "world") -> SourceRow:
+    """The row number ``index`` (0 or more) of the demo source with this seed."""
+    scene = draw_scene(seed, index, split)
+    return SourceRow(scene.key, scene_image(scene), web_text(scene))
+
+
+def source_rows(seed: int, count: int) -> Iterator[SourceRow]:
+    """The first ``count`` rows of the demo source with this seed."""
+    return (source_row(seed, index) for index in range(count))
+
+
+def web_text(scene: Scene) -> str | None:
+    """Alt text as found on the web: for about 60 % of the scenes; file names, advertising, keywords that are often
+    wrong, empty strings, and few true captions.
+    """
+    rng = random.Random(f"web/{scene.split}/{scene.seed}/{scene.index}")
+    if rng.random() >= 0.6:
+        return None
+    kind = rng.choices(
+        ("file", "keywords", "keywords of another", "advert", "empty", "caption", "caption of another"),
+        (0.20, 0.22, 0.16, 0.14, 0.06, 0.12, 0.10),
+    )[0]
+    if kind == "file":
+        return rng.choice(("IMG_{}.jpg", "DSC_{}.JPG", "image-{}.png", "untitled{}.webp")).format(
+            rng.randint(100, 9999)
+        )
+    if kind == "advert":
+        return rng.choice(_ADVERTS)
+    if kind == "empty":
+        return ""
+    if kind == "caption":
+        return short_caption(scene, rng)
+    if kind == "caption of another":
+        other = draw_scene(rng.randrange(2**31), 0, scene.split)
+        return list_sentence(scene_claims(other), rng)
+    if kind == "keywords":
+        thing = rng.choice(scene.things)
+        colour, shape = thing.colour, thing.shape
+        if scene.word is not None and rng.random() < 0.5:
+            return f"{scene.word.word} {rng.choice(('sign', 'lettering', 'poster'))}"
+    else:
+        colour, shape = rng.choice(tuple(COLOURS)), rng.choice(SHAPES)
+        if rng.random() < 0.2:
+            return f"{rng.choice(WORDS)} sign"
+    return rng.choice(_KEYWORDS).format(colour=colour, shape=shape)
+
+
+_ADVERTS = (
+    "Buy 2 get 1 free!",
+    "shapes and colours worksheet for kids - printable PDF",
+    "Click to enlarge",
+    "stock vector, royalty free",
+    "logo",
+    "Home | Products | Contact",
+)
+_KEYWORDS = (
+    "{colour} {shape} clipart free download",
+    "{colour} {shape} icon png transparent",
+    "{shape} {colour}",
+    "Cute {colour} {shape} sticker",
+)
