@@ -166,6 +166,7 @@ def arm_ray_data_llm(data: Path) -> dict[str, float]:
         log_engine_metrics=False,
         placement_group_config={"bundles": [{"CPU": 1}]},
     )
+
     def before(row: dict[str, Any]) -> dict[str, Any]:
         from PIL import Image
 
