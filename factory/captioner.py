@@ -77,7 +77,7 @@ class Captioner:
             completions = await self.engine.generate(
                 ready,
                 prompt,
-                item.image(),
+                item.image,
                 f"{item.sha256}-{ready.image_print}",
                 sampling,
                 seed if sampling.temperature else None,
@@ -134,7 +134,8 @@ class Captioner:
             if not ready.view.canary:
                 continue
             tried = [item for item in items if place in item.views and len(set(item.rgb[::7])) > 1][:CANARY_IMAGES]
-            outcomes = [outcome for item in tried if (outcome := await self._canary(ready, item))]
+            answers = await asyncio.gather(*(self._canary(ready, item) for item in tried))
+            outcomes = [outcome for outcome in answers if outcome]
             if outcomes and all(real == blank for real, blank, _ in outcomes):
                 raise EngineError(
                     f"view '{ready.name}': the canary failed: {ready.view.model} gives a blank image the same caption as a "
@@ -158,8 +159,12 @@ class Captioner:
         blank = Image.new("RGB", (item.width, item.height), (128, 128, 128))
         try:
             real, empty = await asyncio.gather(
-                self.engine.generate(ready, prompt, item.image(), f"{item.sha256}-{ready.image_print}", sampling, None),
-                self.engine.generate(ready, prompt, blank, f"blank-{item.width}x{item.height}", sampling, None),
+                self.engine.generate(
+                    ready, prompt, item.image, f"{item.sha256}-{ready.image_print}", sampling, None, ahead=True
+                ),
+                self.engine.generate(
+                    ready, prompt, blank.copy, f"blank-{item.width}x{item.height}", sampling, None, ahead=True
+                ),
             )
         except (RequestRefused, RequestTimeout):
             return None

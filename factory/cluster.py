@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +15,8 @@ from factory.logs import quiet_stderr
 from factory.recipe import View
 
 OBJECT_STORE_BYTES = 1_000_000_000
-# Rows between two stages wait in the object store; this much of it may be used before reading pauses.
+# Without GPUs, a laptop: rows between two stages wait in the object store; this much of it may be used before reading
+# pauses. With them, Ray Data's own limit, half of the store.
 WAITING_BYTES = 256_000_000
 BLOCK_BYTES = 16_000_000
 
@@ -49,7 +51,9 @@ def _start(ray: Any) -> None:
         options["address"] = address
     else:
         cpus = max(2, os.cpu_count() or 1)
-        options.update(num_cpus=cpus, include_dashboard=False, object_store_memory=_object_store_bytes())
+        options.update(num_cpus=cpus, include_dashboard=False)
+        if not shutil.which("nvidia-smi"):  # beside GPUs, Ray's own choice: images wait there by the thousand
+            options["object_store_memory"] = _object_store_bytes()
     try:
         ray.init(**options)
     except (ConnectionError, RuntimeError, OSError, ValueError) as error:
@@ -66,12 +70,14 @@ def _configure_data(ray: Any, log_directory: str | None) -> None:
     context.print_on_execution_start = False
     context.enable_auto_log_stats = False
     context.verbose_stats_logs = False
+    context.memory_usage_poll_interval_s = None
     # A node may die while an engine starts on it; a wrong recipe on a single machine should fail at once.
     context.max_consecutive_actor_init_deaths = 2 if len(ray.nodes()) > 1 else 0
     context.log_internal_stack_trace_to_stdout = False
     context.target_max_block_size = BLOCK_BYTES
     context.execution_options.preserve_order = False
-    context.execution_options.resource_limits = ExecutionResources(object_store_memory=WAITING_BYTES)
+    if not ray.cluster_resources().get("GPU"):
+        context.execution_options.resource_limits = ExecutionResources(object_store_memory=WAITING_BYTES)
     if log_directory:
         _log_to_file(Path(log_directory) / "ray-data.log")
 

@@ -10,7 +10,8 @@ import asyncio
 import hashlib
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from importlib import metadata, util
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from factory.errors import EngineError
 from factory.recipe import Sampling, did_you_mean
+from factory.request_window import RequestWindow
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -27,6 +29,13 @@ if TYPE_CHECKING:
     from factory.views import EngineGroup, ReadyView
 
 CPU_KV_CACHE_GIB = "2"
+WAITING_ROUNDS = 3
+WAITING_BYTES = 2_000_000_000
+RENDERED_BYTES_PER_PIXEL = 12  # three channels of float32
+# Nothing is asked twice about an image: its caches would only cost time (docs/decisions/0006).
+SEEN_ONCE = {"enable_prefix_caching": False, "mm_processor_cache_gb": 0}
+FEW_CORES = 2
+IN_PROCESS_WORKER = "vllm.v1.executor.uniproc_executor.UniProcExecutor"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +78,7 @@ class Engine:
         try:
             from transformers import AutoProcessor
             from vllm import AsyncEngineArgs
+            from vllm.usage.usage_lib import UsageContext
             from vllm.v1.engine.async_llm import AsyncLLM
 
             revision = None if ready.model.is_local else ready.model.revision
@@ -82,16 +92,17 @@ class Engine:
                 "enable_log_requests": False,
                 "disable_log_stats": True,
                 "generation_config": "vllm",  # the recipe decides on sampling, not a file beside the model
+                **(SEEN_ONCE if _sees_images_once(group) else {}),
+                **_cpu_arguments(group),
                 **ready.view.engine,
             }
-            if _sampled_on_cpu(group):
-                # vLLM's CPU runner rewinds the generator of a seeded request after a partial prefill, which CPU
-                # generators cannot do ("CPU Generator does not use offset"): it dies. Whole prefills avoid it.
-                arguments.setdefault("enable_chunked_prefill", False)
             self.adapter, needed = _adapter(ready.lora)
             arguments.update(needed)
             self.llm = AsyncLLM.from_engine_args(
-                AsyncEngineArgs(model=ready.model.path, revision=revision, trust_remote_code=trust, seed=0, **arguments)
+                AsyncEngineArgs(
+                    model=ready.model.path, revision=revision, trust_remote_code=trust, seed=0, **arguments
+                ),
+                usage_context=UsageContext.LLM_CLASS,  # bulk work: vLLM's defaults for throughput, not for latency
             )
         except EngineError:
             raise
@@ -103,7 +114,11 @@ class Engine:
         self.special = special_tokens(self.processor)
         self.label = f"vllm {engine_version()}"
         self._requests = 0
-        self._last_finish = 0.0
+        self._answered = 0
+        self._probe: asyncio.Task[None] | None = None
+        self._together = self.llm.vllm_config.scheduler_config.max_num_seqs
+        self._window = RequestWindow(self._together)
+        self._image_bytes = 0.0
         self._rendered = lru_cache(maxsize=4096)(self._render)
 
     @property
@@ -119,17 +134,25 @@ class Engine:
         return str(self.processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False))
 
     async def generate(
-        self, ready: ReadyView, prompt: str, image: Image.Image, image_id: str, sampling: Sampling, seed: int | None
+        self,
+        ready: ReadyView,
+        prompt: str,
+        image: Callable[[], Image.Image],
+        image_id: str,
+        sampling: Sampling,
+        seed: int | None,
+        ahead: bool = False,
     ) -> list[Completion]:
         """The candidates for one image, in order.
 
         Args:
             ready: the view; gives the system prompt and the time-out.
             prompt: the user text.
-            image: RGB, already at the view's pixel budget.
+            image: gives the image when its turn has come; RGB, already at the view's pixel budget.
             image_id: unique for these pixels; the engine's caches go by it.
             sampling: how to sample; n candidates.
             seed: of candidate 0; None when greedy.
+            ahead: go before all who wait for their turn.
 
         Raises:
             RequestRefused, RequestTimeout: this request; EngineDied: all of them.
@@ -147,19 +170,18 @@ class Engine:
             flat_logprobs=True,
             output_kind=RequestOutputKind.FINAL_ONLY,
         )
-        self._requests += 1
-        request = {
-            "prompt": self._rendered(prompt, ready.view.system),
-            "multi_modal_data": {"image": image},
-            "multi_modal_uuids": {"image": image_id},
-        }
-        started = asyncio.get_running_loop().time()
         try:
-            async with asyncio.timeout(ready.view.timeout_s):
-                answers = self.llm.generate(request, params, str(self._requests), lora_request=self.adapter)
-                output = [answer async for answer in answers][-1]  # FINAL_ONLY: there is one
+            async with self._window.request(ready.view.timeout_s, ahead), asyncio.timeout(ready.view.timeout_s):
+                picture = image()
+                self._make_room(picture)
+                request = {
+                    "prompt": self._rendered(prompt, ready.view.system),
+                    "multi_modal_data": {"image": picture},
+                    "multi_modal_uuids": {"image": image_id},
+                }
+                output = await self._ask(request, params)
         except TimeoutError:
-            if self._last_finish < started:
+            if not await self._is_alive(ready.view.timeout_s):
                 raise EngineDied(f"the engine answered nothing for {ready.view.timeout_s:g} s") from None
             raise RequestTimeout(f"no answer within {ready.view.timeout_s:g} s") from None
         except EngineDeadError as error:
@@ -170,21 +192,77 @@ class Engine:
             raise RequestRefused(_message(error.__cause__ or error)) from None
         except (VLLMClientError, ValueError, TypeError) as error:
             raise RequestRefused(_message(error)) from None
-        self._last_finish = asyncio.get_running_loop().time()
         return [
             _completion(one, len(output.prompt_token_ids or ()))
             for one in sorted(output.outputs, key=lambda one: one.index)
         ]
+
+    def _make_room(self, picture: Image.Image) -> None:
+        """Let in what the engine runs at once, and as many again as WAITING_ROUNDS and WAITING_BYTES allow.
+
+        Those are rendered while they wait, so that a round that ends together is followed by a full one.
+        """
+        rendered = picture.width * picture.height * RENDERED_BYTES_PER_PIXEL
+        self._image_bytes += (rendered - self._image_bytes) * (0.01 if self._image_bytes else 1)
+        waiting = min(WAITING_ROUNDS * self._together, WAITING_BYTES / max(1.0, self._image_bytes))
+        self._window.most = self._together + int(waiting)
+
+    async def _ask(self, request: Any, params: Any) -> Any:
+        self._requests += 1
+        answers = self.llm.generate(request, params, str(self._requests), lora_request=self.adapter)
+        output = [answer async for answer in answers][-1]  # FINAL_ONLY: there is one
+        self._answered += 1
+        return output
+
+    async def _is_alive(self, timeout_s: float) -> bool:
+        """Whether the engine answers anything, a request for one token included, within another time-out."""
+        from vllm import SamplingParams
+        from vllm.sampling_params import RequestOutputKind
+
+        async def probe() -> None:
+            with suppress(Exception):  # an answer is counted; whatever else happens is no sign of life
+                await self._ask("a", SamplingParams(max_tokens=1, output_kind=RequestOutputKind.FINAL_ONLY))
+
+        loop = asyncio.get_running_loop()
+        until, answered = loop.time() + timeout_s, self._answered
+        if self._probe is None or self._probe.done():
+            self._probe = asyncio.create_task(probe())
+        while self._answered == answered and loop.time() < until:
+            await asyncio.sleep(min(0.1, timeout_s / 10))
+        return self._answered > answered
 
     def stop(self) -> None:
         """Stop the engine core."""
         self.llm.shutdown()
 
 
-def _sampled_on_cpu(group: EngineGroup) -> bool:
+def _sees_images_once(group: EngineGroup) -> bool:
+    """Whether every image comes in one request of one candidate, with no system prompt before it to share."""
+    view = group.first.view
+    return len(group.views) == 1 and view.sampling.n == 1 and not view.system
+
+
+def _cpu_arguments(group: EngineGroup) -> dict[str, Any]:
+    """What vLLM's CPU build needs to be told; {} on other platforms."""
     from vllm.platforms import current_platform
 
-    return bool(current_platform.is_cpu()) and any(ready.view.sampling.temperature > 0 for ready in group.views)
+    if not current_platform.is_cpu():
+        return {}
+    arguments: dict[str, Any] = {}
+    if any(ready.view.sampling.temperature > 0 for ready in group.views):
+        # vLLM's CPU runner rewinds the generator of a seeded request after a partial prefill, which CPU
+        # generators cannot do ("CPU Generator does not use offset"): it dies. Whole prefills avoid it.
+        arguments["enable_chunked_prefill"] = False
+    if len(os.sched_getaffinity(0)) <= FEW_CORES and not _is_parallel(group):
+        # A worker process of its own and the engine's core spin for each other's messages; on two cores that takes
+        # the time in which images would be prepared. With one thread left to compute with, nothing is lost.
+        arguments["distributed_executor_backend"] = IN_PROCESS_WORKER
+    return arguments
+
+
+def _is_parallel(group: EngineGroup) -> bool:
+    engine = group.first.view.engine
+    return any(int(engine.get(name, 1)) > 1 for name in ("tensor_parallel_size", "pipeline_parallel_size"))
 
 
 def _completion(output: Any, prompt_tokens: int) -> Completion:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import time
 from collections import Counter
@@ -17,13 +18,13 @@ from factory.cluster import actor_resources, engine_count, ray_cluster
 from factory.errors import EngineError, FactoryError, RunError, SourceError
 from factory.plan import Plan, done_set, make_plan
 from factory.progress import Progress
-from factory.recipe import Recipe
+from factory.recipe import Recipe, View
 from factory.run import LOCK, RECIPE, Run, RunLock
 from factory.scoring import score_missing
 from factory.views import EngineGroup
 
 BATCH_IMAGES = 64
-BATCHES_IN_ENGINE = 4
+BATCHES_PER_TASK = 4  # Ray Data's own limit of what runs at once within one of its tasks
 ROWS_PER_TASK = 256
 
 
@@ -119,9 +120,11 @@ def _caption_group(
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     watch = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1, scheduling_strategy=here)(EngineWatch).remote()
     read = ReadShards(plan.source, group, plan.run, done)
-    tasks = _read_tasks(plan)
+    resources = actor_resources(view, ray)
+    tasks = _tasks_in_engine(view, "num_gpus" in resources)
+    shards = _read_tasks(plan)
     reports = (
-        ray.data.from_items(tasks, override_num_blocks=len(tasks))
+        ray.data.from_items(shards, override_num_blocks=len(shards))
         .map_batches(read, batch_size=None, batch_format="pyarrow", num_cpus=0.5)
         .map_batches(
             CaptionBatches,
@@ -131,11 +134,11 @@ def _caption_group(
             compute=ray.data.ActorPoolStrategy(
                 min_size=least,
                 max_size=most,
-                max_tasks_in_flight_per_actor=BATCHES_IN_ENGINE + 2,
-                max_concurrent_calls_per_actor=BATCHES_IN_ENGINE,
+                max_tasks_in_flight_per_actor=tasks + 2,
+                max_concurrent_calls_per_actor=tasks,
             ),
             zero_copy_batch=True,
-            **actor_resources(view, ray),
+            **resources,
         )
     )
     try:
@@ -149,6 +152,12 @@ def _caption_group(
     except ray.exceptions.RayError as error:
         raise _typed(error) from None
     outcome.engine_deaths += ray.get(watch.state.remote())[0]
+
+
+def _tasks_in_engine(view: View, has_gpu: bool) -> int:
+    """Tasks given to an engine at once: four times as many images as it runs together, so that it never waits for one."""
+    together = int(view.engine.get("max_num_seqs", 1024 if has_gpu else 256))  # vLLM's defaults
+    return max(2, math.ceil(4 * together / (BATCHES_PER_TASK * BATCH_IMAGES)))
 
 
 def _read_tasks(plan: Plan) -> list[dict[str, str]]:

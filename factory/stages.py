@@ -219,8 +219,9 @@ class CaptionBatches:
             past = await self.watch.begin.remote([item.work_id for item in items])
             items = [item for item in items if item.work_id not in past.written]
             self.open.update(item.work_id for item in items)
-            await self._check(items)
+            self._start_canary(items)
             made = await self._caption(items, past)
+            await self._canary_passed()
         except EngineDied as error:
             await self._die(str(error))
         made += self._unreadable(rows)
@@ -235,13 +236,14 @@ class CaptionBatches:
         await self.watch.end.remote(states, captions["output_tokens"].count())
         yield _report([*pairs.values(), *past.written.values()], captions, refused.height)
 
-    async def _check(self, items: list[ImageItem]) -> None:
-        """Run the canary once, with the first batch that has images; other batches wait for it."""
-        if self._canary is None:
-            if not items:
-                return
+    def _start_canary(self, items: list[ImageItem]) -> None:
+        """Start the canary with the first batch that has images; nothing is written before it has passed."""
+        if self._canary is None and items:
             self._canary = asyncio.create_task(self.captioner.canary(items))
-        await asyncio.shield(self._canary)
+
+    async def _canary_passed(self) -> None:
+        if self._canary is not None:
+            await asyncio.shield(self._canary)
 
     async def _caption(self, items: list[ImageItem], past: Past) -> list[dict[str, Any]]:
         from factory.watch import ALONE_AFTER
@@ -267,6 +269,7 @@ class CaptionBatches:
 
     async def _caption_alone(self, item: ImageItem) -> list[dict[str, Any]]:
         """Caption an image that was there when engines died, with nothing else in this engine."""
+        await self._canary_passed()
         async with self._alone:
             async with self._crowd_gone:
                 await self._crowd_gone.wait_for(lambda: self._crowd == 0)

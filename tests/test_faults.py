@@ -26,7 +26,7 @@ from tests.recipes import TINY_ENGINE, demo_recipe, write_recipe
 
 pytestmark = pytest.mark.slow
 
-IMAGES = 400
+IMAGES = 600
 
 
 class Running:
@@ -138,8 +138,7 @@ def test_a_hung_engine_is_noticed_and_replaced(tmp_path: Path, recipe: dict[str,
     file, out = write_recipe(tmp_path, recipe), tmp_path / "run"
     running = Running(file, out)
     running.wait_for_captions()
-    for name in ("VLLM::EngineCor", "VLLM::Worker"):
-        running.child(name).suspend()
+    running.child("VLLM::EngineCor").suspend()
     code, _, stderr = running.end()
     assert code == 0, stderr
     assert json.loads((out / "metrics.json").read_text())["this_time"]["engine_deaths"] >= 1
