@@ -1,7 +1,7 @@
 """What a filter is: parameters in, one frame of captions in, one frame of scores out.
 
-A filter never reads a file, holds no engine and drops no row. Everything else (thresholds, storage, batches, progress)
-belongs to whoever calls it.
+A filter holds no engine, drops no row, and reads no file but the model that one of its parameters names. Everything else
+(thresholds, storage, batches, progress) belongs to whoever calls it.
 """
 
 from abc import ABC, abstractmethod
@@ -14,6 +14,7 @@ COLUMNS: Final[dict[str, pl.DataType]] = {
     "text": pl.String(),  # the caption; null where there is none
     "finish_reason": pl.String(),  # why generation ended: "stop", "length", ...; null for captions nobody generated
     "prompt": pl.String(),  # the text that was sent to the captioner
+    "inputs": pl.String(),  # what the prompt was filled in with (alt-text, experts' answers), a line each; null for none
     "output_tokens": pl.Int64(),  # tokens generated
     "max_tokens": pl.Int64(),  # tokens allowed
     "mean_logprob": pl.Float64(),  # natural logarithm, <= 0, over the generated tokens
@@ -59,6 +60,13 @@ class Filter(BaseModel, ABC):
         order, in any batch, in any process. `captions` is left as it is. Raises FilterError where a needed column is
         missing or of another type.
         """
+
+    def models(self) -> dict[str, str]:
+        """The sha256 of each model file that it reads, by parameter: with the parameters, what its scores come from.
+
+        Raises FilterError where a file cannot be read.
+        """
+        return {}
 
     def inputs(self, captions: pl.DataFrame) -> pl.DataFrame:
         """The columns that this filter reads, with the types of COLUMNS; an absent optional one is all null."""

@@ -70,9 +70,10 @@ _NO_PICTURE: Final = (
     rf"|(?:image|picture|photo)(?: (?:that )?you(?:['’]ve| have)? (?:provided|uploaded|shared|attached))? "
     rf"(?:did not|didn['’]t|failed to|could not|couldn['’]t)(?: be)? (?:load|upload|display|open|come through)"
 )
-_REFUSES: Final = f"(?i:{_INABILITY}|{_DECLINE}|{_ASSISTANT}|{_POLICY}|{_NO_PICTURE})"
+REFUSES: Final = f"(?i:{_INABILITY}|{_DECLINE}|{_ASSISTANT}|{_POLICY}|{_NO_PICTURE})"
+"""What a refusing sentence contains, quotations aside."""
 
-_BESIDE: Final = (
+BESIDE: Final = (
     r"(?i)\A\W*(?:"
     r"(?:(?:i['’]m |i am )?(?:so |very |really |truly )?sorry|(?:i|my) apologi[sz]es?|i apologi[sz]e)"
     r"(?: (?:about|for) (?:that|this|the inconvenience|any inconvenience))?\W*\z"
@@ -83,13 +84,14 @@ _BESIDE: Final = (
 """Sentences that stand beside a refusal and count only there."""
 
 _WHOLLY_QUOTED: Final = r"\A\s*[\"“]([^\"“”]*)[\"”]?\s*\z"
-_QUOTED: Final = (
+QUOTED: Final = (
     r"\"[^\"\n]{0,400}\"|“[^”\n]{0,400}”|‘[^\n]{1,400}?’(\W|\z)|(\A|[\s(])'[^\n]{1,400}?'(\W|\z)"
     r"|(\S\s)[\"“][^\"”\n]*\z"  # a quotation that the end of the text leaves open
     # a quotation without marks
     r"|((?i:says?|saying|reads?|reading|states|stating|words|text|titled|slogan|message)[ \t:,]{1,3})"
     r"(?i:i['’]m|i|we|sorry|as an)(?-u:\b)[^.!?\n]*"
 )
+"""Text that a caption quotes: what a shirt or a sign says."""
 
 
 class Refusal(Filter):
@@ -129,17 +131,17 @@ class Refusal(Filter):
 def _refusals(rows: pl.DataFrame) -> pl.DataFrame:
     """`row`, `score`, `sentences` and `span` of the captions that refuse outside quotation marks."""
     # One pattern over all captions finds the few that may refuse; sentences and quotations are looked at in those.
-    suspects = rows.filter(pl.col("text").str.contains(_REFUSES))
+    suspects = rows.filter(pl.col("text").str.contains(REFUSES))
     if suspects.is_empty():
         return pl.DataFrame(schema={"row": pl.UInt32, "score": pl.Float64, **Refusal.evidence})
     sentence = pl.col("sentence")
-    unquoted = pl.col("text").str.replace(_WHOLLY_QUOTED, "$1").str.replace_all(_QUOTED, '$1$2""$3$4$5')
+    unquoted = pl.col("text").str.replace(_WHOLLY_QUOTED, "$1").str.replace_all(QUOTED, '$1$2""$3$4$5')
     sentences = (
         suspects.select("row", sentence=unquoted.str.extract_all(SENTENCE))
         .explode("sentence", empty_as_null=False)
-        .with_columns(sentence.str.strip_chars(), refuses=sentence.str.contains(_REFUSES))
+        .with_columns(sentence.str.strip_chars(), refuses=sentence.str.contains(REFUSES))
         .filter(sentence.str.len_chars() > 0, pl.col("refuses").any().over("row"))
-        .with_columns(refuses=pl.col("refuses") | sentence.str.contains(_BESIDE))
+        .with_columns(refuses=pl.col("refuses") | sentence.str.contains(BESIDE))
     )
     refuses, chars = pl.col("refuses"), sentence.str.len_chars()
     standing = (chars.sum() - chars.filter(refuses).sum()) / chars.sum()

@@ -7,12 +7,21 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import ValidationError
 
+from filters.artifacts import Artifacts
+from filters.boilerplate import Boilerplate
 from filters.contract import Filter, FilterError
+from filters.hedging import Hedging
+from filters.language import Language
 from filters.length import Length
+from filters.opener import Opener
+from filters.pii import Pii
 from filters.prompt_leak import PromptLeak
+from filters.quality import Quality
 from filters.refusal import Refusal
 from filters.repetition import Repetition
+from filters.shape import Shape
 from filters.token_confidence import TokenConfidence
+from filters.toxicity import Toxicity
 from filters.truncation import Truncation
 
 if TYPE_CHECKING:
@@ -22,7 +31,24 @@ GROUP: Final = "caption_factory.filters"
 """The entry point group. An entry point's name is the filter's name, its value `package.module:Class`."""
 
 BUILT_IN: Final[dict[str, type[Filter]]] = {
-    kind.name: kind for kind in (Length, Repetition, Truncation, PromptLeak, Refusal, TokenConfidence)
+    kind.name: kind
+    for kind in (
+        Length,
+        Repetition,
+        Truncation,
+        PromptLeak,
+        Refusal,
+        TokenConfidence,
+        Shape,
+        Language,
+        Boilerplate,
+        Artifacts,
+        Opener,
+        Hedging,
+        Pii,
+        Toxicity,
+        Quality,
+    )
 }
 
 

@@ -1,5 +1,6 @@
 """What every registered filter promises, whatever it looks for."""
 
+import json
 import re
 import subprocess
 import sys
@@ -7,7 +8,7 @@ import unicodedata
 
 import polars as pl
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
@@ -35,6 +36,10 @@ ODD_TEXTS: list[str | None] = [
     "the dog that runs on a wide street and the dog that runs on a narrow one are both brown and very much alike",
     'Assistant: {"caption": "a dog"} <image>',
     "a dog. " * 40,
+    "Okay, let me describe it. **Step 1:** a dog at [12, 30, 400, 210], highlighted with a red box",
+    "The image appears to show jane.doe@example.org, +49 30 1234567, 4111 1111 1111 1111 and 192.168.1.17",
+    "CLICK HERE: royalty-free stock photo IMG_2034.JPG © 2015 all rights reserved",
+    "Ein Hund läuft über den breiten Strand und bellt die Wellen an",
     "." * 500,
     '"' * 501,
     "x" * 1_000_000,
@@ -53,15 +58,20 @@ def captions(texts: list[str | None]) -> pl.DataFrame:
         max_tokens=pl.lit(5, pl.Int64),
         mean_logprob=-(size % 11) / 10,
         min_logprob=pl.when(size % 4 != 0).then(-(size % 13).cast(pl.Float64)),
+        inputs=pl.when(size % 5 != 1).then(pl.lit("alt-text: a dog on a wide beach")),
         image_key=pl.lit("image"),
         view=pl.lit("self"),
         candidate=pl.lit(0, pl.Int64),
     )
 
 
-every_filter = pytest.mark.parametrize(
-    "caption_filter", [build(name, {}) for name in registered()], ids=list(registered())
-)
+every_filter = pytest.mark.parametrize("caption_filter", list(registered()), indirect=True)
+
+
+@pytest.fixture
+def caption_filter(request: pytest.FixtureRequest, models: dict[str, str]) -> Filter:
+    """The filter of that name, with a small model where it takes one."""
+    return build(request.param, {"model": models[request.param]} if request.param in models else {})
 
 
 @every_filter
@@ -87,15 +97,19 @@ def test_scores_the_same_twice(caption_filter: Filter) -> None:
     assert_frame_equal(caption_filter.score(frame), caption_filter.score(frame), check_exact=True)
 
 
-def test_scores_the_same_in_another_process() -> None:
+def test_scores_the_same_in_another_process(models: dict[str, str]) -> None:
     script = (
         "import json, sys; import polars as pl; from filters import build, registered\n"
+        "models = json.loads(sys.argv[1])\n"
+        "params = lambda name: {'model': models[name]} if name in models else {}\n"
         "frame = pl.DataFrame({'text': ['a dog runs by. a dog runs by.', 'a b c d a b c d', 'Answer: yes']})\n"
-        "print(json.dumps([build(name, {}).score(frame)['score'].to_list() for name in registered()]))"
+        "print(json.dumps([build(name, params(name)).score(frame)['score'].to_list() for name in registered()]))"
     )
 
     first, second = (
-        subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+        subprocess.run(
+            [sys.executable, "-c", script, json.dumps(models)], capture_output=True, text=True, check=True
+        ).stdout
         for _ in range(2)
     )
 
@@ -114,7 +128,7 @@ def test_a_score_does_not_depend_on_the_order_of_rows(caption_filter: Filter) ->
 
 
 @every_filter
-@settings(deadline=None)
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @example(texts=ODD_TEXTS[:-2])
 @given(texts=st.lists(st.none() | st.text(max_size=40) | st.sampled_from(ODD_TEXTS[:-2]), max_size=8))
 def test_a_score_does_not_depend_on_the_other_rows(caption_filter: Filter, texts: list[str | None]) -> None:
