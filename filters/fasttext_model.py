@@ -6,17 +6,19 @@ import hashlib
 import mmap
 import struct
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Final
+from typing import Any, BinaryIO, Final
+
+import numpy as np
+import polars as pl
 
 from filters.contract import FilterError
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 _MAGIC: Final = 793712314
 _VERSIONS: Final = (11, 12)
 _MAX_ENTRIES: Final = 50_000_000
+_PREFIX: Final = "__label__"
 _INSTALL: Final = "Install it with `pip install caption-factory[text]`, or `pip install fasttext-community`."
 
 
@@ -25,18 +27,25 @@ class FastText:
 
     def __init__(self, model: Any) -> None:
         self._model = model
-        self.labels: tuple[str, ...] = tuple(_plain(label) for label in model.labels)
+        self.labels: tuple[str, ...] = tuple(label.removeprefix(_PREFIX) for label in model.labels)
 
-    def probabilities(self, texts: Sequence[str], k: int) -> list[dict[str, float]]:
-        """For each text its `k` most probable labels with their probabilities, in [0, 1]; white space is all the same."""
-        if not texts:
-            return []
+    def likeliest(self, texts: pl.Series, k: int) -> pl.DataFrame:
+        """`at` (the text's position from 0), `label` and `probability` of each text's `k` likeliest labels, likeliest first.
+
+        No text is null. White space is all the same, line ends included.
+        """
         # fastText takes one line at a time, and a list even of one: its way for a single string breaks under numpy 2.
-        labels, probabilities = self._model.predict([" ".join(text.split()) for text in texts], k=k)
-        return [
-            {_plain(label): min(float(probability), 1.0) for label, probability in zip(*row, strict=True)}
-            for row in zip(labels, probabilities, strict=True)
-        ]
+        lines = texts.str.replace_all(r"[\n\r]", " ").to_list()
+        if not lines:
+            return pl.DataFrame(schema={"at": pl.UInt32, "label": pl.String, "probability": pl.Float64})
+        labels, probabilities = self._model.predict(lines, k=k)
+        return pl.DataFrame(
+            {
+                "at": pl.Series(range(len(lines)), dtype=pl.UInt32).repeat_by(pl.Series(map(len, labels))).explode(),
+                "label": list(chain.from_iterable(labels)),
+                "probability": np.concatenate(probabilities),
+            }
+        ).with_columns(pl.col("label").str.strip_prefix(_PREFIX), pl.col("probability").cast(pl.Float64).clip(0.0, 1.0))
 
 
 def load(path: str | Path, asked_by: str) -> FastText:
@@ -78,10 +87,6 @@ def _loaded(path: str, size: int, changed: int, asked_by: str) -> FastText:
         return FastText(fasttext.FastText._FastText(model_path=path))
     except (ValueError, RuntimeError, MemoryError) as error:
         raise FilterError(f"{asked_by}: {path!r} cannot be loaded: {error}.") from error
-
-
-def _plain(label: str) -> str:
-    return label.removeprefix("__label__")
 
 
 def _wrong(stream: BinaryIO, size: int) -> str:

@@ -152,7 +152,7 @@ def _train(
 
 def _measure(model: Path, held_out: pl.DataFrame) -> tuple[float, float]:
     score = probability_good(load_quality(str(model), _NAME), held_out["text"])
-    judged = held_out.select(good=pl.col("kind") == GOOD).with_columns(score=pl.Series(score, dtype=pl.Float64))
+    judged = held_out.select(good=pl.col("kind") == GOOD).with_columns(score=score)
     good, bad = (judged.filter(good=kind).height for kind in (True, False))
     # Mann and Whitney's U from average ranks: ties count half.
     ranks = judged.select(pl.col("score").rank("average").filter(pl.col("good")).sum()).item()
