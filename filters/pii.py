@@ -38,7 +38,7 @@ _SECRET: Final = (
     r"|(?-u:\b)eyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}"  # JSON Web Token
     r"|-----BEGIN (?:[A-Z]{2,12} ){0,3}PRIVATE KEY-----"
     r"|(?i:(?-u:\b)(?:password|passwd|pwd|api[_ -]?key|secret[_ -]?key|access[_ -]?token)(?: is)? ?[:=] ?)"
-    r"[\"']?[^\s\"']*[0-9][^\s\"']{5,}"
+    r"[\"']?(?:[^\s\"']{5,}[0-9][^\s\"']*|[^\s\"']*[0-9][^\s\"']{5,})"
 )
 _PATTERNS: Final[dict[Kind, str]] = {"secret": _SECRET, "email": _EMAIL, "card": _CARD, "ip": _IP, "phone": _PHONE}
 

@@ -74,7 +74,7 @@ REFUSES: Final = f"(?i:{_INABILITY}|{_DECLINE}|{_ASSISTANT}|{_POLICY}|{_NO_PICTU
 """What a refusing sentence contains, quotations aside."""
 
 BESIDE: Final = (
-    r"(?i)\A\W*(?:"
+    r"(?i)\A\W*(?:just |simply |so |please )?(?:"
     r"(?:(?:i['’]m |i am )?(?:so |very |really |truly )?sorry|(?:i|my) apologi[sz]es?|i apologi[sz]e)"
     r"(?: (?:about|for) (?:that|this|the inconvenience|any inconvenience))?\W*\z"
     r"|(?:please|kindly) (?:provide|upload|try|let me|feel free|share|send)"
@@ -114,7 +114,7 @@ class Refusal(Filter):
     """
 
     name: ClassVar[str] = "refusal"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     needs: ClassVar[tuple[str, ...]] = ("text",)
     evidence: ClassVar[dict[str, pl.DataType]] = {"sentences": pl.UInt32(), "span": pl.String()}
 

@@ -23,17 +23,20 @@ MIN_WORDS: Final = 3
 
 _LEADING: Final = rf"\A\s*{OPENER}[\s,:]*"
 _NO_START: Final = (
-    r"(?i)\A(?:how|what|why|when|where|whether|which|who|whose|us|you|them|it|of|by|and|or|but|as|to|like|more|various aspects)(?-u:\b)"
+    r"(?i)\A(?:how|what|why|when|where|whether|which|who|whose|us|you|them|it|of|by|and|or|but|as|to|like|more|illustrations?|provided|taken|released|made"
+    r"|courtesy)(?-u:\b)"
     r"|\A[^\p{L}\p{N}\"“'‘(\[]"
 )
 _FIRST_LETTER: Final = r"\A([^\p{L}\p{N}]*)(\p{Ll})"
 _MIXED: Final = r"\A[^\p{L}\p{N}]*\p{Ll}[\p{L}\p{N}]*\p{Lu}"
 _WITH_END: Final = rf"{SENTENCE}(?:[.!?。！？…]*[\"”’'»)\]*]*\s*|\n)"
 _LAST_WORD: Final = r"[^\s]*[.!?…。！？।؟][\"”’'»)\]*]*(?:\s|\z)|[。！？]"
-_ABBREVIATION: Final = (
+_NO_END: Final = (
     r"(?i)\A[(\[\"“']*(?:mr|mrs|ms|dr|st|mt|ft|jr|sr|vs|prof|gen|col|capt|lt|sgt|rev|no|vol|fig|approx|e\.g|i\.e|etc|a\.m|p\.m|u\.s|u\.k"
     r"|[a-z]|[0-9]{1,2})\.\s*\z"
+    r"|(?:\.\.|…)[\"”’')]*\s*\z"
 )
+"""Abbreviations, initials, numbers of a list and dots of omission."""
 
 
 def strip_opener(texts: pl.Series) -> pl.Series:
@@ -88,7 +91,7 @@ def trim_cut_sentence(texts: pl.Series) -> pl.Series:
     text ends a sentence, or where no finished sentence of three words precedes. "Mr." and the like end none.
     """
     rows = _frame(texts).with_row_index("row").with_columns(pl.col("text").str.strip_chars_end())
-    ends = find_spans(rows, [("end", _LAST_WORD)]).filter(~pl.col("match").str.contains(_ABBREVIATION))
+    ends = find_spans(rows, [("end", _LAST_WORD)]).filter(~pl.col("match").str.contains(_NO_END))
     last = ends.group_by("row", maintain_order=True).agg(pl.col("end").max())
     kept = (
         rows.join(last, on="row", maintain_order="left")
@@ -149,8 +152,10 @@ def _masked(rows: pl.DataFrame) -> pl.Series:
     texts = dict(rows.select("row", "text").iter_rows())
     for row, start, end in find_spans(rows, [("quoted", QUOTED)]).select("row", "start", "end").iter_rows():
         text = texts[row]
-        inside = "".join(sign if sign.isspace() else "x" for sign in text[start:end])
-        # A quotation's pattern takes the sign after it along, which may be a full stop.
-        last = text[end - 1] if not text[end - 1].isalnum() else "x"
-        texts[row] = text[:start] + inside[:-1] + last + text[end:]
+        # The marks at its end stay: a full stop before or after the closing quotation mark can end the sentence around it.
+        while end > start and not text[end - 1].isalnum():
+            end -= 1
+        texts[row] = (
+            text[:start] + "".join("x" if sign.isprintable() else sign for sign in text[start:end]) + text[end:]
+        )
     return pl.Series(list(texts.values()), dtype=pl.String)

@@ -12,7 +12,7 @@ _BROKEN: Final = (
     # Control characters but white space, U+FFFD, private use, bidirectional overrides.
     r"[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\x{FFFD}\x{FFFE}\x{E000}-\x{F8FF}\x{202A}-\x{202E}\x{2066}-\x{2069}]"
     r"|Ã[\x{80}-\x{BF}]|â€[\x{80}-\x{BF}\x{2000}-\x{20FF}\x{2122}œ˜¦]"  # UTF-8 read as Latin-1 or Windows-1252
-    r"|&(?:amp|lt|gt|quot|nbsp|apos|#x?[0-9a-fA-F]{2,6});|\\u[0-9a-fA-F]{4}|(?:%[0-9a-fA-F]{2}){2}"
+    r"|&(?:amp|lt|gt|quot|nbsp|apos|#x?[0-9a-fA-F]{2,6});|\\u[0-9a-fA-F]{4}|[^0-9]%20[^0-9]|(?:%[0-9a-fA-F]{2}){2}"
 )
 _SINGLE: Final = r"(?-u:\b)[b-hj-zB-HJ-Z](?-u:\b)"
 _ENDLESS: Final = r"[!-~\x{C0}-\x{24F}]{60,}"

@@ -1,0 +1,86 @@
+import polars as pl
+import pytest
+
+from filters import Shape
+
+
+def score(text: str | None, **limits: float) -> float | None:
+    return Shape(**limits).score(pl.DataFrame({"text": [text]}, schema={"text": pl.String}))["score"].item()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "A dog runs on the beach.",
+        "a 1950's kitchen",
+        "NATO",
+        "J. J. Abrams",
+        "vitamin C and E",
+        "I like a dog",
+        "海辺の犬。" * 40,
+        "كلب على الشاطئ",
+        "कुत्ता समुद्र तट पर",
+        "Ça déjà vu à la plage",
+        "a dog & a cat, 100 % sure",
+        "line one\nline two\tand three",
+    ],
+)
+def test_sentences_of_any_script_score_1(text: str) -> None:
+    assert score(text) == 1.0
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "CHEAP SHOES BUY NOW ONLINE",
+        "1 2 3 4 5 6 7",
+        "!!! *** >>> <<<",
+        "h e l l o t h e r e",
+        "12:30:55 - 99999",
+        "🐕🐕🐕",
+    ],
+)
+def test_what_no_sentence_looks_like_scores_at_most_a_half(text: str) -> None:
+    found = score(text)
+
+    assert found is not None
+    assert found <= 0.5
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a dog \ufffd on a beach",
+        "a dog\x00 on a beach",
+        "Ã©tÃ© on a beach",
+        "donâ€™t look at the beach",
+        "a dog &amp; a cat on a beach",
+        "a%20dog%20on%20a beach",
+        "a dog \\u00e9 on a beach",
+        "a dog \u202eon a beach",
+        "\uf0a7 a dog on a beach",
+        "a dog " + "x" * 60,
+        "",
+        " \n",
+    ],
+)
+def test_broken_endless_and_empty_text_scores_0(text: str) -> None:
+    assert score(text) == 0.0
+
+
+def test_a_share_past_its_limit_costs_the_ratio() -> None:
+    # 16 characters of which 8 are digits, and a fifth may be; letters are half of them, and six tenths should be.
+    assert score("abcdefgh 12345678", max_digits=0.2) == pytest.approx(0.2 / 0.5)
+    assert score("abcdefgh 12345678", max_digits=1.0) == pytest.approx(0.5 / 0.6)
+
+
+def test_capitals_are_a_share_of_the_letters() -> None:
+    assert score("ABCDEF ghijkl", max_capitals=0.5) == 1.0
+    assert score("ABCDEFGHI jkl", max_capitals=0.5) == pytest.approx(0.5 / 0.75)
+
+
+def test_shares_are_evidence() -> None:
+    evidence = Shape().score(pl.DataFrame({"text": ["Dog, 12345"]}))
+
+    assert evidence.select("letters", "digits", "symbols").row(0) == pytest.approx((3 / 9, 5 / 9, 1 / 9))
+    assert evidence.select("broken", "endless").row(0) == (False, False)
