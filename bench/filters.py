@@ -31,9 +31,8 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])  # this script's own fold
 
 import polars as pl  # noqa: E402
 
-from filters import FilterError, build, score, train_quality  # noqa: E402
+from filters import build, score, train_quality  # noqa: E402
 from filters.contract import Filter  # noqa: E402
-from filters.fasttext_model import import_fasttext  # noqa: E402
 
 DROP_RULES = {
     "length": 1.0,
@@ -93,8 +92,8 @@ def one_core() -> None:
 def prepare(options: argparse.Namespace, folder: Path) -> Bench:
     """The captions and the filters."""
     human, vlm = captions_of(options.data) if options.data else (drawn(20_000, options.seed), {})
-    filters = {name: build(name, {}) for name in (*DROP_RULES, *RATES, "truncation") if name != "language"}
-    return Bench(options, human, vlm, filters | {"language": language(folder), "quality": quality(folder, human, vlm)})
+    filters = {name: build(name, {}) for name in (*DROP_RULES, *RATES, "truncation")}
+    return Bench(options, human, vlm, filters | {"quality": quality(folder, human, vlm)})
 
 
 def captions_of(folder: Path) -> tuple[list[str], dict[str, list[str]]]:
@@ -142,26 +141,6 @@ def drawn(count: int, seed: int) -> list[str]:
         return f"A {rng.choice(looks)} {rng.choice(things)} {rng.choice(does)} {rng.choice(where)}."
 
     return [" ".join(sentence() for _ in range(rng.randint(1, 8))) for _ in range(count)]
-
-
-def language(folder: Path) -> Filter:
-    """With lid.176.ftz where it is installed, else with a model of the shape of lid.176 that knows little."""
-    found = build("language", {})
-    try:
-        found.models()
-    except FilterError:
-        print("no language model is installed: timing a stand-in of the same shape", file=sys.stderr)
-    else:
-        return found
-    lines, path = folder / "languages.txt", folder / "languages.bin"
-    rng = random.Random(0)
-    names = ["en", *(f"l{number}" for number in range(175))]
-    lines.write_text(
-        "".join(f"__label__{name} {' '.join(rng.choices(drawn(9, i), k=3))}\n" for i, name in enumerate(names * 3))
-    )
-    shape = {"dim": 16, "minn": 2, "maxn": 4, "bucket": 2_000_000, "loss": "hs", "epoch": 1, "thread": 1, "verbose": 0}
-    import_fasttext("the bench").train_supervised(input=str(lines), **shape).save_model(str(path))
-    return build("language", {"model": str(path)})
 
 
 def quality(folder: Path, human: list[str], vlm: dict[str, list[str]]) -> Filter:

@@ -35,15 +35,15 @@ class ReleaseRow:
     """One image of a release with its captions."""
 
     id: str
-    image: bytes  # original bytes
-    file_name: str  # suggests a format to readers; never a path of the machine
+    image: bytes | None  # original bytes; None in a set of captions without images
+    file_name: str | None  # suggests a format to readers; never a path of the machine
     caption: str  # the chosen one
     view: str  # its view
     original: str | None
     fields: dict[str, Any]  # what the source says beside: url, license, ...
-    sha256: str
-    width: int  # of the source image, pixels as stored
-    height: int
+    sha256: str | None
+    width: int | None  # of the source image, pixels as stored
+    height: int | None
     scores: dict[str, float | None]  # of the chosen caption, by filter
     captions: list[dict[str, Any]]  # all views and candidates, with lineage (CAPTION_FIELDS)
 
@@ -226,7 +226,7 @@ def _row_groups(rows: Iterable[ReleaseRow], schema: pa.Schema) -> Iterator[tuple
     size = 0
     for row in rows:
         records.append(_record(row))
-        size += len(row.image) + 2 * len(row.caption) + 500 * len(row.captions)
+        size += len(row.image or b"") + 2 * len(row.caption) + 500 * len(row.captions)
         if size >= ROW_GROUP_BYTES:
             yield pa.Table.from_pylist(records, schema=schema), size
             records, size = [], 0
@@ -237,7 +237,7 @@ def _row_groups(rows: Iterable[ReleaseRow], schema: pa.Schema) -> Iterator[tuple
 def _record(row: ReleaseRow) -> dict[str, Any]:
     return {
         "id": row.id,
-        "image": {"bytes": row.image, "path": row.file_name},
+        "image": None if row.image is None else {"bytes": row.image, "path": row.file_name},
         "caption": row.caption,
         "view": row.view,
         "original": row.original,

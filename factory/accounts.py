@@ -15,6 +15,8 @@ def image_states(plan: Plan) -> dict[str, int]:
     rows that were never reached (an interrupted run). A key that stands in two shards is two rows.
     """
     run = plan.run
+    if not plan.views:
+        return _original_states(plan)
     rank = {Status.ok: 0, Status.truncated: 1, Status.failed: 2}
     worst = pl.col("status").replace_strict(
         {str(status): number for status, number in rank.items()}, return_dtype=pl.Int8
@@ -22,8 +24,11 @@ def image_states(plan: Plan) -> dict[str, int]:
     captions = run.captions(plan.caption_prints).select("shard", "image_key", worst.alias("rank"))
     refused = run.quarantine(plan.quarantine_prints).select("shard", "image_key", "reason")
     repeated = refused.filter(pl.col("reason") == "duplicate_key").select(pl.len()).collect().item()
-    blocked = refused.filter(pl.col("reason") != "duplicate_key").select("shard", "image_key").unique()
     by_image = captions.group_by("shard", "image_key").agg(pl.col("rank").max())
+    # An image without a text of its own is none the worse for it where it has captions.
+    missed = refused.filter(pl.col("reason") == "no_text").join(by_image, on=["shard", "image_key"], how="semi")
+    refused = refused.join(missed, on=["shard", "image_key", "reason"], how="anti")
+    blocked = refused.filter(pl.col("reason") != "duplicate_key").select("shard", "image_key").unique()
     by_image = by_image.join(blocked, on=["shard", "image_key"], how="anti")
     counts = dict(by_image.group_by("rank").len().collect().iter_rows())
     states = {str(status): int(counts.get(number, 0)) for status, number in rank.items()}
@@ -33,6 +38,18 @@ def image_states(plan: Plan) -> dict[str, int]:
     states["pending"] = max(0, total - reached) if total is not None else 0
     states["source_rows"] = total if total is not None else reached
     return states
+
+
+def _original_states(plan: Plan) -> dict[str, int]:
+    """The books of a run that only reads the source's own texts, from what was written when each shard was read."""
+    names = [work.shard.name for work in plan.original_shards]
+    read = plan.run.originals(plan.original_print).filter(pl.col("shard").is_in(names))
+    rows, refused = read["rows"].sum(), read["refused"].sum()
+    pending = sum(
+        work.take or work.rows or 0 for work in plan.original_shards if work.shard.name not in set(read["shard"])
+    )
+    states = {Status.ok: rows - refused, Status.truncated: 0, Status.failed: 0, Status.quarantined: refused}
+    return {str(name): number for name, number in states.items()} | {"pending": pending, "source_rows": rows + pending}
 
 
 def _source_rows(plan: Plan) -> int | None:

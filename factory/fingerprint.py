@@ -7,7 +7,8 @@ version (`VERSION`) that is part of the hash. A fingerprint is 16 hex digits (64
 | --- | --- | --- |
 | image | preparation settings of a view | images are prepared again, also those in quarantine |
 | caption | model, adapter, system prompt, sampling, seed, image part, and the *one* prompt the row drew | the rows that drew it are captioned again |
-| filter | a filter's name, version and parameters | its scores are made again, captions stay |
+| original | the source's text column, and how images are looked at | the source's texts are read again |
+| filter | a filter's name, version, parameters and model files | its scores are made again, captions stay |
 | selection | the rules and the filters they use | decisions are made again, scores stay |
 
 Left out, with the reason:
@@ -27,13 +28,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
+
+from factory.recipe import ImageSettings
 
 if TYPE_CHECKING:
     from factory.recipe import FolderSource, Prompt, Recipe, View
     from filters import Filter
 
 VERSION = 1
+
+ORIGINAL: Final = "original"
+"""The view of the source's own texts."""
+ORIGINAL_IMAGE: Final = ImageSettings(max_pixels=65_536, min_side=1, max_aspect=100_000)
+"""How their images are looked at: can they be read, and how large are they? Nothing is captioned, so nothing is too small."""
 
 SPEED_ONLY = frozenset(
     {
@@ -78,8 +86,17 @@ def caption_fingerprint(view: View, prompt: Prompt, seed: int, model_identity: s
 
 
 def filter_fingerprint(scorer: Filter) -> str:
-    """Identifies a filter's scores: its name, code version and parameters."""
-    return fingerprint("filter", [scorer.name, scorer.version, scorer.model_dump(mode="json")])
+    """Identifies a filter's scores: its name, code version, parameters and the content of its model files."""
+    content = [scorer.name, scorer.version, scorer.model_dump(mode="json")]
+    models = scorer.models()
+    return fingerprint("filter", [*content, models] if models else content)
+
+
+def original_fingerprint(recipe: Recipe) -> str:
+    """Identifies the rows of the view `original`: which text of the source it is, and how its images are looked at."""
+    from factory.prepare import VERSION as PREPARE_VERSION
+
+    return fingerprint("original", [getattr(recipe.source, "text", None), PREPARE_VERSION])
 
 
 def selection_fingerprint(recipe: Recipe, captions: list[str], scorers: list[str]) -> str:

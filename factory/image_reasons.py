@@ -5,13 +5,16 @@ from enum import StrEnum
 
 
 class Reason(StrEnum):
-    """Why an image could not be used. The values are stored in the quarantine table, so they never change.
+    """Why a row could not be used. The values are stored in the quarantine table, so they never change.
 
-    The first two are given by whoever reads the source; `prepare_image` gives the others.
+    Those up to `unreadable_row` are given by whoever reads the source; `prepare_image` gives the others.
     """
 
     no_image = "no_image"
     duplicate_key = "duplicate_key"
+    no_text = "no_text"
+    no_key = "no_key"
+    unreadable_row = "unreadable_row"
     empty = "empty"
     too_many_bytes = "too_many_bytes"
     not_an_image = "not_an_image"
@@ -28,6 +31,9 @@ class Reason(StrEnum):
 REASONS: Mapping[Reason, str] = {
     Reason.no_image: "The row of the source has no image: an empty cell, or a path to no file. Repair the row.",
     Reason.duplicate_key: "Another row before it has the same image key; keys must be unique. Rename one.",
+    Reason.no_text: "The row has no text to filter: none, or only white space.",
+    Reason.no_key: "The column that holds the key is empty in this row. Fill it in, or name no key column.",
+    Reason.unreadable_row: "The line is no JSON object, has not as many fields as the header, or is too long. Repair it.",
     Reason.empty: "The file has no bytes. Fetch it again.",
     Reason.too_many_bytes: "The file is larger than image.max_bytes. Raise it, or make the file smaller.",
     Reason.not_an_image: "The content is no image (text, a web page, a video, ...), whatever its name says.",

@@ -7,7 +7,7 @@ import platform
 from importlib import metadata
 from typing import Any
 
-from factory.fingerprint import VERSION, selection_fingerprint, source_identity
+from factory.fingerprint import ORIGINAL, VERSION, selection_fingerprint, source_identity
 from factory.plan import Plan
 from factory.run import RECIPE_LOCK
 
@@ -47,7 +47,12 @@ def lock_content(plan: Plan) -> dict[str, Any]:
                 "image": ready.image_print,
             }
             for ready in plan.views
-        },
+        }
+        | (
+            {ORIGINAL: {"captions": {ORIGINAL: plan.original_print}, "image": plan.original_print}}
+            if plan.recipe.original
+            else {}
+        ),
         "filters": {scorer.name: scorer.fingerprint for scorer in plan.scorers},
         "selection": selection_fingerprint(plan.recipe, plan.caption_prints, scores),
         "limit": plan.limit,

@@ -16,7 +16,7 @@ from exports.release import ReleaseError, ReleaseResult
 from exports.storage import Storage
 from factory.cluster import actor_resources, engine_count, ray_cluster
 from factory.errors import EngineError, FactoryError, RunError, SourceError
-from factory.plan import Plan, done_set, make_plan
+from factory.plan import Plan, done_set, make_plan, settle_set_filters
 from factory.progress import Progress
 from factory.recipe import Recipe, View
 from factory.run import LOCK, RECIPE, Run, RunLock
@@ -57,13 +57,16 @@ class Outcome:
 
         states = [f"{number:,} {state}" for state, number in self.accounts.items() if number and state != "source_rows"]
         dropped = [f"{number:,} {reason}" for reason, number in list(self.selection["dropped"].items())[:4]]
+        made, rows = ("made", "images  ") if self.plan.views else ("read", "rows    ")
         lines = [
-            f"images   {self.accounts['source_rows']:,} in the source: {', '.join(states)}",
-            f"captions {self.selection['captions']:,} made, {self.selection['kept']:,} kept"
+            f"{rows} {self.accounts['source_rows']:,} in the source: {', '.join(states)}",
+            f"captions {self.selection['captions']:,} {made}, {self.selection['kept']:,} kept"
             + (f"; dropped: {', '.join(dropped)}" if dropped else ""),
         ]
         now = self.metrics["this_time"]
-        if now["images_per_s"]:
+        if not self.plan.views:
+            lines.append(f"time     {now['seconds']['total']:,.1f} s")
+        elif now["images_per_s"]:
             lines.append(
                 f"time     {now['seconds']['total']:,.0f} s, {now['seconds']['caption']:,.0f} s of it captioning with the engine's start, "
                 f"{now['images_per_s']:,} images/s, {now['output_tokens']:,} tokens"
@@ -214,6 +217,7 @@ def run_recipe(
     """
     from factory.accounts import image_states
     from factory.lock import write_lock
+    from factory.originals import read_missing
     from factory.report.collect import write_report
     from factory.selection import select
 
@@ -228,12 +232,19 @@ def run_recipe(
         write_lock(plan)
         total = plan.source_rows * len(plan.views) if plan.source_rows is not None else None
         reused = sum(view.reused for view in plan.counts) + plan.quarantined * len(plan.views)
+        logs = run.storage.full("logs") if run.storage.is_local else None
         with Progress(None if total is None else max(0, total - reused), quiet) as progress:
+            if recipe.original:
+                progress.phase("reading texts")
+                with _timed(outcome, "read"):
+                    read_missing(plan, logs, progress)
             caption_missing(plan, outcome, progress)
             progress.phase("scoring")
             with _timed(outcome, "score"):
-                run.compact([scorer.name for scorer in plan.scorers])
-                score_missing(run, plan.scorers)
+                if recipe.views:  # an engine's batches are small; texts are read in large parts
+                    run.compact([scorer.name for scorer in plan.scorers])
+                settle_set_filters(plan)
+                score_missing(plan, logs)
             progress.phase("selecting")
             with _timed(outcome, "select"):
                 outcome.selection = select(plan)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import polars as pl
@@ -14,8 +14,8 @@ from exports.storage import Storage
 from factory import tables
 from factory.engine import unknown_engine_arguments
 from factory.errors import RecipeError, RunError
-from factory.fingerprint import filter_fingerprint, source_identity
-from factory.recipe import Recipe
+from factory.fingerprint import ORIGINAL, filter_fingerprint, fingerprint, original_fingerprint, source_identity
+from factory.recipe import CaptionsSource, Recipe
 from factory.run import RECIPE, RECIPE_LOCK, DoneSet, Run
 from factory.shard_keys import DUPLICATE, key_hashes
 from factory.sources import open_source
@@ -26,10 +26,11 @@ from factory.views import EngineGroup, ReadyView, engine_groups, ready_views
 
 @dataclass(frozen=True)
 class Scorer:
-    """A filter of the recipe with its fingerprint."""
+    """A filter of the recipe with its fingerprint; for a filter of whole sets, of the captions that it sees too."""
 
-    filter: filters.Filter
+    filter: filters.Filter | filters.SetFilter
     fingerprint: str
+    alone: str  # fingerprint of the filter alone
 
     @property
     def name(self) -> str:
@@ -80,6 +81,7 @@ class Plan:
     shards: list[ShardWork]
     limit: int | None
     counts: list[ViewPlan] = field(default_factory=list)
+    original_shards: list[ShardWork] = field(default_factory=list)  # for the view `original`, where the recipe has it
     quarantined: int = 0
     filter_counts: list[FilterPlan] = field(default_factory=list)
 
@@ -100,14 +102,32 @@ class Plan:
         return [work for work in self.shards if not work.complete]
 
     @property
+    def original_print(self) -> str:
+        """Fingerprint of the rows of the view `original`."""
+        return original_fingerprint(self.recipe)
+
+    @property
+    def view_names(self) -> list[str]:
+        """All views in the order in which they are preferred; the source's own text comes last."""
+        return [*(ready.name for ready in self.views), *([ORIGINAL] if self.recipe.original else [])]
+
+    @property
     def caption_prints(self) -> list[str]:
+        """Fingerprints of the captions this recipe makes or reads."""
+        return sorted({*self.view_prints, *self._of_original()})
+
+    @property
+    def view_prints(self) -> list[str]:
         """Fingerprints of the captions this recipe makes."""
         return sorted({one for ready in self.views for one in ready.prints})
 
     @property
     def quarantine_prints(self) -> list[str]:
         """Fingerprints of the quarantine rows that count under this recipe."""
-        return sorted({ready.image_print for ready in self.views} | {DUPLICATE})
+        return sorted({ready.image_print for ready in self.views} | self._of_original() | {DUPLICATE})
+
+    def _of_original(self) -> set[str]:
+        return {self.original_print} if self.recipe.original else set()
 
     def lines(self) -> list[str]:
         """The plan for a terminal."""
@@ -126,9 +146,16 @@ class Plan:
             if view.failed_before:
                 line += f"; {view.failed_before:,} failed before and are tried again"
             lines.append(line)
+        if self.recipe.original:
+            left = [work for work in self.original_shards if not work.complete]
+            rows = [work.take if work.take is not None else work.rows for work in left]
+            what = "the rows not yet read" if None in rows else f"{sum(count or 0 for count in rows):,}"
+            lines.append(f"view {ORIGINAL}: the source's own texts, {what} to read")
         for one in self.filter_counts:
             lines.append(f"filter {one.name}: {one.reused:,} scores reused, {one.to_score:,} captions to score again")
-        if self.open_shards:
+        if not self.views:
+            lines.append("engines: none")
+        elif self.open_shards:
             lines.append(f"engines: {len(self.groups)} model(s) to start, one after the other")
         else:
             lines.append("engines: none to start, every image is done; selection, release and report take seconds")
@@ -142,6 +169,7 @@ class Plan:
             "shards": len(self.shards),
             "shards_to_read": len(self.open_shards),
             "views": [asdict(view) for view in self.counts],
+            "originals_to_read": sum(not work.complete for work in self.original_shards),
             "quarantined": self.quarantined,
             "filters": [asdict(one) for one in self.filter_counts],
             "engines": len(self.groups),
@@ -164,11 +192,13 @@ def make_plan(recipe: Recipe, run: Run, limit: int | None = None, scratch: Stora
     """
     check_owner(run, recipe)
     _check_engine_arguments(recipe)
+    _check_images(recipe)
     views = ready_views(recipe)
     scorers = [_scorer(use.name, use.params) for use in recipe.filters]
     with tempfile.TemporaryDirectory(prefix="caption-factory-") as folder:
         source = open_source(recipe, scratch or Storage(folder))
         plan = Plan(recipe, run, source, views, scorers, [], limit)
+        settle_set_filters(plan)
         _count_done(plan)
     return plan
 
@@ -180,13 +210,15 @@ def reopen(run: Run) -> Plan:
 
     lock = run.read_json(RECIPE_LOCK)
     text = parse_yaml(run.storage.read(RECIPE).decode(), run.storage.full(RECIPE))
-    for view in text.data["views"]:
+    for view in text.data.get("views") or ():
         revision = lock["views"].get(view["name"], {}).get("revision", "")
         if len(revision) == 40:
             view["revision"] = revision  # as it was, also when the Hub cannot be reached
     recipe = parse_recipe(text)
     scorers = [_scorer(use.name, use.params) for use in recipe.filters]
-    return Plan(recipe, run, NoSource(), ready_views(recipe), scorers, [], lock.get("limit"))
+    plan = Plan(recipe, run, NoSource(), ready_views(recipe), scorers, [], lock.get("limit"))
+    settle_set_filters(plan)
+    return plan
 
 
 class NoSource:
@@ -226,12 +258,32 @@ def _check_engine_arguments(recipe: Recipe) -> None:
         raise RecipeError(problems)
 
 
+def _check_images(recipe: Recipe) -> None:
+    if not isinstance(recipe.source, CaptionsSource):
+        return
+    wanting = [use.name for use in recipe.filters if "image" in filters.build(use.name, use.params).needs]
+    if wanting:
+        raise RecipeError([f"filters: {', '.join(wanting)} look at the image, and a source of captions has none"])
+
+
 def _scorer(name: str, params: dict[str, Any]) -> Scorer:
     built = filters.build(name, params)
-    missing = [column for column in built.needs if column not in tables.CAPTIONS]
+    missing = [column for column in built.needs if column not in tables.CAPTIONS and column != "image"]
     if missing:
         raise RecipeError([f"filters.{name}: needs the column {', '.join(missing)}, which captions do not have"])
-    return Scorer(built, filter_fingerprint(built))
+    print_ = filter_fingerprint(built)
+    return Scorer(built, print_, print_)
+
+
+def settle_set_filters(plan: Plan) -> None:
+    """Fingerprint the filters of whole sets with the captions that the run holds now."""
+    seen = [plan.run.parts("captions"), plan.caption_prints]
+    plan.scorers = [
+        replace(scorer, fingerprint=fingerprint("set", [scorer.alone, *seen]))
+        if isinstance(scorer.filter, filters.SetFilter)
+        else scorer
+        for scorer in plan.scorers
+    ]
 
 
 # --- counting what is done ---------------------------------------------------------------------------------------------
@@ -242,8 +294,11 @@ def _count_done(plan: Plan) -> None:
     refused = plan.run.quarantine(plan.quarantine_prints).select("shard", "image_key", "fingerprint").unique().collect()
     plan.quarantined = refused.select("shard", "image_key").unique().height
     plan.shards = list(_shard_work(plan, images, refused))
+    if plan.recipe.original:
+        plan.original_shards = list(_original_work(plan))
     total = plan.source_rows
-    any_print = plan.run.scan("captions", tables.CAPTIONS).select("image_key", "view").unique().collect()
+    made = plan.run.scan("captions", tables.CAPTIONS).filter(pl.col("view") != ORIGINAL)
+    any_print = made.select("image_key", "view").unique().collect()
     for ready in plan.views:
         mine = images.filter(pl.col("view") == ready.name)
         done = mine.filter(~pl.col("failed"))["image_key"].n_unique()
@@ -266,7 +321,7 @@ def finished_images(plan: Plan) -> pl.LazyFrame:
 
     `failed` is true while any of its candidates has failed: it will be tried again.
     """
-    rows = plan.run.captions(plan.caption_prints)
+    rows = plan.run.captions(plan.view_prints)
     keys = ["shard", "image_key", "view", "fingerprint"]
     return rows.group_by(keys).agg((pl.col("status") == Status.failed).any().alias("failed"))
 
@@ -292,7 +347,7 @@ def _shard_work(plan: Plan, images: pl.DataFrame, refused: pl.DataFrame) -> Iter
         known = read.get(shard.name)
         same = known is not None and known["stat"] == shard.stat
         rows = shard.rows if shard.rows is not None else (known["rows"] if known and same else None)
-        complete = bool(
+        complete = not plan.views or bool(
             known
             and same
             and (shard.rows is None or shard.rows == known["rows"])
@@ -308,6 +363,18 @@ def _shard_work(plan: Plan, images: pl.DataFrame, refused: pl.DataFrame) -> Iter
         take = min(left, rows)
         left -= take
         yield ShardWork(shard, rows, None if take == rows and complete else take, complete and take == rows)
+
+
+def _original_work(plan: Plan) -> Iterator[ShardWork]:
+    """The shards with what is left of them to read for the view `original`."""
+    read = {row["shard"]: row for row in plan.run.originals(plan.original_print).iter_rows(named=True)}
+    for work in plan.shards:
+        known = read.get(work.shard.name)
+        same = known is not None and known["stat"] == work.shard.stat
+        rows = (
+            work.rows if work.rows is not None or not same else known["rows"] if known and not known["take"] else None
+        )
+        yield replace(work, rows=rows, complete=bool(known and same and known["take"] in (None, work.take)))
 
 
 def _done_sums(plan: Plan, images: pl.DataFrame, refused: pl.DataFrame) -> dict[str, tuple[int, int]]:

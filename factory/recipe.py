@@ -103,6 +103,20 @@ class HuggingFaceSource(Part):
     )
 
 
+class CaptionsSource(Part):
+    """Captions without images: Parquet, JSON lines, CSV, or plain text with a caption a line."""
+
+    kind: Literal["captions"]
+    path: str = Field(
+        description="File (.parquet, .jsonl, .csv, .txt; .gz too), folder or glob, local or any fsspec URL."
+    )
+    text: str | None = Field(default=None, description="Column with the caption; unset: 'text', then 'caption'.")
+    key: str | None = Field(default=None, description="Column with a stable unique id; unset: a hash of file and text.")
+    fields: tuple[str, ...] = Field(
+        default=(), description="Columns to carry into the release, such as url or license."
+    )
+
+
 class DemoSource(Part):
     """The demo world: small drawn scenes, no download."""
 
@@ -112,7 +126,8 @@ class DemoSource(Part):
 
 
 Source = Annotated[
-    Union[FolderSource, ParquetSource, WebDatasetSource, HuggingFaceSource, DemoSource], Field(discriminator="kind")
+    Union[FolderSource, ParquetSource, WebDatasetSource, HuggingFaceSource, CaptionsSource, DemoSource],
+    Field(discriminator="kind"),
 ]
 
 
@@ -227,6 +242,9 @@ class Select(Part):
         default=("ok",), min_length=1, description="Caption states that may be kept."
     )
     require: dict[str, float] = Field(default_factory=dict, description="filter: least score.")
+    keep_unscored: tuple[str, ...] = Field(
+        default=(), description="Filters of `require` that let a caption pass which they cannot judge (no score)."
+    )
     keep_top: dict[str, float] = Field(
         default_factory=dict, description="filter: share of the captions of each view to keep, best first (0-1]."
     )
@@ -295,7 +313,10 @@ class Recipe(Part):
     name: str = Field(pattern=NAME_PATTERN, description="Name of the run; also the default run directory.")
     seed: int = Field(default=0, ge=0, lt=2**32, description="Seed of prompt choice, sampling and draws.")
     source: Source
-    views: tuple[View, ...] = Field(min_length=1)
+    original: bool = Field(
+        default=False, description="Score, select and release the source's own texts too, as the view 'original'."
+    )
+    views: tuple[View, ...] = Field(default=(), description="The captions to make; none where original is true.")
     filters: tuple[FilterUse, ...] = ()
     select: Select = Select()
     release: Release | None = Field(default=None, description="Unset: the run ends with the selection.")
@@ -311,6 +332,17 @@ class Recipe(Part):
     @model_validator(mode="after")
     def _names_fit_together(self) -> Recipe:
         views = [view.name for view in self.views]
+        if not views and not self.original:
+            raise ValueError(
+                "views: name a view to caption with, or set original: true to filter the source's own texts"
+            )
+        nameless = (
+            isinstance(self.source, (ParquetSource, WebDatasetSource, HuggingFaceSource)) and not self.source.text
+        )
+        if self.original and nameless:
+            raise ValueError("source.text: name the column that holds the text, which original: true wants to score")
+        if views and isinstance(self.source, CaptionsSource):
+            raise ValueError("views: a source of captions has no images to caption; set original: true and no views")
         if len(set(views)) != len(views):
             raise ValueError("views: names must be unique")
         if "original" in views:
@@ -325,6 +357,11 @@ class Recipe(Part):
                     f"release.caption: no view '{text}'{did_you_mean(text, [*views, 'original'], every=True)}"
                 )
         wanted = [*self.select.require, *self.select.keep_top, *([self.select.best_of] if self.select.best_of else [])]
+        for name in self.select.keep_unscored:
+            if name not in self.select.require:
+                raise ValueError(
+                    f"select.keep_unscored: '{name}' is not in select.require{did_you_mean(name, list(self.select.require))}"
+                )
         for name in wanted:
             if name not in names:
                 raise ValueError(f"select: '{name}' is not among the filters of this recipe{did_you_mean(name, names)}")
@@ -399,7 +436,7 @@ def _problem(text: RecipeText, item: Any) -> str:
         message = f"unknown kind '{given}'{did_you_mean(str(given), kinds, every=True)}"
         path, name = (*path, "kind"), f"{name}.kind"
     elif item["type"] == "union_tag_not_found":
-        message = "'kind' is missing: folder, parquet, webdataset, huggingface or demo"
+        message = "'kind' is missing: folder, parquet, webdataset, huggingface, captions or demo"
     return f"{text.where(path)}: {name}: {message}"
 
 

@@ -12,9 +12,9 @@ import polars as pl
 import yaml
 
 from exports.release import CAPTION_FIELDS, ReleaseInfo, ReleaseResult, ReleaseRow, build_release
-from factory.fingerprint import fingerprint
+from factory.fingerprint import ORIGINAL_IMAGE, fingerprint
 from factory.plan import Plan
-from factory.recipe import TEMPLATE_FIELD
+from factory.recipe import TEMPLATE_FIELD, CaptionsSource
 from factory.run import SELECTION
 from factory.sources.source import SourceRow
 from factory.tables import CAPTION_KEY
@@ -67,7 +67,8 @@ class SelectedImages:
         self.met: set[str] = set()
 
     def __iter__(self) -> Iterator[ReleaseRow]:
-        limit = max(ready.view.image.max_bytes for ready in self.plan.views)
+        images = [ready.view.image for ready in self.plan.views] or [ORIGINAL_IMAGE]
+        limit = max(image.max_bytes for image in images)
         selected = self.plan.run.storage.scan([SELECTED])
         names = [work.shard.name for work in self.plan.shards]
         moved = _by_key(selected.filter(~pl.col("shard").is_in(names)))  # captioned when the source was cut otherwise
@@ -82,10 +83,10 @@ class SelectedImages:
                     yield from self._release(row, captions)
 
     def _release(self, row: SourceRow, captions: pl.DataFrame) -> Iterator[ReleaseRow]:
-        if row.data is None:
+        if row.data is None and not isinstance(self.plan.recipe.source, CaptionsSource):
             self.counts["image_gone"] += 1
             return
-        if hashlib.sha256(row.data).hexdigest() != captions["image_sha256"][0]:
+        if row.data is not None and hashlib.sha256(row.data).hexdigest() != captions["image_sha256"][0]:
             self.counts["image_changed"] += 1
             return
         settings = self.plan.recipe.release
@@ -134,10 +135,8 @@ def _write_selected(plan: Plan) -> int:
         scores = plan.run.scores(scorer.name, scorer.fingerprint).select(
             *keys, pl.col("score").alias(f"score_{scorer.name}")
         )
-        rows = rows.join(
-            scores.unique(keys, keep="any"), left_on=[*CAPTION_KEY, "fingerprint"], right_on=keys, how="left"
-        )
-    places = {ready.name: place for place, ready in enumerate(plan.views)}
+        rows = rows.join(scores, left_on=[*CAPTION_KEY, "fingerprint"], right_on=keys, how="left")
+    places = {name: place for place, name in enumerate(plan.view_names)}
     order = pl.col("view").replace_strict(places, return_dtype=pl.Int32)
     frame = rows.sort("shard", "image_key", order, "candidate").collect(engine="streaming")
     plan.run.storage.write_parquet(SELECTED, frame)
@@ -152,7 +151,9 @@ def _file_hash(plan: Plan) -> str:
     return digest.hexdigest()
 
 
-def _release_row(plan: Plan, row: SourceRow, data: bytes, captions: pl.DataFrame, caption: str | None) -> ReleaseRow:
+def _release_row(
+    plan: Plan, row: SourceRow, data: bytes | None, captions: pl.DataFrame, caption: str | None
+) -> ReleaseRow:
     records = captions.to_dicts()
     chosen = next(record for record in records if record["kept"])
     names = [scorer.name for scorer in plan.scorers]
@@ -160,7 +161,7 @@ def _release_row(plan: Plan, row: SourceRow, data: bytes, captions: pl.DataFrame
     return ReleaseRow(
         id=row.key,
         image=data,
-        file_name=_file_name(row.key, chosen["source_format"]),
+        file_name=_file_name(row.key, chosen["source_format"]) if data is not None else None,
         caption=chosen["text"] if caption is None else caption,
         view=chosen["view"] if caption is None else ASSEMBLED,
         original=row.text,

@@ -90,24 +90,26 @@ class Run:
 
         rank = pl.col("status").replace_strict(STATUS_RANK, default=9, return_dtype=pl.Int8)
         rows = self.scan("captions", tables.CAPTIONS).filter(pl.col("fingerprint").is_in(fingerprints))
-        return (
-            rows.with_columns(rank.alias("_rank"))
-            .sort("_rank", "created_ms")
-            .unique(["shard", *tables.CAPTION_KEY], keep="first", maintain_order=True)
-            .drop("_rank")
-        )
+        return one_per_key(rows, ["shard", *tables.CAPTION_KEY], [rank, pl.col("created_ms")])
 
     def quarantine(self, fingerprints: list[str]) -> pl.LazyFrame:
         """The images refused under these fingerprints, one row per (shard, image key, reason)."""
         import polars as pl
 
         rows = self.scan("quarantine", tables.QUARANTINE).filter(pl.col("fingerprint").is_in(fingerprints))
-        return rows.unique(["shard", "image_key", "reason"], keep="first", maintain_order=True)
+        return one_per_key(rows, ["shard", "image_key", "reason"], [pl.col("created_ms")])
 
     def shards(self) -> pl.DataFrame:
         """What is known of shards that were read to their end, one row per shard, the newest."""
         rows = self.scan("shards", tables.SHARDS).sort("created_ms", descending=True)
         return rows.unique("shard", keep="first", maintain_order=True).collect()
+
+    def originals(self, fingerprint: str) -> pl.DataFrame:
+        """What is known of shards whose own texts were read under this fingerprint, one row per shard, the newest."""
+        import polars as pl
+
+        rows = self.scan("originals", tables.ORIGINALS).filter(pl.col("fingerprint") == fingerprint)
+        return rows.sort("created_ms", descending=True).unique("shard", keep="first", maintain_order=True).collect()
 
     # --- compaction ---
 
@@ -170,11 +172,34 @@ class Run:
         return [file.removesuffix(suffix) for file in self.storage.names(f"scores/{name}", suffix)]
 
     def scores(self, name: str, fp: str) -> pl.LazyFrame:
-        """The scores of a filter fingerprint with their evidence, one row per scored caption row."""
+        """The scores of a filter fingerprint with their evidence, one row per scored caption."""
         paths = [f"scores/{name}/{part}.{fp}.parquet" for part in self.scored(name, fp)]
         if not paths:
             return tables.SCORE.to_frame().lazy()
-        return self.storage.scan(paths)
+        return one_per_key(self.storage.scan(paths), list(tables.SCORE_KEYS), [])
+
+
+def one_per_key(rows: pl.LazyFrame, keys: list[str], best: list[pl.Expr]) -> pl.LazyFrame:
+    """Of rows with the same keys the one that comes first by `best`; any of them where `best` is empty.
+
+    Rows come twice only where a crash made a task run again, so mostly there is nothing to do: finding out costs 8 bytes
+    a row, and the frame stays a scan that streams.
+    """
+    import numpy as np
+    import polars as pl
+
+    combined = pl.sum_horizontal(pl.col(key).hash(seed) * (2 * seed + 1) for seed, key in enumerate(keys))
+    hashes = rows.select(combined.alias("_hash")).collect(engine="streaming")["_hash"].to_numpy().copy()
+    hashes.sort()
+    repeated = pl.Series("_hash", np.unique(hashes[1:][hashes[1:] == hashes[:-1]]), dtype=pl.UInt64)
+    if not len(repeated):
+        return rows
+    marked = rows.with_columns(combined.is_in(repeated.implode()).alias("_repeated"))
+    again = marked.filter("_repeated")
+    if best:
+        again = again.sort(best)
+    again = again.unique(keys, keep="first", maintain_order=True)
+    return pl.concat([marked.filter(~pl.col("_repeated")), again]).drop("_repeated")
 
 
 def _read_whole(storage: Storage, paths: list[str]) -> pl.DataFrame:

@@ -1,27 +1,197 @@
-"""Score what has no scores yet: part by part, so that a changed filter scores again and nothing else happens."""
+"""Score what has no scores yet: part by part, so that a changed filter scores again and nothing else happens.
+
+Filters that look at one caption at a time score a part where it lies: in this process where there is little to do, else
+in Ray tasks, and those that hold a model in an actor pool of their own. Set filters see all captions of the recipe and
+run here, on the columns that they read. A score part has the rows of its caption part, in its order.
+"""
 
 from __future__ import annotations
 
+import json
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
 import polars as pl
 
-from factory.plan import Scorer
+from factory.plan import Plan, Scorer
 from factory.run import Run
+from factory.sources.source import ImageSource, Shard
 from factory.tables import CAPTION_KEY
+from filters import SetFilter
+
+HERE_ROWS: Final = 40_000
+"""Captions scored in this process; more are worth the seconds in which Ray starts."""
+IMAGE_ROWS: Final = 1_000
+IMAGE_BATCH: Final = 64
+"""Captions whose images are in memory together."""
+MAX_IMAGE_BYTES: Final = 100_000_000
 
 
-def score_missing(run: Run, scorers: list[Scorer]) -> int:
+def score_missing(plan: Plan, logs: str | None = None) -> int:
     """Score every caption part that a filter has not scored under its fingerprint. Returns rows scored.
 
-    Memory is that of one part. A score part has the rows of its caption part, in its order.
+    Memory is that of one part for each process.
     """
-    scored = 0
-    missing = {scorer.name: set(run.unscored(scorer.name, scorer.fingerprint)) for scorer in scorers}
-    for part in sorted(set().union(*missing.values())):
-        captions = run.storage.scan([f"captions/{part}.parquet"]).collect()
-        keys = captions.select(*CAPTION_KEY, pl.col("fingerprint").alias("caption_fingerprint"))
-        for scorer in scorers:
-            if part in missing[scorer.name]:
-                scores = keys.hstack(scorer.filter.score(captions))
-                run.append(f"scores/{scorer.name}", scores, f"{part}.{scorer.fingerprint}")
-                scored += scores.height
+    run = plan.run
+    single = [scorer for scorer in plan.scorers if not isinstance(scorer.filter, SetFilter)]
+    missing: dict[str, list[str]] = {}
+    for scorer in single:
+        for part in run.unscored(scorer.name, scorer.fingerprint):
+            missing.setdefault(part, []).append(scorer.name)
+    jobs = [{"part": part, "names": names} for part, names in sorted(missing.items())]
+    scored = _score_parts(plan, single, jobs, logs) if jobs else 0
+    for scorer in plan.scorers:
+        if isinstance(scorer.filter, SetFilter):
+            scored += _score_set(plan, scorer.filter, scorer.fingerprint)
     return scored
+
+
+# --- one caption at a time ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ScoreParts:
+    """Scores parts with the filters named for them. A Ray task, or an actor where a filter holds a model."""
+
+    run: Run
+    scorers: list[Scorer]
+    source: ImageSource
+    shards: dict[str, dict[str, Any]]  # by name, for filters that need the images; else empty
+
+    def __call__(self, batch: Any) -> Any:
+        """Rows with `job` -> rows with `rows`, the number of rows scored."""
+        import pyarrow as pa
+
+        return pa.table({"rows": [self.score(json.loads(job)) for job in batch["job"].to_pylist()]})
+
+    def score(self, job: dict[str, Any]) -> int:
+        """Score one part and write its scores. Returns rows scored."""
+        captions = self.run.storage.scan([f"captions/{job['part']}.parquet"]).collect()
+        keys = captions.select(*CAPTION_KEY, pl.col("fingerprint").alias("caption_fingerprint"))
+        scored = 0
+        wanted = [scorer for scorer in self.scorers if scorer.name in job["names"]]
+        texts = [scorer for scorer in wanted if "image" not in scorer.filter.needs]
+        pictured = [scorer for scorer in wanted if "image" in scorer.filter.needs]
+        found = {scorer.name: scorer.filter.score(captions) for scorer in texts}
+        if pictured:
+            found |= self._with_images(captions, pictured)
+        for scorer in wanted:
+            scores = keys.hstack(found[scorer.name])
+            self.run.append(f"scores/{scorer.name}", scores, f"{job['part']}.{scorer.fingerprint}")
+            scored += scores.height
+        return scored
+
+    def _with_images(self, captions: pl.DataFrame, scorers: list[Scorer]) -> dict[str, pl.DataFrame]:
+        """Scores of filters that look at the image, in the order of the captions; null where the image is gone."""
+        rows = captions.with_row_index("row")
+        pieces: dict[str, list[pl.DataFrame]] = {scorer.name: [] for scorer in scorers}
+        places: list[pl.Series] = []
+        for batch in self._image_batches(rows):
+            places.append(batch["row"])
+            for scorer in scorers:
+                pieces[scorer.name].append(scorer.filter.score(batch.drop("row")))
+        order = pl.concat(places).arg_sort() if places else pl.Series([], dtype=pl.UInt32)
+        return (
+            {name: pl.concat(parts)[order] for name, parts in pieces.items()}
+            if places
+            else {
+                scorer.name: scorer.filter.score(captions.with_columns(image=pl.lit(None, pl.Binary)))
+                for scorer in scorers
+            }
+        )
+
+    def _image_batches(self, rows: pl.DataFrame) -> Iterator[pl.DataFrame]:
+        """The rows with the column `image`, a few at a time, every row once."""
+        left = rows
+        for name in rows["shard"].unique(maintain_order=True):
+            spec = self.shards.get(name)
+            if spec is None:
+                continue
+            wanted = rows.filter(pl.col("shard") == name)
+            keys = set(wanted["image_key"])
+            pictures: dict[str, bytes | None] = {}
+            for row in self.source.read(Shard(**spec), MAX_IMAGE_BYTES):
+                if row.key in keys:
+                    keys.discard(row.key)
+                    pictures[row.key] = row.data
+                if len(pictures) == IMAGE_BATCH:
+                    yield _pictured(wanted, pictures)
+                    left = left.filter(~((pl.col("shard") == name) & pl.col("image_key").is_in(list(pictures))))
+                    pictures = {}
+                if not keys:
+                    break
+            if pictures:
+                yield _pictured(wanted, pictures)
+                left = left.filter(~((pl.col("shard") == name) & pl.col("image_key").is_in(list(pictures))))
+        if left.height:
+            yield left.with_columns(image=pl.lit(None, pl.Binary))
+
+
+def _pictured(rows: pl.DataFrame, pictures: dict[str, bytes | None]) -> pl.DataFrame:
+    table = pl.DataFrame(
+        {"image_key": list(pictures), "image": list(pictures.values())},
+        schema={"image_key": pl.String, "image": pl.Binary},
+    )
+    return rows.join(table, on="image_key", how="inner", maintain_order="left")
+
+
+def _score_parts(plan: Plan, scorers: list[Scorer], jobs: list[dict[str, Any]], logs: str | None) -> int:
+    needs_images = [scorer.name for scorer in scorers if "image" in scorer.filter.needs]
+    pictured = any(name in needs_images for job in jobs for name in job["names"])
+    shards = {work.shard.name: asdict(work.shard) for work in plan.shards} if pictured else {}
+    stage = ScoreParts(plan.run, scorers, plan.source, shards)
+    rows = sum(_rows_of(plan.run, job["part"]) for job in jobs)
+    if rows <= (IMAGE_ROWS if pictured else HERE_ROWS) or len(jobs) == 1:
+        return sum(stage.score(job) for job in jobs)
+    from factory.cluster import ray_cluster
+
+    with ray_cluster(logs) as ray:
+        done = ray.data.from_items(
+            [{"job": json.dumps(job)} for job in jobs], override_num_blocks=len(jobs)
+        ).map_batches(stage, batch_size=None, batch_format="pyarrow", num_cpus=1)
+        batches = done.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
+        return sum(row["rows"] for batch in batches for row in batch.to_pylist())
+
+
+def _rows_of(run: Run, part: str) -> int:
+    return int(run.storage.scan([f"captions/{part}.parquet"]).select(pl.len()).collect().item())
+
+
+# --- the whole set -----------------------------------------------------------------------------------------------------
+
+
+def _score_set(plan: Plan, filter_: SetFilter, print_: str) -> int:
+    """Score all parts with a set filter, unless they are as it saw them before. Rows of other recipes get no score."""
+    run = plan.run
+    parts = run.parts("captions")
+    name = filter_.name
+    if not parts or set(run.scored(name, print_)) >= set(parts):
+        return 0
+    columns = list(dict.fromkeys([*CAPTION_KEY, *filter_.needs, *filter_.uses]))
+
+    def batches() -> Iterator[pl.DataFrame]:
+        for part in parts:
+            frame = run.storage.scan([f"captions/{part}.parquet"])
+            known = [column for column in columns if column in frame.collect_schema().names()]
+            yield frame.filter(_counts(plan)).select(known).collect()
+
+    scored = 0
+    beside = run.storage.full() if run.storage.is_local else None
+    with tempfile.TemporaryDirectory(prefix=".scratch-", dir=beside) as scratch:
+        for part, scores in zip(parts, filter_.score_set(batches, Path(scratch)), strict=True):
+            rows = (
+                run.storage.scan([f"captions/{part}.parquet"]).select(*CAPTION_KEY, "fingerprint", "status").collect()
+            )
+            keys = rows.filter(_counts(plan)).select(*CAPTION_KEY, pl.col("fingerprint").alias("caption_fingerprint"))
+            # Written even where no row of the part counts, so that it is known to have been looked at.
+            run.storage.write_parquet(f"scores/{name}/{part}.{print_}.parquet", keys.hstack(scores))
+            scored += scores.height
+    return scored
+
+
+def _counts(plan: Plan) -> pl.Expr:
+    """Whether a caption row belongs to this recipe and holds a text."""
+    return pl.col("fingerprint").is_in(plan.caption_prints) & (pl.col("status") != "failed")

@@ -70,7 +70,8 @@ def decide(rows: pl.DataFrame, rules: dict[str, Any], seed: int) -> pl.DataFrame
     drop(pl.col("status") == "failed", pl.concat_str(pl.lit("failed:"), pl.col("reason").fill_null("unknown")))
     drop(~pl.col("status").is_in(rules["accept"]), pl.col("status"))
     for name, least in rules["require"].items():
-        drop(pl.col(name).is_null() | pl.col(name).is_nan(), f"unscored:{name}")
+        if name not in rules["keep_unscored"]:
+            drop(pl.col(name).is_null() | pl.col(name).is_nan(), f"unscored:{name}")
         drop(pl.col(name) < least, f"require:{name}")
     for name, share in rules["keep_top"].items():
         drop(pl.col(name).is_null() | pl.col(name).is_nan(), f"unscored:{name}")
@@ -121,7 +122,7 @@ def _candidates(plan: Plan) -> pl.LazyFrame:
 
 def _with_score(plan: Plan, rows: pl.LazyFrame, name: str, fp: str) -> pl.LazyFrame:
     keys = ["image_key", "view", "candidate", "caption_fingerprint"]
-    scores = plan.run.scores(name, fp).select(*keys, pl.col("score").alias(name)).unique(keys, keep="any")
+    scores = plan.run.scores(name, fp).select(*keys, pl.col("score").alias(name))
     return rows.join(scores, left_on=[*CAPTION_KEY, "fingerprint"], right_on=keys, how="left")
 
 

@@ -93,6 +93,19 @@ SHARDS = pl.Schema(
     }
 )
 
+# One row per shard whose own texts have been read as the view `original`.
+ORIGINALS = pl.Schema(
+    {
+        "shard": pl.String,
+        "stat": pl.String,  # what the shard looked like when it was read
+        "fingerprint": pl.String,  # of the rows made from it
+        "rows": pl.Int64,  # rows read
+        "refused": pl.Int64,  # rows of these in quarantine
+        "take": pl.Int64,  # only this many rows were asked for; null: all
+        "created_ms": pl.Int64,
+    }
+)
+
 # A sample of small pictures for the report.
 GALLERY = pl.Schema({"image_key": pl.String, "thumbnail": pl.Binary})  # JPEG
 

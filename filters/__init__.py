@@ -8,7 +8,7 @@
 
 from filters.artifacts import Artifacts
 from filters.boilerplate import Boilerplate
-from filters.contract import Filter, FilterError
+from filters.contract import Filter, FilterError, SetFilter
 from filters.hedging import Hedging
 from filters.language import Language
 from filters.length import Length
@@ -41,6 +41,7 @@ __all__ = [
     "QualityTraining",
     "Refusal",
     "Repetition",
+    "SetFilter",
     "Shape",
     "TokenConfidence",
     "Toxicity",

@@ -91,6 +91,16 @@ class Filter(BaseModel, ABC):
         return (cls.__doc__ or "").strip().partition("\n")[0]
 
 
+class SetFilter(Filter):
+    """STUB, replaced on merge."""
+
+    def score(self, captions: pl.DataFrame) -> pl.DataFrame:
+        raise NotImplementedError
+
+    @abstractmethod
+    def score_set(self, batches, scratch): ...
+
+
 def _converts(found: pl.DataType, wanted: pl.DataType) -> bool:
     if found == pl.Null:
         return True

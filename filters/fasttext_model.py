@@ -19,7 +19,7 @@ _MAGIC: Final = 793712314
 _VERSIONS: Final = (11, 12)
 _MAX_ENTRIES: Final = 50_000_000
 _PREFIX: Final = "__label__"
-_INSTALL: Final = "Install it with `pip install caption-factory[text]`, or `pip install fasttext-community`."
+_INSTALL: Final = "Install it with `pip install fasttext-community`."
 
 
 class FastText:

