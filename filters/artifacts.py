@@ -187,7 +187,7 @@ class Artifacts(Filter):
 
     **Defaults.** No parameters. The kinds are those of the defects counted over a million released captions (AUDIT's
     `polishing_check`, 2026) and, for `fuse`, those found in 3.9 % of CapsFusion's 10,000 example captions. Of the 15,833
-    human captions of Conceptual Captions' validation set @@ is flagged.
+    human captions of Conceptual Captions' validation set none is flagged.
 
     **Example.** "A dog at [120, 44, 310, 280]." scores 0 for `coordinates`.
     """

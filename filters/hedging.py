@@ -27,7 +27,7 @@ class Hedging(Filter):
 
     **Scores** `1 - per_sentence / max_per_sentence`, not below 0. Empty text scores 1, null text has no score.
 
-    **Defaults.** 1 a sentence. No rule to drop by: @@ of 2,000 captions by LLaVA for a brief description (POPE's
+    **Defaults.** 1 a sentence. No rule to drop by: 71 % of 2,000 captions by LLaVA for a brief description (POPE's
     repository) hedge at least once, but so do 57 % and 27 % of the dense captions that people wrote for IIW and DOCCI. More
     than one in two sentences, a score below 0.5, is a sign of guessing.
 

@@ -42,8 +42,8 @@ class Opener(Filter):
 
     **Scores** the share of the other sentences: 1 has none, 0 has them all. Empty text scores 1, null text has no score.
 
-    **Defaults.** No parameters and no threshold: nearly all captions of some captioners begin so (here: @@ of 2,000 by
-    LLaVA for a brief description, POPE's repository; 0.6 % of the human ones of Conceptual Captions), and nothing is
+    **Defaults.** No parameters and no threshold: nearly all captions of some captioners begin so (here: 90 % of 2,000 by
+    LLaVA for a brief description, POPE's repository; 0.3 % of the human ones of Conceptual Captions), and nothing is
     wrong with them but the words. Report the rate, and take the opener off with `filters.rewrites.strip_opener`.
 
     **Example.** "The image shows a dog. It runs." scores 0.5.

@@ -57,7 +57,7 @@ class Pii(Filter):
     **Scores** 0 where there is any, else 1. Null text has no score. `spans` are in characters, so they can be masked
     (`filters.rewrites.mask_pii`). Names of people and postal addresses are not looked for: they take a model.
 
-    **Defaults.** All kinds. Of the 15,833 human captions of Conceptual Captions' validation set @@ is flagged, a real
+    **Defaults.** All kinds. Of the 15,833 human captions of Conceptual Captions' validation set one is flagged, a real
     telephone number ("for an appointment call 850 - 244 - 5117").
 
     **Example.** "Write to jane.doe@example.org" scores 0.

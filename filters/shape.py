@@ -39,7 +39,7 @@ class Shape(Filter):
     Latin letters, digits and symbols stand together without white space (`endless`), and where there is nothing.
     Null text has no score. Scripts without case have no capitals.
 
-    **Defaults.** Set so that a threshold of 1 flags @@ of the 15,833 human captions of Conceptual Captions' validation
+    **Defaults.** Set so that a threshold of 1 flags 0.06 % of the 15,833 human captions of Conceptual Captions' validation
     set, whose names and prices are the nearest to the limits. Gopher's rule of letters in 80 % of the words and
     data-juicer's alphanumeric share of 0.6 (LLaVA recipe) count other things.
 
