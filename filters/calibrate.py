@@ -110,7 +110,7 @@ def calibrate(
     expression = stack.expression() if stack else pl.col(columns[0])
     labelled = labelled.with_columns(__score=expression)
     everything = labelled.lazy() if population is None else population.lazy()
-    everything = _scored(everything, expression, stack is not None)
+    everything = _scored(everything, expression)
     whole = _sample(labelled, label, ScoreSketch.of(everything, "__score"))
     threshold = _promised(whole, target_precision, confidence)
     warnings = _warnings(whole, target_precision, confidence, population is not None)
@@ -201,14 +201,11 @@ def _fingerprint(rows: pl.DataFrame, columns: list[str], label: str) -> str:
     return hashlib.sha256("\n".join(lines).encode("utf-8", "replace")).hexdigest()[:16]
 
 
-def _scored(rows: pl.LazyFrame, expression: pl.Expr, stacked: bool) -> pl.LazyFrame:
+def _scored(rows: pl.LazyFrame, expression: pl.Expr) -> pl.LazyFrame:
     names = rows.collect_schema().names()
     missing = [name for name in expression.meta.root_names() if name not in names]
     if missing:
         raise FilterError(f"The population has no column {', '.join(missing)}; it has {', '.join(names)}.")
-    if stacked:
-        read = expression.meta.root_names()
-        rows = rows.filter(pl.any_horizontal(pl.col(name).fill_nan(None).is_not_null() for name in read))
     return rows.with_columns(__score=expression)
 
 

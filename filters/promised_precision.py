@@ -9,6 +9,8 @@ Dmitrienko, J. Biopharm. Stat. 15, 2005). That holds for any dependence between 
 fixed by the number of labels and the distribution of the scores alone, never by the labels.
 
 What it takes: the labelled rows are a random sample of the rows that the promise is about, independent of each other.
+Thresholds are quantiles of all rows. Where only the labelled ones are known, they are quantiles of those; the promise then
+takes one thing more: that precision, once below the target as the threshold is loosened, does not come back above it.
 """
 
 from __future__ import annotations

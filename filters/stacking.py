@@ -47,12 +47,13 @@ class Stack(BaseModel):
     fitted_on: int = Field(ge=1, description="Labelled rows it was fitted on.")
 
     def expression(self) -> pl.Expr:
-        """The score of each row of a frame with a column per feature; never null."""
+        """The score of each row of a frame with a column per feature; null where all of them are."""
         logit = pl.lit(self.intercept)
-        for one in self.features:
-            score = pl.col(one.name).fill_nan(None)
+        scores = {one: pl.col(one.name).cast(pl.Float64).fill_nan(None) for one in self.features}
+        for one, score in scores.items():
             logit = logit + pl.when(score.is_null()).then(one.if_missing).otherwise(score * one.weight)
-        return 1.0 / (1.0 + (-logit).exp()) if self.method == "logistic" else _through(self.knots, logit)
+        share = 1.0 / (1.0 + (-logit).exp()) if self.method == "logistic" else _through(self.knots, logit)
+        return pl.when(pl.any_horizontal(score.is_not_null() for score in scores.values())).then(share)
 
 
 def fit_stack(rows: pl.DataFrame, features: Sequence[str], right: NDArray[np.bool_], method: Method) -> Stack:
