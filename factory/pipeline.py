@@ -19,7 +19,7 @@ from factory.errors import EngineError, FactoryError, RunError, SourceError
 from factory.plan import Plan, done_set, make_plan, settle_set_filters
 from factory.progress import Progress
 from factory.recipe import Recipe, View
-from factory.run import LOCK, RECIPE, Run, RunLock
+from factory.run import CALIBRATIONS, LOCK, RECIPE, Run, RunLock
 from factory.scoring import score_missing
 from factory.views import EngineGroup
 
@@ -77,6 +77,7 @@ class Outcome:
             )
         lines += [f"         {number:,} {LEFT_OUT[reason]}" for reason, number in self.left_out.items()]
         lines.append(f"report   {self.report}")
+        lines += [f"warning  {warning}" for warning in self.selection.get("warnings", [])]
         if self.accounts.get("failed"):
             lines.append(f"failed   {self.accounts['failed']:,} images; run again to retry them")
         truth = self.metrics.get("truth")
@@ -280,8 +281,8 @@ def _timed(outcome: Outcome, phase: str) -> Iterator[None]:
 
 
 def set_aside(run: Run) -> None:
-    """Move the tables of an older run to `before-<time>/` in the same directory. Nothing is deleted."""
-    keep = {LOCK}
+    """Move the tables of an older run to `before-<time>/` in the same directory; calibrations stay. Nothing is deleted."""
+    keep = {LOCK, CALIBRATIONS}
     entries = [*run.storage.names(), *run.storage.directories()]
     entries = [name for name in entries if name not in keep and not name.startswith("before-")]
     if not entries:

@@ -12,6 +12,7 @@ import polars as pl
 import filters
 from exports.storage import Storage
 from factory import tables
+from factory.calibrations import load_calibrations
 from factory.engine import unknown_engine_arguments
 from factory.errors import RecipeError, RunError
 from factory.fingerprint import ORIGINAL, filter_fingerprint, fingerprint, original_fingerprint, source_identity
@@ -188,13 +189,14 @@ def make_plan(recipe: Recipe, run: Run, limit: int | None = None, scratch: Stora
     Raises:
         RecipeError: a model, engine argument or filter column that is not there.
         SourceError: the source is missing or empty.
-        RunError: the directory belongs to another recipe.
+        RunError: the directory belongs to another recipe, or lacks a calibration that the selection names.
     """
     check_owner(run, recipe)
     _check_engine_arguments(recipe)
     _check_images(recipe)
     views = ready_views(recipe)
     scorers = [_scorer(use.name, use.params) for use in recipe.filters]
+    load_calibrations(run, recipe.select, {scorer.name: scorer.fingerprint for scorer in scorers})
     with tempfile.TemporaryDirectory(prefix="caption-factory-") as folder:
         source = open_source(recipe, scratch or Storage(folder))
         plan = Plan(recipe, run, source, views, scorers, [], limit)

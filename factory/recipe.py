@@ -19,6 +19,11 @@ from factory.recipe_yaml import RecipeText, read_yaml, set_value
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 TEMPLATE_FIELD = re.compile(r"\{([A-Za-z0-9][A-Za-z0-9._-]*)\}")
+CALIBRATION = "calibration:"
+"""Starts a reference to a calibration of the run: calibration:NAME-vN."""
+CALIBRATION_PATTERN = re.compile(r"calibration:[A-Za-z0-9][A-Za-z0-9._-]*-v[1-9]\d*")
+STACK = "stack"
+"""Stands for the score of the stack that a calibration holds, where `require` names its threshold."""
 SEMVER_PATTERN = r"^(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)$"
 
 
@@ -235,40 +240,88 @@ class View(Part):
 # --- selection and release -------------------------------------------------------------------------------------------
 
 
+def _is_reference(value: Any) -> bool:
+    return isinstance(value, str) and CALIBRATION_PATTERN.fullmatch(value) is not None
+
+
+def _least(name: str, value: Any) -> float | str:
+    """A score in [0, 1], or the threshold of a calibration."""
+    if _is_reference(value):
+        return str(value)
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise ValueError(f"{name}: the least score is a number, or {CALIBRATION}NAME-vN; got {value!r}")
+    if not 0 <= value <= 1:
+        raise ValueError(f"{name}: scores are between 0 and 1, got {value}")
+    return float(value)
+
+
+_LeastInFile = Annotated[float, Field(ge=0, le=1)] | Annotated[str, Field(pattern=f"^{CALIBRATION_PATTERN.pattern}$")]
+
+
+class KeepTop(Part):
+    """The best share by one score; a number alone is `share`."""
+
+    share: float = Field(gt=0, le=1, description="Share of the captions that still stand to keep, best first (0-1].")
+    by: tuple[Literal["view", "length"], ...] = Field(
+        default=("view",), description="The share of each of these: of each view, of each length bucket, or of both."
+    )
+
+
 class Select(Part):
     """The rules that turn scores into kept / dropped(reason), applied in the order of the fields."""
 
     accept: tuple[Literal["ok", "truncated"], ...] = Field(
         default=("ok",), min_length=1, description="Caption states that may be kept."
     )
-    require: dict[str, float] = Field(default_factory=dict, description="filter: least score.")
+    require: dict[str, float | str] = Field(
+        default_factory=dict,
+        description="filter: least score, a number or the threshold of a calibration of this run "
+        "(calibration:NAME-vN); 'stack: calibration:NAME-vN' requires its stacked score.",
+    )
     keep_unscored: tuple[str, ...] = Field(
         default=(), description="Filters of `require` that let a caption pass which they cannot judge (no score)."
     )
-    keep_top: dict[str, float] = Field(
-        default_factory=dict, description="filter: share of the captions of each view to keep, best first (0-1]."
+    keep_top: dict[str, KeepTop] = Field(
+        default_factory=dict,
+        description="filter (or calibration:NAME-vN): share of the captions of each view to keep, best first (0-1], or "
+        "{share: 0.3, by: [view, length]}.",
     )
     dedup: tuple[Literal["exact"], ...] = Field(
         default=(), description="exact: of captions with the same text (case and spacing aside), keep one."
     )
-    best_of: str | None = Field(default=None, description="Filter that picks one candidate per image and view.")
+    best_of: str | None = Field(
+        default=None, description="Filter (or calibration:NAME-vN) that picks one candidate per image and view."
+    )
     budget: int | None = Field(default=None, ge=1, description="Most images to keep, drawn by seed.")
 
-    @field_validator("keep_top")
+    @field_validator("require", mode="before", json_schema_input_type=dict[str, _LeastInFile])
     @classmethod
-    def _shares(cls, value: dict[str, float]) -> dict[str, float]:
-        for name, share in value.items():
-            if not 0 < share <= 1:
-                raise ValueError(f"{name}: the share to keep must be above 0 and at most 1, got {share}")
-        return value
+    def _least_scores(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        if STACK in value and not _is_reference(value[STACK]):
+            raise ValueError(f"{STACK}: write {STACK}: {CALIBRATION}NAME-vN; only a calibration says what a stack is")
+        return {name: _least(name, least) for name, least in value.items()}
 
-    @field_validator("require")
+    @field_validator("keep_top", mode="before", json_schema_input_type=dict[str, float | KeepTop])
     @classmethod
-    def _scores(cls, value: dict[str, float]) -> dict[str, float]:
-        for name, least in value.items():
-            if not 0 <= least <= 1:
-                raise ValueError(f"{name}: scores are between 0 and 1, got {least}")
-        return value
+    def _shares_alone(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        is_share = {name: isinstance(top, (int, float)) and not isinstance(top, bool) for name, top in value.items()}
+        return {name: {"share": top} if is_share[name] else top for name, top in value.items()}
+
+    @property
+    def filters(self) -> list[str]:
+        """The filters that the rules name themselves; a calibration may read others."""
+        named = [*self.require, *self.keep_top, *([self.best_of] if self.best_of else [])]
+        return [name for name in dict.fromkeys(named) if name != STACK and not _is_reference(name)]
+
+    @property
+    def calibrations(self) -> list[str]:
+        """The calibrations that the rules name."""
+        named = [*self.require.values(), *self.keep_top, *([self.best_of] if self.best_of else [])]
+        return [name for name in dict.fromkeys(named) if _is_reference(name)]
 
 
 class Release(Part):
@@ -356,13 +409,12 @@ class Recipe(Part):
                 raise ValueError(
                     f"release.caption: no view '{text}'{did_you_mean(text, [*views, 'original'], every=True)}"
                 )
-        wanted = [*self.select.require, *self.select.keep_top, *([self.select.best_of] if self.select.best_of else [])]
         for name in self.select.keep_unscored:
             if name not in self.select.require:
                 raise ValueError(
                     f"select.keep_unscored: '{name}' is not in select.require{did_you_mean(name, list(self.select.require))}"
                 )
-        for name in wanted:
+        for name in self.select.filters:
             if name not in names:
                 raise ValueError(f"select: '{name}' is not among the filters of this recipe{did_you_mean(name, names)}")
         return self

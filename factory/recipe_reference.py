@@ -33,6 +33,7 @@ SECTIONS: tuple[tuple[str, str, Any], ...] = (
     ("Sampling", "views[].sampling", models.Sampling),
     ("Image", "views[].image", models.ImageSettings),
     ("Select", "select", models.Select),
+    ("Keep top", "select.keep_top.<filter>", models.KeepTop),
     ("Release", "release", models.Release),
 )
 

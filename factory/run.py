@@ -27,6 +27,7 @@ LOCK_STALE_S = 300.0
 RECIPE = "recipe.yaml"
 RECIPE_LOCK = "recipe.lock.json"
 SELECTION = "selection.parquet"
+CALIBRATIONS = "calibrations"
 REPORT = "report.html"
 METRICS = "metrics.json"
 COMPACT_BYTES = 64_000_000

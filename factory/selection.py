@@ -11,11 +11,14 @@ from typing import Any
 
 import polars as pl
 
+from factory.calibrations import calibration_warnings, captioner_of, load_calibrations, resolved_rules
 from factory.fingerprint import selection_fingerprint
 from factory.plan import Plan
 from factory.run import SELECTION
 from factory.tables import CAPTION_KEY
 from factory.tables import SELECTION as SCHEMA
+from filters.length_bucket import length_bucket
+from filters.score_sketch import in_best_share
 
 SELECTION_STATE = "selection.json"
 
@@ -23,25 +26,33 @@ SELECTION_STATE = "selection.json"
 def select(plan: Plan) -> dict[str, Any]:
     """Decide on every caption of the recipe and write selection.parquet. Returns counts by verdict.
 
-    A decision that stands (same rules, captions and scores) is not made again.
+    A decision that stands (same rules, calibrations, captions and scores) is not made again. `warnings` of the counts says
+    in words which calibrations come from other captions.
     """
     run = plan.run
-    scorers = {scorer.name: scorer for scorer in plan.scorers}
+    scorers = {scorer.name: scorer.fingerprint for scorer in plan.scorers}
+    calibrations = load_calibrations(run, plan.recipe.select, scorers)
     prints = [f"{scorer.name}:{scorer.fingerprint}" for scorer in plan.scorers]
     state = {
         "fingerprint": selection_fingerprint(plan.recipe, plan.caption_prints, prints),
         "parts": run.parts("captions"),
         "limit": plan.limit,
+        "calibrations": {reference: calibration.id for reference, calibration in calibrations.items()},
     }
     before = run.read_json(SELECTION_STATE)
     if before and {name: before.get(name) for name in state} == state and run.storage.exists(SELECTION):
         return dict(before["counts"])
     rows = _candidates(plan)
-    for name in plan.recipe.select.require | plan.recipe.select.keep_top | _named(plan.recipe.select.best_of):
-        rows = _with_score(plan, rows, name, scorers[name].fingerprint)
-    decided = decide(rows.collect(), plan.recipe.select.model_dump(), plan.recipe.seed)
+    read = [name for calibration in calibrations.values() for name in calibration.reads]
+    for name in dict.fromkeys([*plan.recipe.select.filters, *read]):
+        rows = _with_score(plan, rows, name, scorers[name])
+    rows = rows.with_columns(calibration.score().alias(name) for name, calibration in calibrations.items())
+    decided = decide(rows.collect(), resolved_rules(plan.recipe.select, calibrations), plan.recipe.seed)
     run.storage.write_parquet(SELECTION, decided)
     counts = _counts(decided)
+    if calibrations:
+        counts["calibrations"] = state["calibrations"]
+        counts["warnings"] = calibration_warnings(calibrations, captioner_of(plan.views))
     run.write_json(SELECTION_STATE, {**state, "counts": counts})
     return counts
 
@@ -50,9 +61,9 @@ def decide(rows: pl.DataFrame, rules: dict[str, Any], seed: int) -> pl.DataFrame
     """Apply the rules of a recipe's `select` to one frame.
 
     Args:
-        rows: image_key, shard, view, candidate, fingerprint, status, reason (of a failure), text_hash, created_ms, and a
-            column per filter that a rule names.
-        rules: the fields of `recipe.Select`.
+        rows: image_key, shard, view, candidate, fingerprint, status, reason (of a failure), text_hash, created_ms, a column
+            per score that a rule names, and `length` where a `keep_top` goes by it.
+        rules: the fields of `recipe.Select`, thresholds of calibrations put in (`calibrations.resolved_rules`).
         seed: draws the images of a budget.
 
     Returns:
@@ -73,11 +84,10 @@ def decide(rows: pl.DataFrame, rules: dict[str, Any], seed: int) -> pl.DataFrame
         if name not in rules["keep_unscored"]:
             drop(pl.col(name).is_null() | pl.col(name).is_nan(), f"unscored:{name}")
         drop(pl.col(name) < least, f"require:{name}")
-    for name, share in rules["keep_top"].items():
+    for name, top in rules["keep_top"].items():
         drop(pl.col(name).is_null() | pl.col(name).is_nan(), f"unscored:{name}")
-        standing = pl.col("verdict").is_null()
-        rank = pl.when(standing).then(pl.col(name)).rank("ordinal", descending=True).over("view")
-        drop(rank > (standing.sum().over("view") * share).ceil(), f"keep_top:{name}")
+        best_share = in_best_share(rows, name, top["share"], top["by"], pl.col("verdict").is_null())
+        drop(~pl.lit(best_share), f"keep_top:{name}")
     if rules["best_of"]:
         best = _best_first(rows, rules["best_of"])
         drop(best.over(["image_key", "view"]) > 1, f"best_of:{rules['best_of']}")
@@ -109,15 +119,13 @@ def _order_among_standing() -> pl.Expr:
     return pl.col("verdict").is_null().cast(pl.Int64).cum_sum() * pl.col("verdict").is_null()
 
 
-def _named(name: str | None) -> dict[str, float]:
-    return {name: 0.0} if name else {}
-
-
 def _candidates(plan: Plan) -> pl.LazyFrame:
     rows = plan.run.captions(plan.caption_prints)
     text = pl.col("text").str.to_lowercase().str.replace_all(r"\s+", " ").str.strip_chars()
     columns = ["shard", *CAPTION_KEY, "fingerprint", "status", "reason", "created_ms"]
-    return rows.select(*columns, text.hash(5).alias("text_hash"))
+    by_length = any("length" in top.by for top in plan.recipe.select.keep_top.values())
+    length = [length_bucket(pl.col("text")).alias("length")] if by_length else []
+    return rows.select(*columns, text.hash(5).alias("text_hash"), *length)
 
 
 def _with_score(plan: Plan, rows: pl.LazyFrame, name: str, fp: str) -> pl.LazyFrame:
