@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import posixpath
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import IO, TYPE_CHECKING, Any
@@ -106,6 +106,25 @@ class Storage:
         buffer = io.BytesIO()
         frame.write_parquet(buffer, compression="zstd", compression_level=1)
         self.write_new(path, buffer.getvalue())
+
+    def write_frames(self, path: str, frames: Iterable[pl.DataFrame], schema: pl.Schema) -> None:
+        """Write frames of one schema as one Parquet file, a row group each, that appears whole or not at all."""
+        import polars as pl
+        import pyarrow.parquet as pq
+
+        temporary = self._temporary(path)
+        self.fs.makedirs(posixpath.dirname(self.full(path)), exist_ok=True)
+        try:
+            with (
+                self.open(temporary, "wb") as file,
+                pq.ParquetWriter(file, pl.DataFrame(schema=schema).to_arrow().schema, compression="zstd") as writer,
+            ):
+                for frame in frames:
+                    writer.write_table(frame.cast(schema).to_arrow(), row_group_size=max(1, frame.height))
+            self.move(temporary, path)
+        except BaseException:
+            self.remove(temporary)
+            raise
 
     def move(self, source: str, target: str) -> None:
         """Rename within this directory, replacing the target."""

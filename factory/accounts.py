@@ -44,7 +44,7 @@ def _original_states(plan: Plan) -> dict[str, int]:
     """The books of a run that only reads the source's own texts, from what was written when each shard was read."""
     names = [work.shard.name for work in plan.original_shards]
     read = plan.run.originals(plan.original_print).filter(pl.col("shard").is_in(names))
-    rows, refused = read["rows"].sum(), read["refused"].sum()
+    rows, refused = sum(read["rows"]), sum(read["refused"])
     pending = sum(
         work.take or work.rows or 0 for work in plan.original_shards if work.shard.name not in set(read["shard"])
     )

@@ -1,26 +1,31 @@
 """Rules over scores: every caption is kept, or dropped with the first rule that said no. Needs no engine.
 
-Order: state, require, keep_top, dedup, best_of, budget. Works on narrow columns only (keys, states, scores, a hash of the
-text); memory is about 200 bytes a caption.
+Order: state, require, keep_top, best_of, dedup, budget. Rules about one image are applied to a bucket of images at a time
+(`factory/selection_buckets.py`); rules about all of them need 8 to 16 bytes a caption: a score and a hash of its key.
 """
 
 from __future__ import annotations
 
+import tempfile
 from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from factory.calibrations import calibration_warnings, captioner_of, load_calibrations, resolved_rules
 from factory.fingerprint import selection_fingerprint
 from factory.plan import Plan
 from factory.run import SELECTION
+from factory.selection_buckets import Buckets, fill_buckets
 from factory.tables import CAPTION_KEY
 from factory.tables import SELECTION as SCHEMA
-from filters.length_bucket import length_bucket
-from filters.score_sketch import in_best_share
+from filters.score_sketch import ScoreSketch, bin_of
 
 SELECTION_STATE = "selection.json"
+_DRAW_SEED = 4711  # of the hash that decides between equal scores
 
 
 def select(plan: Plan) -> dict[str, Any]:
@@ -42,14 +47,17 @@ def select(plan: Plan) -> dict[str, Any]:
     before = run.read_json(SELECTION_STATE)
     if before and {name: before.get(name) for name in state} == state and run.storage.exists(SELECTION):
         return dict(before["counts"])
-    rows = _candidates(plan)
     read = [name for calibration in calibrations.values() for name in calibration.reads]
-    for name in dict.fromkeys([*plan.recipe.select.filters, *read]):
-        rows = _with_score(plan, rows, name, scorers[name])
-    rows = rows.with_columns(calibration.score().alias(name) for name, calibration in calibrations.items())
-    decided = decide(rows.collect(), resolved_rules(plan.recipe.select, calibrations), plan.recipe.seed)
-    run.storage.write_parquet(SELECTION, decided)
-    counts = _counts(decided)
+    wanted = {name: scorers[name] for name in dict.fromkeys([*plan.recipe.select.filters, *read])}
+    stacks = [calibration.score().alias(name) for name, calibration in calibrations.items()]
+    rules = resolved_rules(plan.recipe.select, calibrations)
+    tally = _Tally()
+    beside = run.storage.full() if run.storage.is_local else None
+    with tempfile.TemporaryDirectory(prefix=".scratch-", dir=beside) as scratch:
+        buckets = fill_buckets(plan, wanted, stacks, Path(scratch))
+        decided = tally.counting(_decided(buckets, rules, plan.recipe.seed))
+        run.storage.write_frames(SELECTION, decided, SCHEMA)
+    counts = tally.counts()
     if calibrations:
         counts["calibrations"] = state["calibrations"]
         counts["warnings"] = calibration_warnings(calibrations, captioner_of(plan.views))
@@ -58,7 +66,7 @@ def select(plan: Plan) -> dict[str, Any]:
 
 
 def decide(rows: pl.DataFrame, rules: dict[str, Any], seed: int) -> pl.DataFrame:
-    """Apply the rules of a recipe's `select` to one frame.
+    """Apply the rules of a recipe's `select` to one frame, which stays in memory.
 
     Args:
         rows: image_key, shard, view, candidate, fingerprint, status, reason (of a failure), text_hash, created_ms, a column
@@ -69,77 +77,146 @@ def decide(rows: pl.DataFrame, rules: dict[str, Any], seed: int) -> pl.DataFrame
     Returns:
         tables.SELECTION, ordered by image key, view and candidate; independent of the order of `rows`.
     """
+    return pl.concat(_decided(Buckets.of(rows), rules, seed))
+
+
+def _decided(buckets: Buckets, rules: dict[str, Any], seed: int) -> Iterator[pl.DataFrame]:
+    """tables.SELECTION, a bucket at a time."""
+    buckets.change(lambda rows: _by_itself(rows, rules))
+    for name, top in rules["keep_top"].items():
+        _keep_top(buckets, name, top)
+    if rules["best_of"]:
+        buckets.change(lambda rows: _best_of(rows, rules["best_of"]))
+    if "exact" in rules["dedup"]:
+        _drop_copies(buckets)
+    if rules["budget"]:
+        _keep_to_budget(buckets, rules["budget"], seed)
+    for rows in buckets:
+        yield rows.select(
+            "image_key",
+            "shard",
+            "view",
+            pl.col("candidate").cast(SCHEMA["candidate"]),
+            "fingerprint",
+            pl.col("verdict").is_null().alias("kept"),
+            pl.col("verdict").alias("reason"),
+        )
+
+
+def _drop(rows: pl.DataFrame, condition: pl.Expr, reason: pl.Expr | str) -> pl.DataFrame:
+    """The rows with a verdict where the condition holds and nothing was said before."""
+    why = pl.lit(reason) if isinstance(reason, str) else reason
+    standing = pl.col("verdict").is_null() & condition
+    return rows.with_columns(verdict=pl.when(standing).then(why).otherwise(pl.col("verdict")))
+
+
+def _standing(rows: pl.DataFrame) -> pl.DataFrame:
+    return rows.filter(pl.col("verdict").is_null())
+
+
+# --- rules about one caption or image -----------------------------------------------------------------------------------
+
+
+def _by_itself(rows: pl.DataFrame, rules: dict[str, Any]) -> pl.DataFrame:
     rows = rows.sort(*CAPTION_KEY, "created_ms", "shard").with_columns(verdict=pl.lit(None, dtype=pl.String))
-
-    def drop(condition: pl.Expr, reason: pl.Expr | str) -> None:
-        nonlocal rows
-        why = pl.lit(reason) if isinstance(reason, str) else reason
-        standing = pl.col("verdict").is_null() & condition
-        rows = rows.with_columns(verdict=pl.when(standing).then(why).otherwise(pl.col("verdict")))
-
-    drop(pl.int_range(pl.len()).over(CAPTION_KEY) > 0, "duplicate_key")
-    drop(pl.col("status") == "failed", pl.concat_str(pl.lit("failed:"), pl.col("reason").fill_null("unknown")))
-    drop(~pl.col("status").is_in(rules["accept"]), pl.col("status"))
+    rows = _drop(rows, pl.int_range(pl.len()).over(CAPTION_KEY) > 0, "duplicate_key")
+    failed = pl.concat_str(pl.lit("failed:"), pl.col("reason").fill_null("unknown"))
+    rows = _drop(rows, pl.col("status") == "failed", failed)
+    rows = _drop(rows, ~pl.col("status").is_in(rules["accept"]), pl.col("status"))
     for name, least in rules["require"].items():
         if name not in rules["keep_unscored"]:
-            drop(pl.col(name).is_null() | pl.col(name).is_nan(), f"unscored:{name}")
-        drop(pl.col(name) < least, f"require:{name}")
-    for name, top in rules["keep_top"].items():
-        drop(pl.col(name).is_null() | pl.col(name).is_nan(), f"unscored:{name}")
-        best_share = in_best_share(rows, name, top["share"], top["by"], pl.col("verdict").is_null())
-        drop(~pl.lit(best_share), f"keep_top:{name}")
-    if rules["best_of"]:
-        best = _best_first(rows, rules["best_of"])
-        drop(best.over(["image_key", "view"]) > 1, f"best_of:{rules['best_of']}")
-    if "exact" in rules["dedup"]:
-        drop(_order_among_standing().over("text_hash", "view") > 1, "dedup:exact")
-    if rules["budget"]:
-        images = rows.filter(pl.col("verdict").is_null()).select("image_key").unique()
-        drawn = images.sort(pl.col("image_key").hash(seed), "image_key").head(rules["budget"])["image_key"]
-        drop(~pl.col("image_key").is_in(drawn.implode()), "budget")
-    return rows.select(
-        "image_key",
-        "shard",
-        "view",
-        pl.col("candidate").cast(SCHEMA["candidate"]),
-        "fingerprint",
-        pl.col("verdict").is_null().alias("kept"),
-        pl.col("verdict").alias("reason"),
-    )
+            rows = _drop(rows, pl.col(name).is_null() | pl.col(name).is_nan(), f"unscored:{name}")
+        rows = _drop(rows, pl.col(name) < least, f"require:{name}")
+    return rows
 
 
-def _best_first(rows: pl.DataFrame, name: str) -> pl.Expr:
-    """Rank of the standing candidates by score, best first; unscored ones last, then by candidate number."""
-    assert name in rows.columns
-    standing = pl.when(pl.col("verdict").is_null())
-    return standing.then(pl.col(name).fill_null(-1.0).fill_nan(-1.0)).rank("ordinal", descending=True)
+def _best_of(rows: pl.DataFrame, name: str) -> pl.DataFrame:
+    """Drop all but the best standing candidate of each image and view; unscored ones come last, then by number."""
+    score = pl.when(pl.col("verdict").is_null()).then(pl.col(name).fill_null(-1.0).fill_nan(-1.0))
+    rank = score.rank("ordinal", descending=True).over(["image_key", "view"])
+    return _drop(rows, rank > 1, f"best_of:{name}")
 
 
-def _order_among_standing() -> pl.Expr:
-    return pl.col("verdict").is_null().cast(pl.Int64).cum_sum() * pl.col("verdict").is_null()
+# --- rules about all captions -------------------------------------------------------------------------------------------
 
 
-def _candidates(plan: Plan) -> pl.LazyFrame:
-    rows = plan.run.captions(plan.caption_prints)
-    text = pl.col("text").str.to_lowercase().str.replace_all(r"\s+", " ").str.strip_chars()
-    columns = ["shard", *CAPTION_KEY, "fingerprint", "status", "reason", "created_ms"]
-    by_length = any("length" in top.by for top in plan.recipe.select.keep_top.values())
-    length = [length_bucket(pl.col("text")).alias("length")] if by_length else []
-    return rows.select(*columns, text.hash(5).alias("text_hash"), *length)
+def _keep_top(buckets: Buckets, name: str, top: dict[str, Any]) -> None:
+    """Keep exactly ceil(share * rows) of each stratum; a hash of the key decides between equal scores."""
+    by = list(top["by"])
+    missing = pl.col(name).is_null() | pl.col(name).is_nan()
+    buckets.change(lambda rows: _drop(rows, missing, f"unscored:{name}"))
+    sketches = [ScoreSketch.of(_standing(rows), name, by) for rows in buckets]
+    cuts = sketches[0].merge(*sketches[1:]).cuts(top["share"]).rename({"bin": "cut"})
+    # Only the rows of the one bin in which a stratum's share ends are ranked.
+    edges = [_with_cuts(rows, name, cuts, by).filter(pl.col("bin") == pl.col("cut")) for rows in buckets]
+    over = by or [pl.lit(0)]
+    narrow = pl.concat([edge.select(*by, name, "draw", "wanted", "above") for edge in edges])
+    ordered = narrow.sort([name, "draw"], descending=[True, False])
+    last = ordered.filter(pl.int_range(pl.len()).over(over) == pl.col("wanted") - pl.col("above") - 1)
+    last = last.select(*by, last_score=name, last_draw="draw")
+
+    def apply(rows: pl.DataFrame) -> pl.DataFrame:
+        binned = _with_cuts(rows, name, cuts, by)
+        binned = _joined(binned, last, by)
+        beyond = (pl.col(name) < pl.col("last_score")) | (
+            (pl.col(name) == pl.col("last_score")) & (pl.col("draw") > pl.col("last_draw"))
+        )
+        lost = (pl.col("bin") < pl.col("cut")) | ((pl.col("bin") == pl.col("cut")) & beyond)
+        return _drop(rows, pl.col("row").is_in(binned.filter(lost)["row"].implode()), f"keep_top:{name}")
+
+    buckets.change(lambda rows: apply(rows.with_row_index("row")).drop("row"))
 
 
-def _with_score(plan: Plan, rows: pl.LazyFrame, name: str, fp: str) -> pl.LazyFrame:
-    keys = ["image_key", "view", "candidate", "caption_fingerprint"]
-    scores = plan.run.scores(name, fp).select(*keys, pl.col("score").alias(name))
-    return rows.join(scores, left_on=[*CAPTION_KEY, "fingerprint"], right_on=keys, how="left")
+def _with_cuts(rows: pl.DataFrame, name: str, cuts: pl.DataFrame, by: list[str]) -> pl.DataFrame:
+    """The standing rows with their bin, the cut of their stratum, and the draw between equal scores."""
+    draw = pl.concat_str(CAPTION_KEY, separator="\x1f").hash(_DRAW_SEED)
+    return _joined(_standing(rows).with_columns(bin=bin_of(pl.col(name)), draw=draw), cuts, by)
 
 
-def _counts(decided: pl.DataFrame) -> dict[str, Any]:
-    reasons = Counter(decided.filter(~pl.col("kept"))["reason"].to_list())
-    kept = decided.filter(pl.col("kept"))
-    return {
-        "captions": decided.height,
-        "kept": kept.height,
-        "kept_images": kept["image_key"].n_unique(),
-        "dropped": dict(reasons.most_common()),
-    }
+def _joined(rows: pl.DataFrame, strata: pl.DataFrame, by: list[str]) -> pl.DataFrame:
+    if not by:
+        return rows.join(strata, how="cross")
+    return rows.join(strata, on=by, how="inner", nulls_equal=True)
+
+
+def _drop_copies(buckets: Buckets) -> None:
+    """Of standing captions of a view with the same text, keep the one with the first key."""
+    same = pl.col("text_hash") ^ pl.col("view").hash(1)
+    hashes = np.sort(np.concatenate([_standing(rows).select(same)["text_hash"].to_numpy() for rows in buckets]))
+    repeated = pl.Series(np.unique(hashes[1:][hashes[1:] == hashes[:-1]]), dtype=pl.UInt64)
+    is_repeated = same.is_in(repeated.implode())
+    copies = pl.concat([_standing(rows).filter(is_repeated).select(*CAPTION_KEY, text=same) for rows in buckets])
+    first = copies.sort(CAPTION_KEY).unique("text", keep="first", maintain_order=True).select(CAPTION_KEY)
+    is_first = pl.struct(CAPTION_KEY).is_in(first.to_struct("first").implode())
+    buckets.change(lambda rows: _drop(rows, is_repeated & ~is_first, "dedup:exact"))
+
+
+def _keep_to_budget(buckets: Buckets, budget: int, seed: int) -> None:
+    """Keep the standing captions of `budget` images, drawn by a hash of their keys."""
+    draw = pl.col("image_key").hash(seed)
+    draws = np.concatenate([_standing(rows).select("image_key").unique().select(draw)["image_key"] for rows in buckets])
+    if len(draws) <= budget:
+        return
+    last = int(np.partition(draws, budget - 1)[budget - 1])
+    buckets.change(lambda rows: _drop(rows, draw > last, "budget"))
+
+
+class _Tally:
+    """Counts verdicts while they pass."""
+
+    def __init__(self) -> None:
+        self.captions = self.kept = self.images = 0
+        self.reasons: Counter[str] = Counter()
+
+    def counting(self, decided: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
+        for frame in decided:
+            kept = frame.filter("kept")
+            self.captions += frame.height
+            self.kept += kept.height
+            self.images += kept["image_key"].n_unique()  # an image is in one bucket
+            self.reasons.update(dict(frame.filter(~pl.col("kept")).group_by("reason").len().iter_rows()))
+            yield frame
+
+    def counts(self) -> dict[str, Any]:
+        ordered = sorted(self.reasons.items(), key=lambda one: (-one[1], one[0]))
+        return {"captions": self.captions, "kept": self.kept, "kept_images": self.images, "dropped": dict(ordered)}

@@ -185,7 +185,7 @@ def test_a_quality_model_is_trained_and_used(tmp_path: Path) -> None:
     [
         (("nowhere.jsonl",), "nowhere.jsonl: no such file, folder or URL"),
         (("captions.jsonl", "--text", "words"), "no column 'words'; found: uid, caption"),
-        (("captions.jsonl", "--set", "filters=[reptition]"), "did you mean 'repetition'"),
+        (("captions.jsonl", "--set", "filters=[reptition]"), "Did you mean 'repetition'"),
         (
             ("captions.jsonl", "--set", "filters=[image_size]"),
             "look at the image, and a source of captions has none",

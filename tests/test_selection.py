@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import random
+import tempfile
+from pathlib import Path
 from typing import Any
 
 import polars as pl
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from factory.recipe import Select
-from factory.selection import decide
+from factory.selection import _decided, decide
+from factory.selection_buckets import Buckets
 
 
 def captions(*rows: dict[str, Any]) -> pl.DataFrame:
@@ -88,6 +92,13 @@ def test_the_same_key_in_two_shards_is_kept_once() -> None:
     ]
 
 
+RULES = {
+    "top of views": {"require": {"good": 0.2}, "keep_top": {"good": 0.8}, "best_of": "good"},
+    "top of all": {"keep_top": {"good": {"share": 0.5, "by": []}}, "dedup": ("exact",)},
+    "budget": {"best_of": "good", "dedup": ("exact",), "budget": 4},
+}
+
+
 rows = st.lists(
     st.fixed_dictionaries(
         {
@@ -118,3 +129,19 @@ def test_decisions_do_not_depend_on_the_order_of_rows(some: list[dict[str, Any]]
     assert decided.equals(decide(frame[order], rules, seed=3))
     assert decided.height == frame.height
     assert decided.filter("kept")["image_key"].n_unique() <= 4
+
+
+@pytest.mark.parametrize("rules", RULES.values(), ids=RULES)
+@given(some=rows, count=st.integers(2, 4))
+@settings(max_examples=40, deadline=None)
+def test_decisions_do_not_depend_on_how_images_are_put_into_buckets(
+    some: list[dict[str, Any]], count: int, rules: dict[str, Any]
+) -> None:
+    frame = captions(*some)
+    chosen = Select(**rules).model_dump()
+    with tempfile.TemporaryDirectory() as folder:
+        buckets = Buckets(Path(folder), count=count)
+        for number in range(count):
+            frame.filter(pl.col("image_key").hash(1) % count == number).write_ipc(buckets._file(number))
+        decided = pl.concat(_decided(buckets, chosen, 3))
+    assert decided.sort("image_key", "view", "candidate").equals(decide(frame, chosen, seed=3))

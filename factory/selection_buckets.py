@@ -1,0 +1,145 @@
+"""The captions of a recipe as narrow frames with their scores, in buckets small enough for memory.
+
+All captions of an image are in one bucket, chosen by a hash of its key, so rules about one image need one bucket.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import polars as pl
+
+from factory.plan import Plan
+from factory.run import STATUS_RANK, Run
+from factory.tables import CAPTION_KEY
+from filters.length_bucket import length_bucket
+
+BUCKET_ROWS: Final = 1_000_000
+_SEED: Final = 271
+
+
+@dataclass
+class Buckets:
+    """Frames that are visited one after the other, in memory if there is one, else in files."""
+
+    folder: Path | None
+    frames: list[pl.DataFrame] = field(default_factory=list)  # one, or none where there is a folder
+    count: int = 1
+
+    @classmethod
+    def of(cls, rows: pl.DataFrame) -> Buckets:
+        """One bucket in memory."""
+        return cls(None, [rows])
+
+    def __iter__(self) -> Iterator[pl.DataFrame]:
+        if self.folder is None:
+            yield from self.frames
+            return
+        for number in range(self.count):
+            yield pl.read_ipc(self._file(number))
+
+    def change(self, function: Callable[[pl.DataFrame], pl.DataFrame]) -> None:
+        """Replace each frame by what the function makes of it."""
+        if self.folder is None:
+            self.frames = [function(frame) for frame in self.frames]
+            return
+        for number in range(self.count):
+            changed = self._file(number).with_suffix(".new")  # the old file may still be mapped into memory
+            function(pl.read_ipc(self._file(number))).write_ipc(changed)
+            changed.replace(self._file(number))
+
+    def _file(self, number: int) -> Path:
+        assert self.folder is not None
+        return self.folder / f"{number:06d}.arrow"
+
+
+def fill_buckets(plan: Plan, scores: dict[str, str], more: list[pl.Expr], folder: Path) -> Buckets:
+    """The captions of the plan's recipe, one row per (shard, image key, view, candidate).
+
+    Args:
+        scores: filter -> fingerprint: the score columns that are wanted.
+        more: columns computed from these.
+        folder: where buckets go if one is not enough.
+    """
+    parts = plan.run.parts("captions")
+    rows = [_rows(plan.run, part) for part in parts]
+    count = max(1, math.ceil(sum(rows) / BUCKET_ROWS))
+    place = (pl.col("image_key").hash(_SEED) % count).cast(pl.UInt32)
+    pieces: list[list[pl.DataFrame]] = [[] for _ in range(count)]
+    for step, part in enumerate(parts):
+        narrow = _narrow(plan, part, scores, more)
+        if count == 1:
+            pieces[0].append(narrow)
+            continue
+        for (number,), piece in (
+            narrow.with_columns(_place=place).partition_by("_place", as_dict=True, include_key=False).items()
+        ):
+            piece.write_ipc(_piece(folder, int(number), step), compression="lz4")
+    if count == 1:
+        whole = pl.concat(pieces[0]) if pieces[0] else _empty(scores, more)
+        return Buckets.of(_resolved(whole))
+    buckets = Buckets(folder, count=count)
+    for number in range(count):
+        files = sorted(folder.glob(f"piece-{number:06d}-*.arrow"))
+        frames = [pl.read_ipc(file) for file in files]
+        whole = pl.concat(frames) if frames else _empty(scores, more)
+        _resolved(whole).write_ipc(buckets._file(number))
+        for file in files:
+            file.unlink()
+    return buckets
+
+
+def _piece(folder: Path, bucket: int, step: int) -> Path:
+    return folder / f"piece-{bucket:06d}-{step:06d}.arrow"
+
+
+def _rows(run: Run, part: str) -> int:
+    return int(run.storage.scan([f"captions/{part}.parquet"]).select(pl.len()).collect().item())
+
+
+def _narrow(plan: Plan, part: str, scores: dict[str, str], more: list[pl.Expr]) -> pl.DataFrame:
+    """The captions of a part that belong to the recipe, without their text, with their scores."""
+    text = pl.col("text").str.to_lowercase().str.replace_all(r"\s+", " ").str.strip_chars()
+    columns = ["shard", *CAPTION_KEY, "fingerprint", "status", "reason", "created_ms"]
+    by_length = any("length" in top.by for top in plan.recipe.select.keep_top.values())
+    length = [length_bucket(pl.col("text")).alias("length")] if by_length else []
+    frame = plan.run.storage.scan([f"captions/{part}.parquet"])
+    rows = frame.select(*columns, text.hash(5).alias("text_hash"), *length).collect()
+    for name, print_ in scores.items():
+        rows = _with_score(plan.run, rows, part, name, print_)
+    return rows.filter(pl.col("fingerprint").is_in(plan.caption_prints)).with_columns(more)
+
+
+def _with_score(run: Run, rows: pl.DataFrame, part: str, name: str, print_: str) -> pl.DataFrame:
+    try:
+        found = run.storage.scan([f"scores/{name}/{part}.{print_}.parquet"])
+        scored = found.select(*CAPTION_KEY, "caption_fingerprint", pl.col("score").alias(name)).collect()
+    except FileNotFoundError:
+        return rows.with_columns(pl.lit(None, pl.Float64).alias(name))
+    if scored.height == rows.height:  # a score part has the rows of its caption part, in its order
+        return rows.hstack([scored[name]])
+    keys = [*CAPTION_KEY, "caption_fingerprint"]  # a filter of whole sets scores this recipe's captions alone
+    return rows.join(
+        scored.unique(keys, keep="any"), left_on=[*CAPTION_KEY, "fingerprint"], right_on=keys, how="left", maintain_order="left"
+    )  # fmt: skip
+
+
+def _resolved(rows: pl.DataFrame) -> pl.DataFrame:
+    """Of rows written twice by a task that ran again, the best, then the oldest: as `Run.captions` has it."""
+    keys = ["shard", *CAPTION_KEY]
+    if not rows.select(keys).is_duplicated().any():
+        return rows
+    rank = pl.col("status").replace_strict(STATUS_RANK, default=9, return_dtype=pl.Int8)
+    ordered = rows.with_columns(rank.alias("_rank")).sort("_rank", "created_ms")
+    return ordered.unique(keys, keep="first", maintain_order=True).drop("_rank")
+
+
+def _empty(scores: dict[str, str], more: list[pl.Expr]) -> pl.DataFrame:
+    schema: dict[str, Any] = dict.fromkeys(("shard", "image_key", "view"), pl.String)
+    schema |= {"candidate": pl.Int16, "fingerprint": pl.String, "status": pl.String, "reason": pl.String}
+    schema |= {"created_ms": pl.Int64, "text_hash": pl.UInt64, "length": pl.String}
+    return pl.DataFrame(schema=schema | dict.fromkeys(scores, pl.Float64)).with_columns(more)
