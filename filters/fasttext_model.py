@@ -29,8 +29,10 @@ class FastText:
         self._model = model
         self.labels: tuple[str, ...] = tuple(label.removeprefix(_PREFIX) for label in model.labels)
 
-    def likeliest(self, texts: pl.Series, k: int) -> pl.DataFrame:
+    def likeliest(self, texts: pl.Series, k: int, least: float = 0.0) -> pl.DataFrame:
         """`at` (the text's position from 0), `label` and `probability` of each text's `k` likeliest labels, likeliest first.
+
+        Labels below the probability `least` are left out; a text may then have none.
 
         No text is null. White space is all the same, line ends included.
         """
@@ -38,7 +40,7 @@ class FastText:
         lines = texts.str.replace_all(r"[\n\r]", " ").to_list()
         if not lines:
             return pl.DataFrame(schema={"at": pl.UInt32, "label": pl.String, "probability": pl.Float64})
-        labels, probabilities = self._model.predict(lines, k=k)
+        labels, probabilities = self._model.predict(lines, k=k, threshold=least)
         return pl.DataFrame(
             {
                 "at": pl.Series(range(len(lines)), dtype=pl.UInt32).repeat_by(pl.Series(map(len, labels))).explode(),

@@ -14,6 +14,9 @@ UNDETERMINED: Final = "und"
 """ISO 639-3's code for a language that cannot be told."""
 MAX_CHARS: Final = 400
 """Characters that are looked at: some sixty words tell the language."""
+LIKELIEST: Final = 5
+LEAST: Final = 0.01
+"""Languages looked at, and the least probability of one: what is below counts as 0. It makes the model twice as fast."""
 MODEL: Final = Path(__file__).parent / "models" / "lid.176.ftz"
 """The model that comes with this package: see filters/models/README.md."""
 
@@ -74,25 +77,21 @@ class Language(Filter):
                 f"language.expected: the model has no language {', '.join(map(repr, unknown))}; it has: "
                 f"{', '.join(sorted(model.labels)[:200])}."
             )
-        # Two languages are quick to get, and mostly one of them is wanted and the other is not; else five have to do: one
-        # that is not among the likeliest five has no probability to speak of.
-        first = self._odds(model, rows, 2)
-        settled = first.filter(wanted=1)
-        return pl.concat([settled, self._odds(model, rows.join(settled, on="row", how="anti"), 5)]).drop("wanted")
+        return self._odds(model, rows)
 
-    def _odds(self, model: fasttext_model.FastText, rows: pl.DataFrame, k: int) -> pl.DataFrame:
-        """`row`, `language`, `probability` and `score` by the `k` likeliest languages, and how many of them are `wanted`."""
+    def _odds(self, model: fasttext_model.FastText, rows: pl.DataFrame) -> pl.DataFrame:
+        """`row`, `language`, `probability` and `score` by the likeliest languages of each caption."""
         is_wanted, probability = pl.col("label").is_in(self.expected), pl.col("probability")
         odds = (
-            model.likeliest(rows["text"], k)
-            .group_by("at", maintain_order=True)
+            model.likeliest(rows["text"], LIKELIEST, LEAST)
+            .group_by("at")
             .agg(
                 language=pl.col("label").first(),
                 probability=probability.first(),
-                wanted=is_wanted.sum(),
                 p=probability.filter(is_wanted).sum(),
                 q=probability.filter(~is_wanted).max().fill_null(0.0),
             )
-            .select("language", "probability", "wanted", score=pl.col("p") / (pl.col("p") + pl.col("q")))
+            .with_columns(score=pl.col("p") / (pl.col("p") + pl.col("q")))
         )
-        return pl.concat([rows.select("row"), odds], how="horizontal")
+        numbered = rows.select("row").with_row_index("at")
+        return numbered.join(odds, on="at", how="left", maintain_order="left").drop("at", "p", "q")
