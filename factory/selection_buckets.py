@@ -18,7 +18,8 @@ from factory.run import STATUS_RANK, Run
 from factory.tables import CAPTION_KEY
 from filters.length_bucket import length_bucket
 
-BUCKET_ROWS: Final = 1_000_000
+BUCKET_ROWS: Final = 250_000
+FLUSH_ROWS: Final = 500_000
 _SEED: Final = 271
 
 
@@ -66,35 +67,46 @@ def fill_buckets(plan: Plan, scores: dict[str, str], more: list[pl.Expr], folder
         folder: where buckets go if one is not enough.
     """
     parts = plan.run.parts("captions")
-    rows = [_rows(plan.run, part) for part in parts]
-    count = max(1, math.ceil(sum(rows) / BUCKET_ROWS))
-    place = (pl.col("image_key").hash(_SEED) % count).cast(pl.UInt32)
-    pieces: list[list[pl.DataFrame]] = [[] for _ in range(count)]
-    for step, part in enumerate(parts):
-        narrow = _narrow(plan, part, scores, more)
-        if count == 1:
-            pieces[0].append(narrow)
-            continue
-        for (number,), piece in (
-            narrow.with_columns(_place=place).partition_by("_place", as_dict=True, include_key=False).items()
-        ):
-            piece.write_ipc(_piece(folder, int(number), step), compression="lz4")
+    count = max(1, math.ceil(sum(_rows(plan.run, part) for part in parts) / BUCKET_ROWS))
     if count == 1:
-        whole = pl.concat(pieces[0]) if pieces[0] else _empty(scores, more)
-        return Buckets.of(_resolved(whole))
+        pieces = [_narrow(plan, part, scores, more) for part in parts]
+        return Buckets.of(_resolved(pl.concat(pieces) if pieces else _empty(scores, more)))
+    waiting: list[pl.DataFrame] = []
+    for part in parts:
+        waiting.append(_narrow(plan, part, scores, more))
+        if sum(map(len, waiting)) >= FLUSH_ROWS or part == parts[-1]:
+            _append(folder, pl.concat(waiting), count)
+            waiting = []
     buckets = Buckets(folder, count=count)
     for number in range(count):
-        files = sorted(folder.glob(f"piece-{number:06d}-*.arrow"))
-        frames = [pl.read_ipc(file) for file in files]
-        whole = pl.concat(frames) if frames else _empty(scores, more)
+        appended = _pieces(folder, number)
+        whole = _read_appended(appended) if appended.exists() else _empty(scores, more)
         _resolved(whole).write_ipc(buckets._file(number))
-        for file in files:
-            file.unlink()
+        appended.unlink(missing_ok=True)
     return buckets
 
 
-def _piece(folder: Path, bucket: int, step: int) -> Path:
-    return folder / f"piece-{bucket:06d}-{step:06d}.arrow"
+def _append(folder: Path, rows: pl.DataFrame, count: int) -> None:
+    """Append rows to the files of their buckets, as Arrow streams one after the other."""
+    place = (pl.col("image_key").hash(_SEED) % count).cast(pl.UInt32)
+    parted = rows.with_columns(_place=place).partition_by("_place", as_dict=True, include_key=False)
+    for (number,), piece in parted.items():
+        with _pieces(folder, int(number)).open("ab") as file:
+            piece.write_ipc_stream(file)
+
+
+def _read_appended(path: Path) -> pl.DataFrame:
+    import pyarrow as pa
+
+    frames = []
+    with path.open("rb") as file:
+        while file.tell() < path.stat().st_size:
+            frames.append(pl.DataFrame(pa.ipc.open_stream(file).read_all()))
+    return pl.concat(frames)
+
+
+def _pieces(folder: Path, bucket: int) -> Path:
+    return folder / f"{bucket:06d}.arrows"
 
 
 def _rows(run: Run, part: str) -> int:

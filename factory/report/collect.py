@@ -170,17 +170,21 @@ def _gallery(plan: Plan) -> list[ImageCard]:
         .select("image_key", "thumbnail")
         .collect()
     )
-    sample = pl.LazyFrame({"image_key": pictures["image_key"] if pictures.height else _sampled_keys(plan)})
-    decided = plan.run.storage.scan([SELECTION]).join(sample, on="image_key", how="semi")
-    captions = plan.run.captions(plan.caption_prints).join(sample, on="image_key", how="semi").drop("reason")
-    rows = decided.join(captions, on=["shard", *CAPTION_KEY, "fingerprint"], how="inner")
+    keys = pictures["image_key"] if pictures.height else _sampled_keys(plan)
+    shown = pl.col("image_key").is_in(keys.implode())
+    decided = plan.run.storage.scan([SELECTION]).filter(shown).collect(engine="streaming")
+    captions = plan.run.captions(plan.caption_prints).filter(shown).drop("reason").collect(engine="streaming")
+    frame = decided.join(captions, on=["shard", *CAPTION_KEY, "fingerprint"], how="inner")
     for scorer in plan.scorers:
-        keys = [*CAPTION_KEY, "caption_fingerprint"]
-        scores = plan.run.scores(scorer.name, scorer.fingerprint).select(
-            *keys, pl.col("score").alias(f"score_{scorer.name}")
+        scored = plan.run.scores(scorer.name, scorer.fingerprint).filter(shown)
+        scores = scored.select(*CAPTION_KEY, "caption_fingerprint", pl.col("score").alias(f"score_{scorer.name}"))
+        frame = frame.join(
+            scores.collect(engine="streaming"),
+            left_on=[*CAPTION_KEY, "fingerprint"],
+            right_on=[*CAPTION_KEY, "caption_fingerprint"],
+            how="left",
         )
-        rows = rows.join(scores, left_on=[*CAPTION_KEY, "fingerprint"], right_on=keys, how="left")
-    frame = rows.sort(*CAPTION_KEY).collect()
+    frame = frame.sort(*CAPTION_KEY)
     thumbnails = dict(pictures.iter_rows())
     cards = [
         ImageCard(
