@@ -17,7 +17,7 @@ from factory.plan import Plan
 from factory.run import SELECTION
 from factory.tables import CAPTION_KEY
 from factory.tables import SELECTION as SCHEMA
-from filters.length_bucket import length_bucket
+from filters.length_bucket import LENGTH_BUCKET, length_bucket
 from filters.score_sketch import in_best_share
 
 SELECTION_STATE = "selection.json"
@@ -62,7 +62,7 @@ def decide(rows: pl.DataFrame, rules: dict[str, Any], seed: int) -> pl.DataFrame
 
     Args:
         rows: image_key, shard, view, candidate, fingerprint, status, reason (of a failure), text_hash, created_ms, a column
-            per score that a rule names, and `length` where a `keep_top` goes by it.
+            per score that a rule names, and LENGTH_BUCKET where a `keep_top` goes by length.
         rules: the fields of `recipe.Select`, thresholds of calibrations put in (`calibrations.resolved_rules`).
         seed: draws the images of a budget.
 
@@ -85,7 +85,8 @@ def decide(rows: pl.DataFrame, rules: dict[str, Any], seed: int) -> pl.DataFrame
         drop(pl.col(name) < least, f"require:{name}")
     for name, top in rules["keep_top"].items():
         drop(pl.col(name).is_null() | pl.col(name).is_nan(), f"unscored:{name}")
-        best_share = in_best_share(rows, name, top["share"], top["by"], pl.col("verdict").is_null())
+        by = [LENGTH_BUCKET if column == "length" else column for column in top["by"]]
+        best_share = in_best_share(rows, name, top["share"], by, pl.col("verdict").is_null())
         drop(~pl.lit(best_share), f"keep_top:{name}")
     if rules["best_of"]:
         best = _best_first(rows, rules["best_of"])
@@ -123,7 +124,7 @@ def _candidates(plan: Plan) -> pl.LazyFrame:
     text = pl.col("text").str.to_lowercase().str.replace_all(r"\s+", " ").str.strip_chars()
     columns = ["shard", *CAPTION_KEY, "fingerprint", "status", "reason", "created_ms"]
     by_length = any("length" in top.by for top in plan.recipe.select.keep_top.values())
-    length = [length_bucket(pl.col("text")).alias("length")] if by_length else []
+    length = [length_bucket(pl.col("text")).alias(LENGTH_BUCKET)] if by_length else []
     return rows.select(*columns, text.hash(5).alias("text_hash"), *length)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -121,7 +122,7 @@ def calibrate(
         sketch = ScoreSketch.of(source.with_columns(_as_stratum(column)), "__score", [column])
         groups = labelled.with_columns(_as_stratum(column)).partition_by(column, as_dict=True, maintain_order=True)
         largest = sorted(groups.items(), key=lambda item: (-item[1].height, str(item[0][0])))[:MOST_STRATA]
-        for (value,), mine in sorted(largest, key=lambda item: str(item[0][0])):
+        for (value,), mine in sorted(largest, key=lambda item: _natural(str(item[0][0]))):
             sample = _sample(mine, label, ScoreSketch(sketch.bins.filter(pl.col(column) == value)))
             part = _stratum(sample, column, value, threshold, target_precision, confidence, STRATUM_CURVE_POINTS)
             parts.append(part)
@@ -216,6 +217,11 @@ def _sample(rows: pl.DataFrame, label: str, population: ScoreSketch) -> _Sample:
 
 def _as_stratum(column: str) -> pl.Expr:
     return pl.col(column).cast(pl.String).fill_null("none")
+
+
+def _natural(name: str) -> list[tuple[bool, int, str]]:
+    """Sorts "9-16 words" before "17-32 words"."""
+    return [(part.isdecimal(), int(part) if part.isdecimal() else 0, part) for part in re.split(r"(\d+)", name)]
 
 
 def _read(columns: list[str], stack: Stack | None) -> set[str]:
