@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -26,7 +26,11 @@ from filters.stacking import Method
 STRATA: Final = ("view", LENGTH_BUCKET)
 OPTIONAL_STRATA: Final = ("source",)
 """Columns of the labels table by which they are reported too."""
-READERS: Final = {".parquet": pl.read_parquet, ".csv": pl.read_csv, ".jsonl": pl.read_ndjson}
+READERS: Final[dict[str, Callable[[Any], pl.DataFrame]]] = {
+    ".parquet": pl.read_parquet,
+    ".csv": pl.read_csv,
+    ".jsonl": pl.read_ndjson,
+}
 
 
 @dataclass(frozen=True)

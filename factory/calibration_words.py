@@ -59,7 +59,9 @@ def promise(calibration: Calibration) -> str:
 
 def strata_table(calibration: Calibration) -> list[tuple[str, ...]]:
     """A heading, then a row per stratum."""
-    rows = [("stratum", "labels", "right", "AUROC", "kept", "precision", "recall", "own threshold")]
+    rows: list[tuple[str, ...]] = [
+        ("stratum", "labels", "right", "AUROC", "kept", "precision", "recall", "own threshold")
+    ]
     for stratum in calibration.strata:
         name = ALL if stratum.by == ALL else f"{stratum.by} {stratum.value}"
         counts = (f"{stratum.labels:,}", f"{stratum.right / stratum.labels:.1%}", with_interval(stratum.auroc, ".3f"))
@@ -69,7 +71,7 @@ def strata_table(calibration: Calibration) -> list[tuple[str, ...]]:
 
 def comparison_table(calibrations: Sequence[Calibration]) -> list[tuple[str, ...]]:
     """A heading, then a row per calibration, the best AUROC first."""
-    rows = [("filter", "labels", "AUROC", "kept", "precision", "recall", "threshold")]
+    rows: list[tuple[str, ...]] = [("filter", "labels", "AUROC", "kept", "precision", "recall", "threshold")]
     for one in sorted(calibrations, key=lambda one: -(one.all.auroc.value if one.all.auroc else 0)):
         auroc = with_interval(one.all.auroc, ".3f")
         rows.append((str(one.filter), f"{one.all.labels:,}", auroc, *_kept_cells(one.all), _own(one.all)))

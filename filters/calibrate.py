@@ -42,7 +42,7 @@ class _Sample:
     def thresholds(self, rates: NDArray[np.float64]) -> Integers:
         """Per keep-rate, the highest bin whose lower edge keeps at least that share of the population."""
         wanted = np.ceil(rates * self.reaching[0] - 1e-9)
-        return np.searchsorted(-self.reaching, -wanted, side="right") - 1
+        return np.asarray(np.searchsorted(-self.reaching, -wanted, side="right") - 1, dtype=np.int64)
 
     def counts(self, bins: Integers) -> tuple[Integers, Integers]:
         """Labelled rows that reach each bin, and how many of those are right."""
@@ -157,7 +157,7 @@ def as_label(values: pl.Series) -> pl.Series:
         return values.cast(pl.Boolean)
     wrong = values.drop_nulls()
     if values.dtype.is_numeric():
-        wrong = wrong.filter(~wrong.is_in([0, 1]))
+        wrong = wrong.filter((wrong != 0) & (wrong != 1))
         if not wrong.len():
             return values.cast(pl.Boolean)
     raise FilterError(
