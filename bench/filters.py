@@ -9,13 +9,16 @@ and only the speed is measured. Each measurement is one function below; MEASUREM
 Keys of the JSON: text_per_s_24, text_per_s_120 (captions a second on one core through all text filters but toxicity, at
 24 and 120 words), text_per_s (the same by filter), false_positives (share of the human captions flagged, by drop rule) and
 false_positives_max, flagged (share of each VLM's captions flagged, by drop rule, by any, and by `repetition_or_leak`),
-rates (share below 1 of the filters that are no drop rules).
+rates (share below 1 of the filters that are no drop rules), calibration_held and calibration_wanted (over 200 resamples
+of labelled demo captions: how often the promised precision held on the unseen rows, and how often it was promised to; the
+worst of `calibration`, which has every score and target).
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import random
 import sys
@@ -50,6 +53,8 @@ RATES = ("opener", "hedging")
 """Text filters that are no drop rules."""
 REPETITION_OR_LEAK = ("repetition", "prompt_leak", "artifacts", "refusal")
 WORDS = (24, 120)
+DEMO_SCENES, LABELS, RESAMPLES = 3000, 400, 200
+"""Of the calibration: scenes captioned, of which so many are labelled, so many times."""
 
 
 @dataclass(frozen=True)
@@ -218,7 +223,110 @@ def flagged(bench: Bench, texts: list[str]) -> pl.DataFrame:
     return scored.select((pl.col(name) < DROP_RULES.get(name, 1.0)).fill_null(False) for name in names)
 
 
-MEASUREMENTS: dict[str, Callable[[Bench], dict[str, Any]]] = {"text_speed": text_speed, "text_flags": text_flags}
+def calibration(bench: Bench) -> dict[str, Any]:
+    """Whether the precision that a calibration promises holds, on captions that the demo captioner wrote."""
+    rows = demo_captions(DEMO_SCENES, bench.options.seed)
+    base = float(rows["label"].mean())
+    answer: dict[str, Any] = {}
+    for score_names in (["token_confidence"], ["yes"], ["token_confidence", "yes", "words"]):
+        for target in (round(base + (1 - base) * 0.4, 3), round(base + (1 - base) * 0.7, 3)):
+            for confidence in (0.9, 0.95):
+                name = f"{'+'.join(score_names)} {target:g} at {confidence:g}"
+                answer[name] = resampled(rows, score_names, target, confidence)
+    worst = min(answer.values(), key=lambda one: one["held"] - one["confidence"])
+    return {
+        "calibration": answer,
+        "calibration_base": round(base, 4),
+        "calibration_held": worst["held"],
+        "calibration_wanted": worst["confidence"],
+    }
+
+
+def resampled(rows: pl.DataFrame, score_names: list[str], target: float, confidence: float) -> dict[str, Any]:
+    """Calibrate on RESAMPLES draws of LABELS rows. `held`: share of draws that promised nothing, or whose promise held on
+    the rows not drawn; `promised`: share that named a threshold; `kept`: mean share of the unseen rows that it kept.
+    """
+    from filters.calibrate import calibrate
+
+    held = promised = 0
+    kept: list[float] = []
+    one = score_names if len(score_names) > 1 else score_names[0]
+    for seed in range(RESAMPLES):
+        drawn = rows.sample(LABELS, seed=seed)
+        try:
+            made = calibrate(
+                drawn,
+                one,
+                target_precision=target,
+                confidence=confidence,
+                group="image_key",
+                population=rows.drop("label"),
+            )
+        except FilterError:  # too few wrong ones to fit a stack on
+            held += 1
+            continue
+        if made.threshold is None:
+            held += 1
+            continue
+        unseen = rows.join(drawn, on="image_key", how="anti")
+        passed = unseen.filter(made.score() >= made.threshold)
+        promised += 1
+        held += bool(passed["label"].mean() >= target)
+        kept.append(passed.height / unseen.height)
+    return {
+        "held": held / RESAMPLES,
+        "confidence": confidence,
+        "promised": promised / RESAMPLES,
+        "kept": round(sum(kept) / max(1, len(kept)), 3),
+    }
+
+
+def demo_captions(scenes: int, seed: int) -> pl.DataFrame:
+    """One sentence that the demo captioner sampled of each of so many scenes, whether it is true, and three scores of it:
+    the mean probability of its tokens, the captioner's own P(yes) that it is right, and its length.
+    """
+    import torch
+
+    from factory.demo import measure
+    from factory.demo.checkpoint import checkpoint_path, load_checkpoint
+    from factory.demo.language import DETAILED_PROMPTS, QUESTIONS
+    from factory.demo.scenes import draw_scene
+    from factory.demo.truth import judge_caption_of
+
+    torch.set_num_threads(1)
+    torch.manual_seed(seed)
+    model, processor = load_checkpoint(checkpoint_path("small"))
+    model = model.float()
+    rng = random.Random(seed)
+    rows = []
+    for start in range(0, scenes, 1000):
+        some = [draw_scene(seed, index, "heldout") for index in range(start, min(scenes, start + 1000))]
+        pixels = measure.prepare_pixels(processor, some)
+        written = measure.write_captions(model, processor, pixels, DETAILED_PROMPTS[0], temperature=0.7)
+        judged = [judge_caption_of(text, scene).sentences for text, scene in zip(written, some, strict=True)]
+        picked = [(place, rng.choice(sentences)) for place, sentences in enumerate(judged) if sentences]
+        asked = [(place, QUESTIONS[0].format(statement=one.text)) for place, one in picked]
+        yes = measure.yes_probabilities(model, processor, pixels, asked)
+        said = [(place, DETAILED_PROMPTS[0], one.text) for place, one in picked]
+        logprobs = measure.answer_logprobs(model, processor, pixels, said)
+        for (place, one), share, tokens in zip(picked, yes, logprobs, strict=True):
+            rows.append(
+                {
+                    "image_key": some[place].key,
+                    "label": one.correct,
+                    "token_confidence": math.exp(sum(tokens) / len(tokens)),
+                    "yes": share,
+                    "words": min(1.0, len(one.text.split()) / 20),
+                }
+            )
+    return pl.DataFrame(rows)
+
+
+MEASUREMENTS: dict[str, Callable[[Bench], dict[str, Any]]] = {
+    "text_speed": text_speed,
+    "text_flags": text_flags,
+    "calibration": calibration,
+}
 
 if __name__ == "__main__":
     main()

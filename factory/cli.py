@@ -168,11 +168,16 @@ def preview_command(recipe: Path, overrides: tuple[str, ...], out: str | None, i
     Example:
       factory preview recipes/quickstart.yaml -n 16
     """
+    from exports.storage import Storage
+    from factory.calibrations import copy_calibrations
     from factory.pipeline import run_recipe
     from factory.recipe import load_recipe, recipe_yaml
+    from factory.run import Run
 
     loaded = load_recipe(recipe, overrides).model_copy(update={"release": None})
-    outcome = run_recipe(loaded, recipe_yaml(loaded), out or f"runs/{loaded.name}.preview", images, quiet=as_json)
+    out = out or f"runs/{loaded.name}.preview"
+    copy_calibrations(Run(Storage(f"runs/{loaded.name}")), Run(Storage(out)))
+    outcome = run_recipe(loaded, recipe_yaml(loaded), out, images, quiet=as_json)
     click.echo(json.dumps(outcome.summary()) if as_json else f"preview: {outcome.report}")
 
 
@@ -341,6 +346,55 @@ def report_command(run: str, as_json: bool) -> None:
 
     path = rewrite_report(find_run(run))
     click.echo(json.dumps({"report": path}) if as_json else f"report: {path}")
+
+
+@command("calibrate")
+@click.argument("run")
+@click.option(
+    "--labels", required=True, metavar="FILE", help="image_key, view, candidate, label; Parquet, CSV or JSONL."
+)
+@click.option(
+    "--target-precision", type=float, required=True, metavar="P", help="Share of right captions among the kept ones."
+)
+@click.option("--confidence", type=float, default=0.95, show_default=True, help="Of the promise and of every interval.")
+@click.option("--filter", "filter_name", metavar="NAME", help="Calibrate this filter; without it, all are compared.")
+@click.option("--stack", is_flag=True, help="Calibrate one score fitted from all filters.")
+@click.option(
+    "--method", type=click.Choice(["logistic", "isotonic"]), default="logistic", show_default=True, help="Of the stack."
+)
+@click.option("--name", metavar="NAME", help="Name of the calibration.  [default: the filter's, or stack]")
+@JSON
+def calibrate_command(
+    run: str,
+    labels: str,
+    target_precision: float,
+    confidence: float,
+    filter_name: str | None,
+    stack: bool,
+    method: Any,
+    name: str | None,
+    as_json: bool,
+) -> None:
+    """Find the threshold that keeps a promised precision, from captions labelled right or wrong.
+
+    Writes calibrations/NAME-vN.json into the run, which a recipe names as calibration:NAME-vN. Ends with exit code 1 where
+    the labels do not prove the precision, and says how many would.
+
+    \b
+    Example:
+      factory calibrate runs/quickstart --labels labels.parquet --target-precision 0.95 --filter token_confidence
+    """
+    from factory.calibrating import calibrate_run
+    from factory.run import find_run
+
+    if stack and filter_name:
+        raise click.UsageError("--filter is one score, --stack is made of all; give one of them")
+    made = calibrate_run(
+        find_run(run), labels, target_precision, confidence, filter_name, method if stack else None, name
+    )
+    click.echo(json.dumps(made.summary()) if as_json else "\n".join(made.lines()))
+    if made.reference is not None and made.calibrations[0].threshold is None:
+        sys.exit(1)
 
 
 @command("filters")

@@ -321,7 +321,7 @@ class Select(Part):
     def calibrations(self) -> list[str]:
         """The calibrations that the rules name."""
         named = [*self.require.values(), *self.keep_top, *([self.best_of] if self.best_of else [])]
-        return [name for name in dict.fromkeys(named) if _is_reference(name)]
+        return [str(name) for name in dict.fromkeys(named) if _is_reference(name)]
 
 
 class Release(Part):

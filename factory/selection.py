@@ -22,6 +22,7 @@ from factory.run import SELECTION
 from factory.selection_buckets import Buckets, fill_buckets
 from factory.tables import CAPTION_KEY
 from factory.tables import SELECTION as SCHEMA
+from filters.length_bucket import LENGTH_BUCKET
 from filters.score_sketch import ScoreSketch, bin_of
 
 SELECTION_STATE = "selection.json"
@@ -70,7 +71,7 @@ def decide(rows: pl.DataFrame, rules: dict[str, Any], seed: int) -> pl.DataFrame
 
     Args:
         rows: image_key, shard, view, candidate, fingerprint, status, reason (of a failure), text_hash, created_ms, a column
-            per score that a rule names, and `length` where a `keep_top` goes by it.
+            per score that a rule names, and LENGTH_BUCKET where a `keep_top` goes by length.
         rules: the fields of `recipe.Select`, thresholds of calibrations put in (`calibrations.resolved_rules`).
         seed: draws the images of a budget.
 
@@ -142,7 +143,7 @@ def _best_of(rows: pl.DataFrame, name: str) -> pl.DataFrame:
 
 def _keep_top(buckets: Buckets, name: str, top: dict[str, Any]) -> None:
     """Keep exactly ceil(share * rows) of each stratum; a hash of the key decides between equal scores."""
-    by = list(top["by"])
+    by = [LENGTH_BUCKET if column == "length" else column for column in top["by"]]
     missing = pl.col(name).is_null() | pl.col(name).is_nan()
     buckets.change(lambda rows: _drop(rows, missing, f"unscored:{name}"))
     sketches = [ScoreSketch.of(_standing(rows), name, by) for rows in buckets]

@@ -16,7 +16,7 @@ import polars as pl
 from factory.plan import Plan
 from factory.run import STATUS_RANK, Run
 from factory.tables import CAPTION_KEY
-from filters.length_bucket import length_bucket
+from filters.length_bucket import LENGTH_BUCKET, length_bucket
 
 BUCKET_ROWS: Final = 250_000
 FLUSH_ROWS: Final = 500_000
@@ -118,7 +118,7 @@ def _narrow(plan: Plan, part: str, scores: dict[str, str], more: list[pl.Expr]) 
     text = pl.col("text").str.to_lowercase().str.replace_all(r"\s+", " ").str.strip_chars()
     columns = ["shard", *CAPTION_KEY, "fingerprint", "status", "reason", "created_ms"]
     by_length = any("length" in top.by for top in plan.recipe.select.keep_top.values())
-    length = [length_bucket(pl.col("text")).alias("length")] if by_length else []
+    length = [length_bucket(pl.col("text")).alias(LENGTH_BUCKET)] if by_length else []
     frame = plan.run.storage.scan([f"captions/{part}.parquet"])
     rows = frame.select(*columns, text.hash(5).alias("text_hash"), *length).collect()
     for name, print_ in scores.items():
@@ -153,5 +153,5 @@ def _resolved(rows: pl.DataFrame) -> pl.DataFrame:
 def _empty(scores: dict[str, str], more: list[pl.Expr]) -> pl.DataFrame:
     schema: dict[str, Any] = dict.fromkeys(("shard", "image_key", "view"), pl.String)
     schema |= {"candidate": pl.Int16, "fingerprint": pl.String, "status": pl.String, "reason": pl.String}
-    schema |= {"created_ms": pl.Int64, "text_hash": pl.UInt64, "length": pl.String}
+    schema |= {"created_ms": pl.Int64, "text_hash": pl.UInt64, LENGTH_BUCKET: pl.String}
     return pl.DataFrame(schema=schema | dict.fromkeys(scores, pl.Float64)).with_columns(more)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -41,7 +42,7 @@ class _Sample:
     def thresholds(self, rates: NDArray[np.float64]) -> Integers:
         """Per keep-rate, the highest bin whose lower edge keeps at least that share of the population."""
         wanted = np.ceil(rates * self.reaching[0] - 1e-9)
-        return np.searchsorted(-self.reaching, -wanted, side="right") - 1
+        return np.asarray(np.searchsorted(-self.reaching, -wanted, side="right") - 1, dtype=np.int64)
 
     def counts(self, bins: Integers) -> tuple[Integers, Integers]:
         """Labelled rows that reach each bin, and how many of those are right."""
@@ -121,7 +122,7 @@ def calibrate(
         sketch = ScoreSketch.of(source.with_columns(_as_stratum(column)), "__score", [column])
         groups = labelled.with_columns(_as_stratum(column)).partition_by(column, as_dict=True, maintain_order=True)
         largest = sorted(groups.items(), key=lambda item: (-item[1].height, str(item[0][0])))[:MOST_STRATA]
-        for (value,), mine in sorted(largest, key=lambda item: str(item[0][0])):
+        for (value,), mine in sorted(largest, key=lambda item: _natural(str(item[0][0]))):
             sample = _sample(mine, label, ScoreSketch(sketch.bins.filter(pl.col(column) == value)))
             part = _stratum(sample, column, value, threshold, target_precision, confidence, STRATUM_CURVE_POINTS)
             parts.append(part)
@@ -156,7 +157,7 @@ def as_label(values: pl.Series) -> pl.Series:
         return values.cast(pl.Boolean)
     wrong = values.drop_nulls()
     if values.dtype.is_numeric():
-        wrong = wrong.filter(~wrong.is_in([0, 1]))
+        wrong = wrong.filter((wrong != 0) & (wrong != 1))
         if not wrong.len():
             return values.cast(pl.Boolean)
     raise FilterError(
@@ -216,6 +217,11 @@ def _sample(rows: pl.DataFrame, label: str, population: ScoreSketch) -> _Sample:
 
 def _as_stratum(column: str) -> pl.Expr:
     return pl.col(column).cast(pl.String).fill_null("none")
+
+
+def _natural(name: str) -> list[tuple[bool, int, str]]:
+    """Sorts "9-16 words" before "17-32 words"."""
+    return [(part.isdecimal(), int(part) if part.isdecimal() else 0, part) for part in re.split(r"(\d+)", name)]
 
 
 def _read(columns: list[str], stack: Stack | None) -> set[str]:

@@ -4,6 +4,8 @@ from typing import Final
 
 import polars as pl
 
+LENGTH_BUCKET: Final = "length bucket"
+"""The column of it: no filter can have this name, as the filter `length` has its own."""
 EDGES: Final = (8, 16, 32, 64, 128)
 """Most words of each bucket but the last."""
 

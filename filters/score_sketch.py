@@ -63,7 +63,7 @@ class ScoreSketch:
         One row a stratum: its columns, `total` rows, `wanted` = ceil(share * total), `bin` (the lowest that is needed),
         `above` (rows in higher bins) and `threshold` (that bin's lower edge, which keeps at least `wanted`).
         """
-        over = list(self.by) or [pl.lit(0)]
+        over: list[str | pl.Expr] = [*self.by] or [pl.lit(0)]
         above = pl.col("rows").cum_sum().over(over, order_by=pl.col("bin"), descending=True) - pl.col("rows")
         total = pl.col("rows").sum().over(over)
         wanted = (total * share - 1e-9).ceil().cast(pl.Int64)  # 30 rows * 0.1 is 3, not 3.0000000000000004
@@ -90,7 +90,7 @@ def in_best_share(rows: pl.DataFrame, score: str, share: float, by: Sequence[str
     cuts = ScoreSketch.of(standing, score, by).cuts(share).lazy().rename({"bin": "cut"})
     binned = standing.with_columns(bin=bin_of(pl.col(score))).drop_nulls("bin")
     joined = binned.join(cuts, on=list(by), how="inner", nulls_equal=True) if by else binned.join(cuts, how="cross")
-    over = list(by) or [pl.lit(0)]
+    over: list[str | pl.Expr] = [*by] or [pl.lit(0)]
     edge = joined.filter(pl.col("bin") == pl.col("cut")).sort(place)
     rank = pl.col(score).rank("ordinal", descending=True).over(over)
     best = pl.concat(

@@ -91,8 +91,8 @@ def fit_stack(rows: pl.DataFrame, features: Sequence[str], right: NDArray[np.boo
     stack = Stack(method="logistic", features=parts_of, intercept=intercept, fitted_on=len(right))
     if method == "logistic":
         return stack
-    score = rows.select(stack.expression().alias("p"))["p"].to_numpy()
-    return stack.model_copy(update={"method": "isotonic", "knots": _isotonic_knots(_logit(score), right)})
+    share = rows.select(stack.expression().alias("share"))["share"].to_numpy()
+    return stack.model_copy(update={"method": "isotonic", "knots": _isotonic_knots(_logit(share), right)})
 
 
 def _logistic(x: NDArray[np.float64], right: NDArray[np.bool_]) -> tuple[NDArray[np.float64], float]:

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from factory.report.data import CaptionCard, Fact, Histogram, ImageCard, Rejected, ReportData
+from factory.report.data import CalibrationPlot, CaptionCard, Fact, Histogram, ImageCard, Rejected, ReportData
 from factory.report.page import LONG_CHARACTERS, MOST_CHARACTERS, render_report
 
 HOSTILE = (
@@ -412,7 +412,28 @@ def report_saying(text: str) -> ReportData:
         truth=(Fact(text, text),),
         recipe=text,
         notes=(text,),
+        calibrations=(plot(reference=text, summary=text, strata=((text, "n"), (text, text)), warnings=(text,)),),
     )
+
+
+def plot(**changes: Any) -> CalibrationPlot:
+    points = ((0.25, 1.0, 0.8, 1.0), (0.5, 0.9, 0.8, 0.95), (1.0, 0.75, 0.7, 0.8))
+    given = CalibrationPlot("calibration:x-v1", "x", points, 0.9, 0.95, (0.5, 0.9), (("stratum",), ("all",)))
+    return replace(given, **changes)
+
+
+def test_a_calibration_is_drawn_where_its_numbers_are():
+    page = Page(render_report(replace(EMPTY, calibrations=(plot(),))))
+    (curve,), (chosen,), (target,) = (
+        page.all(tag, class_=name) for tag, name in (("polyline", "curve"), ("circle", "chosen"), ("line", "threshold"))
+    )
+    points = [tuple(map(float, point.split(","))) for point in (curve["points"] or "").split()]
+    assert [round(x) for x, _ in points] == [138, 229, 412]  # a quarter, half and all of 46 to 412
+    assert points[0][1] < points[1][1] < points[2][1] < 182
+    assert (number(chosen["cx"]), number(chosen["cy"])) == points[1]
+    assert number(target["y1"]) == points[1][1]
+    assert "Calibration" not in Page(render_report(EMPTY)).text
+    assert "no points" not in Page(render_report(replace(EMPTY, calibrations=(plot(points=(), chosen=None),)))).text
 
 
 def test_captions_that_reach_a_threshold_of_one_are_not_drawn_below_it():

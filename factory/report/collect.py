@@ -8,15 +8,18 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from factory import tables
+from factory.calibrations import load_calibrations
 from factory.errors import RunError
 from factory.image_reasons import REASONS, Reason
 from factory.plan import Plan, reopen
+from factory.report.calibration_plot import calibration_plot
 from factory.report.data import CaptionCard, Fact, Histogram, ImageCard, Rejected, ReportData
 from factory.run import METRICS, RECIPE, REPORT, SELECTION, Run
 from factory.tables import CAPTION_KEY
 
 if TYPE_CHECKING:
     from factory.pipeline import Outcome
+    from filters.calibration import Calibration
 
 LEFT_OUT = {
     "image_gone": "kept images are no longer in the source and so not in the release",
@@ -84,19 +87,22 @@ def collect(plan: Plan, metrics: dict[str, Any]) -> ReportData:
     decided = plan.run.storage.scan([SELECTION])
     gallery = _gallery(plan)
     states = {name: number for name, number in metrics["images"].items() if name != "source_rows"}
+    prints = {scorer.name: scorer.fingerprint for scorer in plan.scorers}
+    calibrations = load_calibrations(plan.run, plan.recipe.select, prints)
     return ReportData(
         title=plan.recipe.name,
         facts=_facts(plan, metrics),
         images=tuple((name, number) for name, number in states.items() if number),
         views=tuple(_views(plan, decided)),
         reasons=tuple(metrics["selection"].get("dropped", {}).items()),
-        histograms=tuple(_histograms(plan)),
+        histograms=tuple(_histograms(plan, calibrations)),
         gallery=tuple(gallery),
         quarantine=tuple(_quarantine(plan)),
         quarantine_reasons=tuple(_quarantine_reasons(plan)),
         truth=_truth_facts(metrics.get("truth")),
         recipe=plan.run.storage.read(RECIPE).decode(),
         notes=tuple(_notes(metrics)),
+        calibrations=tuple(calibration_plot(*one) for one in calibrations.items()),
     )
 
 
@@ -144,7 +150,7 @@ def _views(plan: Plan, decided: pl.LazyFrame) -> list[dict[str, str]]:
     return table
 
 
-def _histograms(plan: Plan) -> list[Histogram]:
+def _histograms(plan: Plan, calibrations: dict[str, Calibration]) -> list[Histogram]:
     drawn = []
     for scorer in plan.scorers:
         mine = plan.run.scores(scorer.name, scorer.fingerprint).filter(
@@ -154,7 +160,8 @@ def _histograms(plan: Plan) -> list[Histogram]:
         counts = dict(mine.group_by(place.alias("bin")).len().collect().iter_rows())
         summary = (type(scorer.filter).__doc__ or "").strip().splitlines()[0]
         bins = tuple(int(counts.get(number, 0)) for number in range(BINS))
-        threshold = plan.recipe.select.require.get(scorer.name)
+        least = plan.recipe.select.require.get(scorer.name)
+        threshold = calibrations[least].threshold if isinstance(least, str) else least
         below = None
         if threshold is not None:
             below = int(mine.filter(pl.col("score") < threshold).select(pl.len()).collect().item())
@@ -250,7 +257,7 @@ def _quarantine_reasons(plan: Plan) -> list[tuple[str, int]]:
 
 
 def _notes(metrics: dict[str, Any]) -> list[str]:
-    notes = []
+    notes = list(metrics["selection"].get("warnings", []))
     images = metrics["images"]
     if images.get("failed"):
         notes.append(

@@ -59,6 +59,20 @@ class Rejected:
     detail: str  # untrusted
 
 
+@dataclass(frozen=True, slots=True)
+class CalibrationPlot:
+    """A calibration that the selection uses: precision over coverage as labelled captions show it. Shares in [0, 1]."""
+
+    reference: str
+    summary: str  # what it is about, and what its labels prove
+    points: tuple[tuple[float, float, float, float], ...]  # coverage, precision, its interval; strictest first
+    target: float
+    confidence: float
+    chosen: tuple[float, float] | None  # coverage and precision at the threshold
+    strata: tuple[tuple[str, ...], ...]  # a table; its first row is the heading
+    warnings: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True)
 class ReportData:
     """Everything on the page."""
@@ -75,3 +89,4 @@ class ReportData:
     truth: tuple[Fact, ...] = ()  # demo world only: share of correct sentences before and after
     recipe: str = ""  # YAML
     notes: tuple[str, ...] = field(default=())  # warnings worth reading
+    calibrations: tuple[CalibrationPlot, ...] = ()

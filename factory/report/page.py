@@ -16,6 +16,7 @@ import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from factory.report.calibration_plot import AREA, draw_calibration
 from factory.report.data import CaptionCard, Histogram, ImageCard, ReportData
 
 LONG_CHARACTERS, LONG_LINES = 600, 12
@@ -128,6 +129,8 @@ def render_report(data: ReportData) -> str:
         view_columns=_columns(data.views),
         histograms=[_draw(histogram) for histogram in data.histograms],
         plot={"left": PLOT_LEFT, "right": PLOT_RIGHT, "top": PLOT_TOP, "bottom": PLOT_BOTTOM},
+        calibrations=[draw_calibration(calibration) for calibration in data.calibrations],
+        area=AREA,
         cards=cards,
         verdicts=_occurring(data.gallery, _verdict),
         gallery_reasons=_occurring(data.gallery, lambda caption: caption.reason),
