@@ -62,7 +62,7 @@ class LanguageDrift(SetFilter):
         shares = counts.select(
             "view",
             "language",
-            share=(count / count.sum()).over("view"),
+            share=(1.0 / (count.sum() / count)).over("view"),
             score=1.0 / (count.max() / count).over("view"),
         )
         for file in labelled:
@@ -73,7 +73,7 @@ class LanguageDrift(SetFilter):
             ).select("score", "language", "share")
 
     def _language(self) -> Language:
-        return Language(model=self.model, min_words=self.min_words)
+        return Language.model_validate({"model": self.model, "min_words": self.min_words})
 
     def _labelled(self, batch: pl.DataFrame) -> pl.DataFrame:
         """`view` and `language` of each row, "und" where it is short, null where there is no text."""

@@ -91,7 +91,7 @@ class LengthCliff(SetFilter):
         enough = (pl.col("count") >= self.min_captions) & (longer <= pl.col("count") / 10)
         for length, count in counts.filter(enough).select("length", "count").iter_rows():
             near = counts.filter(pl.col("length").is_between(-(-length // 2), length - 1))
-            most = near["count"].max() or 0
+            most = int(near.select(pl.col("count").max().fill_null(0)).item())
             if count >= self.times * most:
                 return counts.filter(length=length).select(*_LENGTH, excess=pl.lit(1.0 - most / count))
         return counts.clear().select(*_LENGTH, excess=pl.lit(0.0))

@@ -75,7 +75,7 @@ class OpenerShare(SetFilter):
             total += found.height
             counts = found.group_by("opener").agg(count=pl.len().cast(pl.UInt64))
             counted.add(counts.with_columns(part=part_of(pl.col("opener").hash())))
-        share = pl.when(total > 1).then((pl.col("count") - 1) / (total - 1)).otherwise(0.0)
+        share = ratio(pl.col("count") - 1, max(1, total - 1))
         kept = [
             counts.group_by("opener")
             .agg(pl.col("count").sum())

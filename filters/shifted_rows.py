@@ -182,4 +182,4 @@ def _buckets(words: NDArray[np.int64]) -> NDArray[np.int64]:
 
 def _distinct(words: NDArray[np.int64]) -> NDArray[np.int64]:
     words = np.sort(words)
-    return words[np.concatenate([words[:1] == words[:1], words[1:] != words[:-1]])]
+    return np.asarray(words[np.concatenate([words[:1] == words[:1], words[1:] != words[:-1]])])

@@ -52,8 +52,10 @@ class ShingleSets:
 
     def close(self) -> None:
         """Remove the sets."""
-        for opened in (*self._maps, *self._files):
-            opened.close()
+        for mapped in self._maps:
+            mapped.close()
+        for file in self._files:
+            file.close()
         for path in self._paths:
             path.unlink(missing_ok=True)
 
@@ -62,8 +64,8 @@ class ShingleSets:
             for file in self._files:
                 file.close()
             for path in self._paths:
-                with path.open("rb") as file:
-                    self._maps.append(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+                with path.open("rb") as written:
+                    self._maps.append(mmap.mmap(written.fileno(), 0, access=mmap.ACCESS_READ))
         return np.frombuffer(self._maps[0], np.uint32), np.frombuffer(self._maps[1], np.int64)
 
     def _forget(self) -> None:
