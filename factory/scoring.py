@@ -170,6 +170,8 @@ def _score_set(plan: Plan, filter_: SetFilter, print_: str) -> int:
     name = filter_.name
     if not parts or set(run.scored(name, print_)) >= set(parts):
         return 0
+    if filter_.ordered:
+        parts = _in_source_order(plan, parts)
     columns = list(dict.fromkeys([*CAPTION_KEY, *filter_.needs, *filter_.uses]))
 
     def batches() -> Iterator[pl.DataFrame]:
@@ -190,6 +192,17 @@ def _score_set(plan: Plan, filter_: SetFilter, print_: str) -> int:
             run.storage.write_parquet(f"scores/{name}/{part}.{print_}.parquet", keys.hstack(scores))
             scored += scores.height
     return scored
+
+
+def _in_source_order(plan: Plan, parts: list[str]) -> list[str]:
+    """The parts by where their first row stands in the source."""
+    places = {work.shard.name: place for place, work in enumerate(plan.shards)}
+
+    def place(part: str) -> tuple[int, str]:
+        first = plan.run.storage.scan([f"captions/{part}.parquet"]).select("shard").head(1).collect()
+        return places.get(first["shard"][0], len(places)), part
+
+    return sorted(parts, key=place)
 
 
 def _counts(plan: Plan) -> pl.Expr:

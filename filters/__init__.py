@@ -9,19 +9,26 @@
 from filters.artifacts import Artifacts
 from filters.boilerplate import Boilerplate
 from filters.contract import Filter, FilterError, SetFilter
+from filters.exact_duplicates import ExactDuplicates
 from filters.hedging import Hedging
 from filters.language import Language
+from filters.language_drift import LanguageDrift
 from filters.length import Length
+from filters.length_cliff import LengthCliff
+from filters.near_duplicates import NearDuplicates
 from filters.opener import Opener
+from filters.opener_share import OpenerShare
 from filters.pii import Pii
 from filters.prompt_leak import PromptLeak
 from filters.quality import Quality
 from filters.quality_training import QualityTraining, train_quality
 from filters.refusal import Refusal
 from filters.registry import build, registered
+from filters.repeated_caption import RepeatedCaption
 from filters.repetition import Repetition
 from filters.scoring import score
 from filters.shape import Shape
+from filters.shifted_rows import ShiftedRows
 from filters.token_confidence import TokenConfidence
 from filters.toxicity import Toxicity
 from filters.truncation import Truncation
@@ -29,20 +36,27 @@ from filters.truncation import Truncation
 __all__ = [
     "Artifacts",
     "Boilerplate",
+    "ExactDuplicates",
     "Filter",
     "FilterError",
     "Hedging",
     "Language",
+    "LanguageDrift",
     "Length",
+    "LengthCliff",
+    "NearDuplicates",
     "Opener",
+    "OpenerShare",
     "Pii",
     "PromptLeak",
     "Quality",
     "QualityTraining",
     "Refusal",
+    "RepeatedCaption",
     "Repetition",
     "SetFilter",
     "Shape",
+    "ShiftedRows",
     "TokenConfidence",
     "Toxicity",
     "Truncation",

@@ -5,6 +5,9 @@ A filter holds no engine, drops no row, and reads no file but the model that one
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import ClassVar, Final
 
 import polars as pl
@@ -56,8 +59,8 @@ class Filter(BaseModel, ABC):
         """One row per caption, in order: `score` (Float64) and the evidence columns.
 
         A score lies in [0, 1], higher is better; it is null only where the filter cannot judge, and the filter's
-        docstring says where that is. Each row's score depends on that row and the parameters alone: the same in any
-        order, in any batch, in any process. `captions` is left as it is. Raises FilterError where a needed column is
+        docstring says where that is. Each row's score depends on that row and the parameters alone (a set filter's: on
+        the rows of its set): the same in any order, in any batch, in any process. `captions` is left as it is. Raises FilterError where a needed column is
         missing or of another type.
         """
 
@@ -92,13 +95,31 @@ class Filter(BaseModel, ABC):
 
 
 class SetFilter(Filter):
-    """STUB, replaced on merge."""
+    """Scores captions by the set that they are in: duplicates, shares, lengths.
 
-    def score(self, captions: pl.DataFrame) -> pl.DataFrame:
-        raise NotImplementedError
+    A new one is a filter with `score_set` instead of `score`.
+    """
+
+    ordered: ClassVar[bool] = False
+    """Whether the order of the rows means something to it. If so, rows come in the order of their source."""
 
     @abstractmethod
-    def score_set(self, batches, scratch): ...
+    def score_set(self, batches: Callable[[], Iterator[pl.DataFrame]], scratch: Path) -> Iterator[pl.DataFrame]:
+        """One frame for each batch, in order: `score` (Float64) and the evidence columns, one row per caption.
+
+        `batches()` begins anew at each call and yields the same batches in the same order; together they are the set,
+        of any size. What does not fit in memory goes to `scratch`, an empty folder that the caller removes; the
+        docstring of the filter says what a row takes of either.
+
+        Scores do not depend on how rows are batched, nor, unless `ordered`, on their order: which one of several alike
+        counts as the first is a matter of (image_key, view, candidate), and only between rows without a key, or with
+        the same, of their order. Raises FilterError as `score` does.
+        """
+
+    def score(self, captions: pl.DataFrame) -> pl.DataFrame:
+        """The scores of `captions`, taken as the whole set."""
+        with TemporaryDirectory(prefix=f"{self.name}-") as scratch:
+            return pl.concat(self.score_set(lambda: iter((captions,)), Path(scratch)))
 
 
 def _converts(found: pl.DataType, wanted: pl.DataType) -> bool:

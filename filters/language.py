@@ -59,9 +59,10 @@ class Language(Filter):
         )
 
     def models(self) -> dict[str, str]:
-        return {"model": fasttext_model.sha256(self._path())}
+        return {"model": fasttext_model.sha256(self.path())}
 
-    def _path(self) -> str:
+    def path(self) -> str:
+        """Of the model file."""
         return self.model or str(MODEL)
 
     def _judge(self, rows: pl.DataFrame) -> pl.DataFrame:
@@ -70,7 +71,7 @@ class Language(Filter):
             return pl.DataFrame(
                 schema={"row": pl.UInt32, "language": pl.String, "probability": pl.Float64, "score": pl.Float64}
             )
-        model = fasttext_model.load(self._path(), self.name)
+        model = fasttext_model.load(self.path(), self.name)
         unknown = [language for language in self.expected if language not in model.labels]
         if unknown:
             raise FilterError(

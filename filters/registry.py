@@ -10,16 +10,23 @@ from pydantic import ValidationError
 from filters.artifacts import Artifacts
 from filters.boilerplate import Boilerplate
 from filters.contract import Filter, FilterError
+from filters.exact_duplicates import ExactDuplicates
 from filters.hedging import Hedging
 from filters.language import Language
+from filters.language_drift import LanguageDrift
 from filters.length import Length
+from filters.length_cliff import LengthCliff
+from filters.near_duplicates import NearDuplicates
 from filters.opener import Opener
+from filters.opener_share import OpenerShare
 from filters.pii import Pii
 from filters.prompt_leak import PromptLeak
 from filters.quality import Quality
 from filters.refusal import Refusal
+from filters.repeated_caption import RepeatedCaption
 from filters.repetition import Repetition
 from filters.shape import Shape
+from filters.shifted_rows import ShiftedRows
 from filters.token_confidence import TokenConfidence
 from filters.toxicity import Toxicity
 from filters.truncation import Truncation
@@ -48,6 +55,13 @@ BUILT_IN: Final[dict[str, type[Filter]]] = {
         Pii,
         Toxicity,
         Quality,
+        ExactDuplicates,
+        NearDuplicates,
+        RepeatedCaption,
+        ShiftedRows,
+        OpenerShare,
+        LanguageDrift,
+        LengthCliff,
     )
 }
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Final
 
 import polars as pl
 
-from filters.contract import Filter, FilterError
+from filters.contract import Filter, FilterError, SetFilter
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     import datasets
 
@@ -23,19 +25,28 @@ def score(
 ) -> pl.DataFrame:
     """The captions' own columns, then for each filter `<name>` (its score) and `<name>.<evidence>`.
 
-    A list becomes the column `text`. Rows keep their number and order. Raises FilterError where a column is missing or
+    A list becomes the column `text`. Rows keep their number and order. For a set filter they are the whole set; sets that
+    do not fit in memory go through its `score_set`. Raises FilterError where a column is missing or
     of another type, a name would be taken twice, or a filter breaks its contract.
     """
     frame = _frame(captions)
     wanted = [filters] if isinstance(filters, Filter) else list(filters)
     _check_names(frame, wanted)
     batches = list(frame.iter_slices(BATCH_ROWS)) or [frame]
-    columns = [pl.concat([_scored(filter_, batch) for batch in batches]) for filter_ in wanted]
+    columns = [pl.concat(_scores(filter_, batches)) for filter_ in wanted]
     return pl.concat([frame, *columns], how="horizontal")
 
 
-def _scored(filter_: Filter, batch: pl.DataFrame) -> pl.DataFrame:
-    scores = filter_.score(batch)
+def _scores(filter_: Filter, batches: list[pl.DataFrame]) -> Iterator[pl.DataFrame]:
+    if not isinstance(filter_, SetFilter):
+        yield from (_checked(filter_, batch, filter_.score(batch)) for batch in batches)
+        return
+    with TemporaryDirectory(prefix=f"{filter_.name}-") as scratch:
+        scored = filter_.score_set(lambda: iter(batches), Path(scratch))
+        yield from (_checked(filter_, batch, scores) for batch, scores in zip(batches, scored, strict=True))
+
+
+def _checked(filter_: Filter, batch: pl.DataFrame, scores: pl.DataFrame) -> pl.DataFrame:
     promised = pl.Schema({"score": pl.Float64(), **filter_.evidence})
     if scores.height != batch.height:
         raise FilterError(f"{filter_.name} gave {scores.height} rows for {batch.height} captions.")

@@ -18,8 +18,10 @@ SENTENCES = {
 def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """The path of a small model for each filter that takes one, by the filter's name."""
     folder = tmp_path_factory.mktemp("models")
+    languages = language_model(folder / "language.bin")
     return {
-        "language": language_model(folder / "language.bin"),
+        "language": languages,
+        "language_drift": languages,
         "quality": quality_model(folder / "quality.bin"),
         "toxicity": toxicity_model(folder / "toxicity"),
     }

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from filters import Filter, FilterError, Length, build, registered
+from filters import Filter, FilterError, Length, SetFilter, build, registered
 
 SHOUTING = """
 import polars as pl
@@ -57,7 +57,10 @@ def test_the_built_in_filters_are_registered_by_name() -> None:
         "pii",
     ]
 
-    assert {*text, "token_confidence", "toxicity", "quality"} <= set(registered())
+    of_sets = ["exact_duplicates", "near_duplicates", "repeated_caption", "shifted_rows", "opener_share"]
+    of_sets += ["language_drift", "length_cliff"]
+    assert {*text, *of_sets, "token_confidence", "toxicity", "quality"} <= set(registered())
+    assert {name for name, kind in registered().items() if issubclass(kind, SetFilter)} == set(of_sets)
     assert all(kind.name == name and issubclass(kind, Filter) for name, kind in registered().items())
 
 
