@@ -6,12 +6,21 @@
 [1.0, 0.0]
 """
 
+from filters.alignment import Alignment
 from filters.artifacts import Artifacts
+from filters.blank_image import BlankImage
 from filters.boilerplate import Boilerplate
 from filters.contract import Filter, FilterError
+from filters.duplicate_image import DuplicateImage
 from filters.hedging import Hedging
+from filters.image_aspect import ImageAspect
+from filters.image_hash import ImageHash
+from filters.image_integrity import ImageIntegrity
+from filters.image_size import ImageSize
 from filters.language import Language
 from filters.length import Length
+from filters.nsfw import Nsfw
+from filters.ocr_consistency import OcrConsistency
 from filters.opener import Opener
 from filters.pii import Pii
 from filters.prompt_leak import PromptLeak
@@ -25,15 +34,25 @@ from filters.shape import Shape
 from filters.token_confidence import TokenConfidence
 from filters.toxicity import Toxicity
 from filters.truncation import Truncation
+from filters.watermark import Watermark
 
 __all__ = [
+    "Alignment",
     "Artifacts",
+    "BlankImage",
     "Boilerplate",
+    "DuplicateImage",
     "Filter",
     "FilterError",
     "Hedging",
+    "ImageAspect",
+    "ImageHash",
+    "ImageIntegrity",
+    "ImageSize",
     "Language",
     "Length",
+    "Nsfw",
+    "OcrConsistency",
     "Opener",
     "Pii",
     "PromptLeak",
@@ -45,6 +64,7 @@ __all__ = [
     "TokenConfidence",
     "Toxicity",
     "Truncation",
+    "Watermark",
     "build",
     "registered",
     "score",

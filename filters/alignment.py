@@ -13,7 +13,7 @@ import polars as pl
 from pydantic import Field, model_validator
 
 from filters.contract import Filter
-from filters.dual_encoder import DualEncoder, Dtype, Vectors, dual_encoder
+from filters.dual_encoder import Dtype, DualEncoder, Vectors, dual_encoder
 from filters.noun_phrases import noun_phrases
 from filters.text_pieces import pieces
 from filters.transformers_checkpoint import Checkpoint
@@ -135,9 +135,7 @@ class Alignment(Filter):
             texts += split
             unit_of += [unit] * len(split)
         unjudged |= len(texts) > self.max_pieces
-        return _Parts(
-            texts[: self.max_pieces], unit_of[: self.max_pieces], overlong / max(1, len(sentences)), unjudged
-        )
+        return _Parts(texts[: self.max_pieces], unit_of[: self.max_pieces], overlong / max(1, len(sentences)), unjudged)
 
     def _judge(
         self, parts: _Parts, vectors: dict[str, Vectors], image: Vectors, encoder: DualEncoder

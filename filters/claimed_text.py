@@ -18,9 +18,12 @@ _SAYS: Final = (
 _END: Final = r"(?=\s+(?i:on|in|at|with|and|above|below|under|over|near|next|beside|across|to|from|by|is|are|can|that|which|while|hangs?|stands?)\b|[.,;:!?()\"“”\n]|$)"
 _QUOTED: Final = re.compile(r"[\"“„]([^\"“”„\n]{1,200})[\"”“]|«\s*([^«»\n]{1,200}?)\s*»")
 _SINGLE: Final = re.compile(rf"(?i:\b{_SAYS})\s*[:,]?\s*['‘]((?:[^'’\n]|['’](?=\w)){{1,200}})['’]")
-_CAPITALS: Final = re.compile(rf"(?i:\b{_SAYS})\s*[:,]?\s+((?:[A-Z0-9][\w&'’./%$€£-]*)(?:\s+(?:(?:to|of|the|and|for|in|a|at|on|&)\s+){{0,2}}[A-Z0-9][\w&'’./%$€£-]*){{0,11}})")
+_CAPITALS: Final = re.compile(
+    rf"(?i:\b{_SAYS})\s*[:,]?\s+((?:[A-Z0-9][\w&'’./%$€£-]*)(?:\s+(?:(?:to|of|the|and|for|in|a|at|on|&)\s+){{0,2}}[A-Z0-9][\w&'’./%$€£-]*){{0,11}})"
+)
 _PLAIN: Final = re.compile(
-    r"(?i:\b(?:reads?|reading|says?|saying|spells?(?:\s+out)?|spelling(?:\s+out)?))\s*[:,]?\s+([a-z][\w'’-]*(?:\s+[\w'’-]+){0,7}?)" + _END
+    r"(?i:\b(?:reads?|reading|says?|saying|spells?(?:\s+out)?|spelling(?:\s+out)?))\s*[:,]?\s+([a-z][\w'’-]*(?:\s+[\w'’-]+){0,7}?)"
+    + _END
 )
 _BEFORE_SIGN: Final = re.compile(
     r"\b([A-Z][A-Z0-9&'’-]+(?:\s+[A-Z0-9&][A-Z0-9&'’-]*){0,4})\s+(?:signs?|logos?|labels?|lettering|banners?|posters?)\b"
@@ -29,7 +32,9 @@ _SPEAKER: Final = re.compile(
     r"(?i:\b(?:man|woman|boy|girl|person|people|child|children|kid|player|someone|he|she|they|who|lady|guy|men|women)\s+(?:is\s+|are\s+)?)$"
 )
 """Before "reads" and "says": someone who speaks, so that the image shows no lettering."""
-_NO_CLAIMS: Final = frozenset("a an the book books newspaper newspapers magazine magazines paper letter map menu to something".split())
+_NO_CLAIMS: Final = frozenset(
+    ["a", "an", "the", "book", "books", "newspaper", "newspapers", "magazine", "magazines", "paper", "letter", "map", "menu", "to", "something"]
+)
 """First words after "reads" and "says" by which it is no sign that speaks: "a man reads a book"."""
 
 

@@ -63,7 +63,11 @@ class ImageClassifierFilter(Filter):
                     answers[data] = None, None, unreadable.reason
             for data, chances in zip(decoded, classifier.probabilities([*decoded.values()]), strict=True):
                 label = max(unwanted, key=lambda name: chances[name])
-                answers[data] = round(1.0 - min(1.0, self._unwanted_chance(chances, unwanted, classifier)), 4), label, None
+                answers[data] = (
+                    round(1.0 - min(1.0, self._unwanted_chance(chances, unwanted, classifier)), 4),
+                    label,
+                    None,
+                )
         return answers
 
     def _unwanted_chance(self, chances: dict[str, float], unwanted: Sequence[str], classifier: _Classifier) -> float:
@@ -73,7 +77,9 @@ class ImageClassifierFilter(Filter):
 
     def _unwanted(self, classifier: _Classifier) -> list[str]:
         labels = classifier.labels
-        wanted = [name for name in labels if name.lower() not in self.harmless] if self.labels is None else [*self.labels]
+        wanted = (
+            [name for name in labels if name.lower() not in self.harmless] if self.labels is None else [*self.labels]
+        )
         unknown = [name for name in wanted if name not in labels]
         all_of_all = len(wanted) == len(labels) and not classifier.independent  # their sum is always 1
         if unknown or not wanted or all_of_all:
@@ -114,4 +120,6 @@ def _classifier(checkpoint: Checkpoint, device: str) -> _Classifier:
         model = AutoModelForImageClassification.from_pretrained(
             checkpoint.model, use_safetensors=True, dtype=torch.float32, **options
         )
-        return _Classifier(AutoImageProcessor.from_pretrained(checkpoint.model, backend="pil", **options), model, device)
+        return _Classifier(
+            AutoImageProcessor.from_pretrained(checkpoint.model, backend="pil", **options), model, device
+        )

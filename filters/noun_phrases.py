@@ -7,22 +7,13 @@ from typing import Final
 
 _TOKEN: Final = re.compile(r"[^\W_]+(?:['’\-][^\W_]+)*|[^\s\w]")
 _DETERMINERS: Final = frozenset(
-    """a an the this that these those his her its their my your our one two three four five six seven eight nine ten some
-    several many few both each every another other no multiple various""".split()
+    ["a", "an", "the", "this", "that", "these", "those", "his", "her", "its", "their", "my", "your", "our", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "some", "several", "many", "few", "both", "each", "every", "another", "other", "no", "multiple", "various"]
 )
 _BREAKS: Final = frozenset(
-    """is are was were be been being am has have had do does did can could may might must shall should will would
-    and or but nor so yet as if than then while when where which who whom whose what how why because although though
-    of in on at to from by with without for about above below under over beneath behind beside besides between among
-    across along around near next into onto off out up down through toward towards against inside outside within upon
-    during before after like it he she they them him we us you i there here not very too also just only
-    shows show showing shown depicts depict features feature contains contain captures capture appears appear seems seem
-    stands stand sits sit lies lie wears wear holds hold looks look runs run walks walk rides ride plays play
-    printed visible placed located""".split()
+    ["is", "are", "was", "were", "be", "been", "being", "am", "has", "have", "had", "do", "does", "did", "can", "could", "may", "might", "must", "shall", "should", "will", "would", "and", "or", "but", "nor", "so", "yet", "as", "if", "than", "then", "while", "when", "where", "which", "who", "whom", "whose", "what", "how", "why", "because", "although", "though", "of", "in", "on", "at", "to", "from", "by", "with", "without", "for", "about", "above", "below", "under", "over", "beneath", "behind", "beside", "besides", "between", "among", "across", "along", "around", "near", "next", "into", "onto", "off", "out", "up", "down", "through", "toward", "towards", "against", "inside", "outside", "within", "upon", "during", "before", "after", "like", "it", "he", "she", "they", "them", "him", "we", "us", "you", "i", "there", "here", "not", "very", "too", "also", "just", "only", "shows", "show", "showing", "shown", "depicts", "depict", "features", "feature", "contains", "contain", "captures", "capture", "appears", "appear", "seems", "seem", "stands", "stand", "sits", "sit", "lies", "lie", "wears", "wear", "holds", "hold", "looks", "look", "runs", "run", "walks", "walk", "rides", "ride", "plays", "play", "printed", "visible", "placed", "located"]
 )
 _NOT_THINGS: Final = frozenset(
-    """top bottom left right center centre middle side sides corner edge background foreground front back upper lower image
-    picture photo photograph scene view""".split()
+    ["top", "bottom", "left", "right", "center", "centre", "middle", "side", "sides", "corner", "edge", "background", "foreground", "front", "back", "upper", "lower", "image", "picture", "photo", "photograph", "scene", "view"]
 )
 _VERBAL: Final = re.compile(r".{2,}(?:ing|ed|ly)$")
 _MAX_WORDS: Final = 6
@@ -50,9 +41,7 @@ def noun_phrases(sentence: str) -> list[str]:
         if token in _DETERMINERS:
             close()
             determiner = token
-        elif token in _BREAKS or not token[0].isalnum():
-            close()
-        elif words and _VERBAL.fullmatch(token):
+        elif token in _BREAKS or not token[0].isalnum() or (words and _VERBAL.fullmatch(token)):
             close()
         else:
             words.append(token)

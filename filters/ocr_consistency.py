@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from functools import lru_cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
@@ -55,7 +53,9 @@ class OcrConsistency(Filter):
     min_confidence: float = Field(0.5, ge=0, le=1, description="Confidence from which on a line that was read counts.")
     max_side: int = Field(1600, ge=64, description="Images are shrunk to this many pixels of the longer side.")
     detection: str | None = Field(None, description="Path of an ONNX model that finds lines; null for rapidocr's own.")
-    recognition: str | None = Field(None, description="Path of an ONNX model that reads lines; null for rapidocr's own.")
+    recognition: str | None = Field(
+        None, description="Path of an ONNX model that reads lines; null for rapidocr's own."
+    )
     threads: int = Field(1, ge=1, description="Threads of the engine.")
 
     def score(self, captions: pl.DataFrame) -> pl.DataFrame:
@@ -76,9 +76,7 @@ class OcrConsistency(Filter):
                 rows.append((None, claimed, None, None, None, found))
                 continue
             likeness = [round(similarity(claim, found), 4) for claim in claimed]
-            missing = [
-                claim for claim, like in zip(claimed, likeness, strict=True) if like < self.min_similarity
-            ]
+            missing = [claim for claim, like in zip(claimed, likeness, strict=True) if like < self.min_similarity]
             rows.append((min(likeness), claimed, likeness, missing, found, None))
         return pl.DataFrame(rows, schema, orient="row")
 
@@ -129,7 +127,9 @@ def _engine(detection: str, recognition: str, threads: int) -> _Engine:
     try:
         from rapidocr import RapidOCR
     except ImportError as error:
-        raise FilterError(f"ocr_consistency needs the packages rapidocr and onnxruntime ({error}). {_INSTALL}") from error
+        raise FilterError(
+            f"ocr_consistency needs the packages rapidocr and onnxruntime ({error}). {_INSTALL}"
+        ) from error
     try:
         return _Engine(
             RapidOCR(

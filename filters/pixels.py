@@ -40,7 +40,7 @@ REASONS: Final = {
 """Why an image has no pixels. The values are stored as evidence, so they never change."""
 
 
-class UnreadableImage(Exception):  # noqa: N818
+class UnreadableImage(Exception):
     """An image without pixels; `reason` is a key of REASONS."""
 
     def __init__(self, reason: str) -> None:
@@ -146,7 +146,12 @@ def _unidentified(data: bytes) -> str:
 
 def _broken(error: Exception) -> str:
     said = str(error).lower()
-    if isinstance(error, EOFError) or "truncated" in said or "unexpected end" in said or "not enough image data" in said:
+    if (
+        isinstance(error, EOFError)
+        or "truncated" in said
+        or "unexpected end" in said
+        or "not enough image data" in said
+    ):
         return "truncated"
     return "corrupt"
 

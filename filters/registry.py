@@ -7,12 +7,20 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import ValidationError
 
+from filters.alignment import Alignment
 from filters.artifacts import Artifacts
+from filters.blank_image import BlankImage
 from filters.boilerplate import Boilerplate
 from filters.contract import Filter, FilterError
 from filters.hedging import Hedging
+from filters.image_aspect import ImageAspect
+from filters.image_hash import ImageHash
+from filters.image_integrity import ImageIntegrity
+from filters.image_size import ImageSize
 from filters.language import Language
 from filters.length import Length
+from filters.nsfw import Nsfw
+from filters.ocr_consistency import OcrConsistency
 from filters.opener import Opener
 from filters.pii import Pii
 from filters.prompt_leak import PromptLeak
@@ -23,6 +31,7 @@ from filters.shape import Shape
 from filters.token_confidence import TokenConfidence
 from filters.toxicity import Toxicity
 from filters.truncation import Truncation
+from filters.watermark import Watermark
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -48,6 +57,15 @@ BUILT_IN: Final[dict[str, type[Filter]]] = {
         Pii,
         Toxicity,
         Quality,
+        ImageIntegrity,
+        ImageSize,
+        ImageAspect,
+        BlankImage,
+        ImageHash,
+        Nsfw,
+        Watermark,
+        Alignment,
+        OcrConsistency,
     )
 }
 
@@ -125,4 +143,6 @@ def _wrong(kind: type[Filter], detail: "ErrorDetails") -> str:
     if detail["type"] == "extra_forbidden":
         return _unknown(f"{kind.name} has no parameter {parameter!r}", parameter, list(kind.model_fields))
     where = f"{kind.name}.{parameter}" if parameter else kind.name
+    if detail["type"] == "missing":
+        return f"{where} is required: {kind.model_fields[parameter].description}"
     return f"{where}: {detail['msg']} (given: {detail['input']!r})."

@@ -38,7 +38,9 @@ class Checkpoint:
                     f"{self.asked_by}: {self.model!r} holds no checkpoint: a config.json and weights as .safetensors are needed."
                 )
             if self.revision is not None:
-                raise FilterError(f"{self.asked_by}.revision: {self.model!r} is a directory and has none; leave it out.")
+                raise FilterError(
+                    f"{self.asked_by}.revision: {self.model!r} is a directory and has none; leave it out."
+                )
         elif self.model.count("/") != 1 or self.model.startswith((".", "/", "~")):
             raise FilterError(f"{self.asked_by}: {self.model!r} is no directory, and no Hub id (owner/name).")
         elif self.revision is None or not _COMMIT.fullmatch(self.revision):
