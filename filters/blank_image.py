@@ -21,7 +21,8 @@ class BlankImage(Filter):
     **Scores** `deviation / min_deviation`, at most 1. No score where there is no image or it cannot be decoded; `reason` then
     says why.
 
-    **Defaults.** @@MEASURED
+    **Defaults.** 6: of 73 photos the flattest (a night shot) has 7.3, the median 64; of 300 demo scenes, small shapes on a light
+    ground, the flattest has 9.
 
     **Example.** A grey image scores 0, a page with one short line of text about 0.5.
     """

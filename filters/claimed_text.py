@@ -15,7 +15,10 @@ _SAYS: Final = (
     r"(?:reads?|reading|says?|saying|spells?(?:\s+out)?|spelling(?:\s+out)?|labell?ed(?:\s+(?:as|with))?|captioned|titled|inscribed(?:\s+with)?"
     r"|(?:the|with)\s+(?:words?|text|letters|lettering|name|number|phrase|letter|inscription)|written(?:\s+as)?)"
 )
-_END: Final = r"(?=\s+(?i:on|in|at|with|and|above|below|under|over|near|next|beside|across|to|from|by|is|are|can|that|which|while|hangs?|stands?)\b|[.,;:!?()\"“”\n]|$)"
+_END: Final = (
+    r"(?=\s+(?i:on|in|at|with|and|above|below|under|over|near|next|beside|across|to|from|by|is|are|can|that|which|while"
+    r"|hangs?|stands?)\b|[.,;:!?()\"“”\n]|$)"
+)
 _QUOTED: Final = re.compile(r"[\"“„]([^\"“”„\n]{1,200})[\"”“]|«\s*([^«»\n]{1,200}?)\s*»")
 _SINGLE: Final = re.compile(rf"(?i:\b{_SAYS})\s*[:,]?\s*['‘]((?:[^'’\n]|['’](?=\w)){{1,200}})['’]")
 _CAPITALS: Final = re.compile(
@@ -33,7 +36,7 @@ _SPEAKER: Final = re.compile(
 )
 """Before "reads" and "says": someone who speaks, so that the image shows no lettering."""
 _NO_CLAIMS: Final = frozenset(
-    ["a", "an", "the", "book", "books", "newspaper", "newspapers", "magazine", "magazines", "paper", "letter", "map", "menu", "to", "something"]
+    ("a", "an", "the", "to", "book", "books", "newspaper", "newspapers", "magazine", "magazines", "paper", "something")
 )
 """First words after "reads" and "says" by which it is no sign that speaks: "a man reads a book"."""
 

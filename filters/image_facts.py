@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from threading import Lock
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
 from filters.pixels import UnreadableImage, is_animated, open_image, pixels_of
+from filters.remembered import Remembered
 
 Found = TypeVar("Found")
 
@@ -88,27 +86,6 @@ def _cosines() -> npt.NDArray[np.float64]:
     return 2.0 * np.cos(np.pi * np.outer(steps, 2 * steps + 1) / 64)
 
 
-class _Remembered(Generic[Found]):
-    """The last answers of `find`, by the bytes' digest."""
-
-    def __init__(self, find: Callable[[bytes], Found]) -> None:
-        self._find, self._lock = find, Lock()
-        self._known: OrderedDict[bytes, Found] = OrderedDict()
-
-    def get(self, data: bytes) -> Found:
-        digest = hashlib.blake2b(data, digest_size=16).digest()
-        with self._lock:
-            if digest in self._known:
-                self._known.move_to_end(digest)
-                return self._known[digest]
-        found = self._find(data)
-        with self._lock:
-            self._known[digest] = found
-            while len(self._known) > _REMEMBERED:
-                self._known.popitem(last=False)
-        return found
-
-
 def _read_header(data: bytes) -> Header:
     try:
         image = open_image(data)
@@ -136,5 +113,5 @@ def _look(data: bytes) -> Look:
     )
 
 
-_headers = _Remembered(_read_header)
-_looks = _Remembered(_look)
+_headers = Remembered(_read_header, _REMEMBERED)
+_looks = Remembered(_look, _REMEMBERED)

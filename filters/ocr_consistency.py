@@ -13,8 +13,10 @@ from pydantic import Field
 from filters.claimed_text import claimed_texts, similarity
 from filters.contract import Filter, FilterError
 from filters.pixels import UnreadableImage, decode
+from filters.remembered import Remembered
 
 _INSTALL: Final = "Install it with `pip install caption-factory[ocr]`, or `pip install rapidocr onnxruntime`."
+_REMEMBERED: Final = 4096
 _DETECTION, _RECOGNITION = "PP-OCRv6_det_small.onnx", "PP-OCRv6_rec_small.onnx"
 
 
@@ -28,7 +30,7 @@ class OcrConsistency(Filter):
     longer length, of letters and digits alone, in lower case. `missing` are the claims below `min_similarity`.
 
     **Scores** the lowest similarity. No score where the caption claims no text (most captions), where text or image is null,
-    or where the image cannot be decoded (`reason` then says why).
+    or where the image cannot be decoded or the engine fails on it (`reason` then says why; "ocr_failed" for the last).
 
     **Defaults.** Reads with rapidocr's PP-OCRv6 models, which lie in its package: nothing is downloaded; other ONNX models by
     `detection` and `recognition`. They read Latin and Chinese script. A line counts from a confidence of 0.5 on (the engine's
@@ -101,48 +103,59 @@ class OcrConsistency(Filter):
 
     def _read(self, data: bytes) -> list[str] | str:
         """The lines that were read, from the top; or the reason why the image cannot be decoded."""
-        try:
-            image = decode(data, self.max_side)
-        except UnreadableImage as unreadable:
-            return unreadable.reason
-        image.thumbnail((self.max_side, self.max_side))
         paths = self._paths()
-        engine = _engine(str(paths["detection"]), str(paths["recognition"]), self.threads)
-        return engine.lines(image, self.min_confidence)
+        settings = str(paths["detection"]), str(paths["recognition"]), self.threads, self.min_confidence, self.max_side
+        return _reader(*settings).get(data)
 
 
-class _Engine:
-    def __init__(self, rapidocr: Any) -> None:
-        self._read = rapidocr
+@lru_cache(maxsize=4)
+def _reader(
+    detection: str, recognition: str, threads: int, min_confidence: float, max_side: int
+) -> Remembered[list[str] | str]:
+    """Reads the lines of images, each image once."""
+    engine = _engine(detection, recognition, threads)
 
-    def lines(self, image: Any, min_confidence: float) -> list[str]:
+    def read(data: bytes) -> list[str] | str:
         import numpy as np
 
-        found = self._read(np.asarray(image)[:, :, ::-1], text_score=min_confidence)  # it takes BGR, as OpenCV
-        return [str(line) for line in found.txts or ()] if hasattr(found, "txts") else []
+        try:
+            image = decode(data, max_side)
+        except UnreadableImage as unreadable:
+            return unreadable.reason
+        image.thumbnail((max_side, max_side))
+        try:
+            found = engine(np.asarray(image)[:, :, ::-1], text_score=min_confidence)  # it takes BGR, as OpenCV
+            return [str(line) for line in found.txts or ()]
+        except Exception:  # the engine promises no list of exceptions, and one odd image must not stop a run
+            return "ocr_failed"
+
+    return Remembered(read, _REMEMBERED)
 
 
 @lru_cache(maxsize=2)
-def _engine(detection: str, recognition: str, threads: int) -> _Engine:
+def _engine(detection: str, recognition: str, threads: int) -> Any:
     try:
+        import onnxruntime
         from rapidocr import RapidOCR
     except ImportError as error:
         raise FilterError(
             f"ocr_consistency needs the packages rapidocr and onnxruntime ({error}). {_INSTALL}"
         ) from error
     try:
-        return _Engine(
-            RapidOCR(
-                params={
-                    "Global.use_cls": False,  # whether a line is upside down
-                    "Global.log_level": "critical",
-                    "EngineConfig.onnxruntime.intra_op_num_threads": threads,
-                    "EngineConfig.onnxruntime.inter_op_num_threads": 1,
-                    # With paths, rapidocr looks nowhere else and downloads nothing.
-                    "Det.model_path": detection,
-                    "Rec.model_path": recognition,
-                }
-            )
+        for path in (detection, recognition):
+            onnxruntime.InferenceSession(
+                path, providers=["CPUExecutionProvider"]
+            )  # rapidocr would load them at the first image
+        return RapidOCR(
+            params={
+                "Global.use_cls": False,  # whether a line is upside down
+                "Global.log_level": "critical",
+                "EngineConfig.onnxruntime.intra_op_num_threads": threads,
+                "EngineConfig.onnxruntime.inter_op_num_threads": 1,
+                # With paths, rapidocr looks nowhere else and downloads nothing.
+                "Det.model_path": detection,
+                "Rec.model_path": recognition,
+            }
         )
     except Exception as error:  # onnxruntime's errors share no class
         raise FilterError(f"ocr_consistency: {detection!r} and {recognition!r} cannot be loaded: {error}") from error

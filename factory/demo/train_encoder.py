@@ -129,7 +129,7 @@ def train_encoder(
         true = torch.from_numpy(truth_table([text.claims for text in texts], [scenes[number] for number in chosen]))
         true[torch.arange(len(texts)), torch.tensor(about)] = torch.tensor([text.true for text in texts])
         with torch.autocast("cpu", torch.bfloat16):
-            seen = model.get_image_features(pixel_values=_normalized(processor, pixels[chosen])).pooler_output
+            seen = model.get_image_features(pixel_values=normalized(processor, pixels[chosen])).pooler_output
             read = _text_features(model, processor, [text.text for text in texts])
             probed = classification_loss(probe(seen.float()).float(), [labels[number] for number in chosen])
         own, others = _losses(seen.float(), read.float(), model.logit_scale.exp(), torch.tensor(about), true)
@@ -203,7 +203,8 @@ def encoder_pixels(processor: CLIPProcessor, scenes: Sequence[Scene]) -> torch.T
     return torch.cat(parts)
 
 
-def _normalized(processor: CLIPProcessor, pixels: torch.Tensor) -> torch.Tensor:
+def normalized(processor: CLIPProcessor, pixels: torch.Tensor) -> torch.Tensor:
+    """The processor's last step: float32 as the model takes them."""
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in _mean_and_std(processor))
     return (pixels.float() / 255 - mean) / std
 
@@ -245,7 +246,7 @@ def measure_encoder(
     pixels = encoder_pixels(processor, scenes)
     seen = torch.cat(
         [
-            model.get_image_features(pixel_values=_normalized(processor, part)).pooler_output
+            model.get_image_features(pixel_values=normalized(processor, part)).pooler_output
             for part in pixels.split(_AT_ONCE)
         ]
     )
