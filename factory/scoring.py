@@ -11,6 +11,7 @@ import json
 import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Final
 
@@ -77,65 +78,55 @@ class ScoreParts:
         pictured = [scorer for scorer in wanted if "image" in scorer.filter.needs]
         found = {scorer.name: scorer.filter.score(captions) for scorer in texts}
         if pictured:
-            found |= self._with_images(captions, pictured)
+            found |= self._score_images(captions, pictured)
         for scorer in wanted:
             scores = keys.hstack(found[scorer.name])
             self.run.append(f"scores/{scorer.name}", scores, f"{job['part']}.{scorer.fingerprint}")
             scored += scores.height
         return scored
 
-    def _with_images(self, captions: pl.DataFrame, scorers: list[Scorer]) -> dict[str, pl.DataFrame]:
-        """Scores of filters that look at the image, in the order of the captions; null where the image is gone."""
-        rows = captions.with_row_index("row")
+    def _score_images(self, captions: pl.DataFrame, scorers: list[Scorer]) -> dict[str, pl.DataFrame]:
+        """Scores of filters that look at the image, in the order of the captions."""
         pieces: dict[str, list[pl.DataFrame]] = {scorer.name: [] for scorer in scorers}
         places: list[pl.Series] = []
-        for batch in self._image_batches(rows):
+        for batch in self.with_images(captions.with_row_index("row")):
             places.append(batch["row"])
             for scorer in scorers:
                 pieces[scorer.name].append(scorer.filter.score(batch.drop("row")))
-        order = pl.concat(places).arg_sort() if places else pl.Series([], dtype=pl.UInt32)
-        return (
-            {name: pl.concat(parts)[order] for name, parts in pieces.items()}
-            if places
-            else {
-                scorer.name: scorer.filter.score(captions.with_columns(image=pl.lit(None, pl.Binary)))
-                for scorer in scorers
-            }
-        )
+        order = pl.concat(places).arg_sort()
+        return {name: pl.concat(parts)[order] for name, parts in pieces.items()}
 
-    def _image_batches(self, rows: pl.DataFrame) -> Iterator[pl.DataFrame]:
-        """The rows with the column `image`, a few at a time, every row once."""
-        left = rows
+    def with_images(self, rows: pl.DataFrame) -> Iterator[pl.DataFrame]:
+        """The rows with the column `image`, a few at a time, every row once; null where the image is gone.
+
+        `rows` has `row` (its number), `shard` and `image_key`.
+        """
+        met: list[pl.Series] = []
         for name in rows["shard"].unique(maintain_order=True):
-            spec = self.shards.get(name)
-            if spec is None:
-                continue
-            wanted = rows.filter(pl.col("shard") == name)
-            keys = set(wanted["image_key"])
-            pictures: dict[str, bytes | None] = {}
-            for row in self.source.read(Shard(**spec), MAX_IMAGE_BYTES):
-                if row.key in keys:
-                    keys.discard(row.key)
-                    pictures[row.key] = row.data
-                if len(pictures) == IMAGE_BATCH:
-                    yield _pictured(wanted, pictures)
-                    left = left.filter(~((pl.col("shard") == name) & pl.col("image_key").is_in(list(pictures))))
-                    pictures = {}
-                if not keys:
-                    break
-            if pictures:
-                yield _pictured(wanted, pictures)
-                left = left.filter(~((pl.col("shard") == name) & pl.col("image_key").is_in(list(pictures))))
+            if name in self.shards:
+                wanted = rows.filter(pl.col("shard") == name)
+                for pictures in self._pictures(Shard(**self.shards[name]), set(wanted["image_key"])):
+                    batch = wanted.join(pictures, on="image_key", how="inner", maintain_order="left")
+                    met.append(batch["row"])
+                    yield batch
+        left = rows.filter(~pl.col("row").is_in(pl.concat(met).implode())) if met else rows
         if left.height:
             yield left.with_columns(image=pl.lit(None, pl.Binary))
 
-
-def _pictured(rows: pl.DataFrame, pictures: dict[str, bytes | None]) -> pl.DataFrame:
-    table = pl.DataFrame(
-        {"image_key": list(pictures), "image": list(pictures.values())},
-        schema={"image_key": pl.String, "image": pl.Binary},
-    )
-    return rows.join(table, on="image_key", how="inner", maintain_order="left")
+    def _pictures(self, shard: Shard, keys: set[str]) -> Iterator[pl.DataFrame]:
+        """`image_key` and `image` of these keys, at most IMAGE_BATCH at a time."""
+        found: list[tuple[str, bytes | None]] = []
+        for row in self.source.read(shard, MAX_IMAGE_BYTES):
+            if row.key in keys:
+                keys.discard(row.key)
+                found.append((row.key, row.data))
+            if found and (len(found) == IMAGE_BATCH or not keys):
+                yield pl.DataFrame(found, schema={"image_key": pl.String, "image": pl.Binary}, orient="row")
+                found = []
+            if not keys:
+                return
+        if found:
+            yield pl.DataFrame(found, schema={"image_key": pl.String, "image": pl.Binary}, orient="row")
 
 
 def _score_parts(plan: Plan, scorers: list[Scorer], jobs: list[dict[str, Any]], logs: str | None) -> int:
@@ -173,24 +164,40 @@ def _score_set(plan: Plan, filter_: SetFilter, print_: str) -> int:
     if filter_.ordered:
         parts = _in_source_order(plan, parts)
     columns = list(dict.fromkeys([*CAPTION_KEY, *filter_.needs, *filter_.uses]))
+    beside = run.storage.full() if run.storage.is_local else None
+    stage = ScoreParts(run, [], plan.source, {work.shard.name: asdict(work.shard) for work in plan.shards})
+
+    def pieces(part: str) -> Iterator[pl.DataFrame]:
+        frame = run.storage.scan([f"captions/{part}.parquet"]).filter(_counts(plan))
+        if "image" not in filter_.needs:
+            known = [column for column in columns if column in frame.collect_schema().names()]
+            yield frame.select(known).with_row_index("row").collect()
+            return
+        rows = frame.select(*[column for column in columns if column != "image"], "shard").with_row_index("row")
+        yield from stage.with_images(rows.collect())
+
+    seen: list[tuple[str, pl.Series]] = []  # of each batch its part, and the numbers of its rows in that
 
     def batches() -> Iterator[pl.DataFrame]:
+        first = not seen
         for part in parts:
-            frame = run.storage.scan([f"captions/{part}.parquet"])
-            known = [column for column in columns if column in frame.collect_schema().names()]
-            yield frame.filter(_counts(plan)).select(known).collect()
+            for piece in pieces(part):
+                if first:
+                    seen.append((part, piece["row"]))
+                yield piece.drop("row")
 
     scored = 0
-    beside = run.storage.full() if run.storage.is_local else None
     with tempfile.TemporaryDirectory(prefix=".scratch-", dir=beside) as scratch:
-        for part, scores in zip(parts, filter_.score_set(batches, Path(scratch)), strict=True):
+        answers = ((*seen[place], scores) for place, scores in enumerate(filter_.score_set(batches, Path(scratch))))
+        for part, group in groupby(answers, key=lambda answer: answer[0]):
+            scores = pl.concat([scores.with_columns(row) for _, row, scores in group]).sort("row").drop("row")
             rows = (
                 run.storage.scan([f"captions/{part}.parquet"]).select(*CAPTION_KEY, "fingerprint", "status").collect()
             )
             keys = rows.filter(_counts(plan)).select(*CAPTION_KEY, pl.col("fingerprint").alias("caption_fingerprint"))
             # Written even where no row of the part counts, so that it is known to have been looked at.
             run.storage.write_parquet(f"scores/{name}/{part}.{print_}.parquet", keys.hstack(scores))
-            scored += scores.height
+            scored += keys.height
     return scored
 
 

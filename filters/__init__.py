@@ -6,16 +6,25 @@
 [1.0, 0.0]
 """
 
+from filters.alignment import Alignment
 from filters.artifacts import Artifacts
+from filters.blank_image import BlankImage
 from filters.boilerplate import Boilerplate
 from filters.contract import Filter, FilterError, SetFilter
+from filters.duplicate_image import DuplicateImage
 from filters.exact_duplicates import ExactDuplicates
 from filters.hedging import Hedging
+from filters.image_aspect import ImageAspect
+from filters.image_hash import ImageHash
+from filters.image_integrity import ImageIntegrity
+from filters.image_size import ImageSize
 from filters.language import Language
 from filters.language_drift import LanguageDrift
 from filters.length import Length
 from filters.length_cliff import LengthCliff
 from filters.near_duplicates import NearDuplicates
+from filters.nsfw import Nsfw
+from filters.ocr_consistency import OcrConsistency
 from filters.opener import Opener
 from filters.opener_share import OpenerShare
 from filters.pii import Pii
@@ -32,19 +41,29 @@ from filters.shifted_rows import ShiftedRows
 from filters.token_confidence import TokenConfidence
 from filters.toxicity import Toxicity
 from filters.truncation import Truncation
+from filters.watermark import Watermark
 
 __all__ = [
+    "Alignment",
     "Artifacts",
+    "BlankImage",
     "Boilerplate",
+    "DuplicateImage",
     "ExactDuplicates",
     "Filter",
     "FilterError",
     "Hedging",
+    "ImageAspect",
+    "ImageHash",
+    "ImageIntegrity",
+    "ImageSize",
     "Language",
     "LanguageDrift",
     "Length",
     "LengthCliff",
     "NearDuplicates",
+    "Nsfw",
+    "OcrConsistency",
     "Opener",
     "OpenerShare",
     "Pii",
@@ -60,6 +79,7 @@ __all__ = [
     "TokenConfidence",
     "Toxicity",
     "Truncation",
+    "Watermark",
     "build",
     "registered",
     "score",

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict
 
 COLUMNS: Final[dict[str, pl.DataType]] = {
     "text": pl.String(),  # the caption; null where there is none
+    "image": pl.Binary(),  # the original bytes of the image file, once a row; null where there is none
     "finish_reason": pl.String(),  # why generation ended: "stop", "length", ...; null for captions nobody generated
     "prompt": pl.String(),  # the text that was sent to the captioner
     "inputs": pl.String(),  # what the prompt was filled in with (alt-text, experts' answers), a line each; null for none
@@ -127,10 +128,17 @@ def _converts(found: pl.DataType, wanted: pl.DataType) -> bool:
         return True
     if wanted == pl.String:
         return isinstance(found, pl.Categorical | pl.Enum)
+    if wanted == pl.Binary:
+        return False
     return found.is_integer() or (wanted.is_float() and found.is_numeric())
 
 
 def _missing(name: str, column: str, found: list[str]) -> str:
+    if column == "image":
+        return (
+            f"{name} needs the column 'image' with the bytes of each image file; the captions have "
+            f"{', '.join(map(repr, found)) or 'no columns'}. Give the images, or leave {name} out."
+        )
     return (
         f"{name} needs the column {column!r}; the captions have {', '.join(map(repr, found)) or 'no columns'}. "
         f"Where it has another name, rename it first: captions.rename({{'<its name>': {column!r}}})."

@@ -7,16 +7,25 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import ValidationError
 
+from filters.alignment import Alignment
 from filters.artifacts import Artifacts
+from filters.blank_image import BlankImage
 from filters.boilerplate import Boilerplate
 from filters.contract import Filter, FilterError
+from filters.duplicate_image import DuplicateImage
 from filters.exact_duplicates import ExactDuplicates
 from filters.hedging import Hedging
+from filters.image_aspect import ImageAspect
+from filters.image_hash import ImageHash
+from filters.image_integrity import ImageIntegrity
+from filters.image_size import ImageSize
 from filters.language import Language
 from filters.language_drift import LanguageDrift
 from filters.length import Length
 from filters.length_cliff import LengthCliff
 from filters.near_duplicates import NearDuplicates
+from filters.nsfw import Nsfw
+from filters.ocr_consistency import OcrConsistency
 from filters.opener import Opener
 from filters.opener_share import OpenerShare
 from filters.pii import Pii
@@ -30,6 +39,7 @@ from filters.shifted_rows import ShiftedRows
 from filters.token_confidence import TokenConfidence
 from filters.toxicity import Toxicity
 from filters.truncation import Truncation
+from filters.watermark import Watermark
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -62,6 +72,16 @@ BUILT_IN: Final[dict[str, type[Filter]]] = {
         OpenerShare,
         LanguageDrift,
         LengthCliff,
+        DuplicateImage,
+        ImageIntegrity,
+        ImageSize,
+        ImageAspect,
+        BlankImage,
+        ImageHash,
+        Nsfw,
+        Watermark,
+        Alignment,
+        OcrConsistency,
     )
 }
 
@@ -139,4 +159,6 @@ def _wrong(kind: type[Filter], detail: "ErrorDetails") -> str:
     if detail["type"] == "extra_forbidden":
         return _unknown(f"{kind.name} has no parameter {parameter!r}", parameter, list(kind.model_fields))
     where = f"{kind.name}.{parameter}" if parameter else kind.name
+    if detail["type"] == "missing":
+        return f"{where} is required: {kind.model_fields[parameter].description}"
     return f"{where}: {detail['msg']} (given: {detail['input']!r})."

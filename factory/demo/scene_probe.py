@@ -18,7 +18,7 @@ from factory.demo.scenes import COLOURS, PLACES, ROWS, SHAPES, SIZES, WORDS, Sce
 
 # One classification each; class 0 is "nothing there".
 _ATTRIBUTES = (SHAPES, tuple(COLOURS), SIZES)
-_CLASSES = [1 + len(values) for _ in PLACES for values in _ATTRIBUTES] + [1 + len(WORDS) for _ in ROWS]
+SCENE_CLASSES = [1 + len(values) for _ in PLACES for values in _ATTRIBUTES] + [1 + len(WORDS) for _ in ROWS]
 
 
 def scene_labels(scene: Scene) -> list[int]:
@@ -41,16 +41,22 @@ class SceneProbe(nn.Module):
     def __init__(self, hidden: int) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(IMAGE_TOKENS * hidden)
-        self.classify = nn.Linear(IMAGE_TOKENS * hidden, sum(_CLASSES))
+        self.classify = nn.Linear(IMAGE_TOKENS * hidden, sum(SCENE_CLASSES))
 
     def loss(self, features: torch.Tensor, labels: Sequence[Sequence[int]]) -> torch.Tensor:
-        """The cross-entropy summed over a picture's classifications, mean over the pictures, divided by the number
-        of places; ``features``: (pictures, image tokens, hidden), ``labels``: their ``scene_labels``.
+        """``classification_loss`` of what it reads; ``features``: (pictures, image tokens, hidden), ``labels``: their
+        ``scene_labels``.
         """
-        logits = self.classify(self.norm(features.flatten(1).float())).float()
-        targets = torch.tensor(labels)
-        losses = [
-            functional.cross_entropy(part, targets[:, number])
-            for number, part in enumerate(logits.split(_CLASSES, dim=1))
-        ]
-        return torch.stack(losses).sum() / len(PLACES)
+        return classification_loss(self.classify(self.norm(features.flatten(1).float())).float(), labels)
+
+
+def classification_loss(logits: torch.Tensor, labels: Sequence[Sequence[int]]) -> torch.Tensor:
+    """The cross-entropy summed over a picture's classifications, mean over the pictures, divided by the number of places;
+    ``logits``: (pictures, sum of SCENE_CLASSES).
+    """
+    targets = torch.tensor(labels)
+    losses = [
+        functional.cross_entropy(part, targets[:, number])
+        for number, part in enumerate(logits.split(SCENE_CLASSES, dim=1))
+    ]
+    return torch.stack(losses).sum() / len(PLACES)

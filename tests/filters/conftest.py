@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from factory.demo.checkpoint import checkpoint_path
 from filters import train_quality
 from filters.fasttext_model import import_fasttext
 
@@ -24,6 +25,9 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         "language_drift": languages,
         "quality": quality_model(folder / "quality.bin"),
         "toxicity": toxicity_model(folder / "toxicity"),
+        "nsfw": image_classifier(folder / "nsfw", ("normal", "nsfw")),
+        "watermark": image_classifier(folder / "watermark", ("clean", "watermark")),
+        "alignment": str(checkpoint_path("align")),
     }
 
 
@@ -105,4 +109,29 @@ def toxicity_model(folder: Path) -> str:
     )
     torch.manual_seed(0)
     BertForSequenceClassification(config).save_pretrained(folder)
+    return str(folder)
+
+
+def image_classifier(folder: Path, labels: tuple[str, ...], **config: object) -> str:
+    """A vision transformer of one layer with random weights and these labels."""
+    import torch
+    from transformers import ViTConfig, ViTForImageClassification
+    from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
+
+    torch.manual_seed(len(labels))
+    shape = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    names = dict(enumerate(labels))
+    model = ViTForImageClassification(
+        ViTConfig(
+            **shape,
+            image_size=16,
+            patch_size=8,
+            id2label=names,
+            label2id={name: number for number, name in names.items()},
+            initializer_range=1.0,
+            **config,
+        )
+    )
+    model.save_pretrained(folder)
+    ViTImageProcessorPil(size={"height": 16, "width": 16}).save_pretrained(folder)
     return str(folder)

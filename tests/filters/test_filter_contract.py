@@ -16,6 +16,7 @@ from polars.testing import assert_frame_equal
 
 from filters import Filter, FilterError, SetFilter, build, registered, spill
 from filters.contract import COLUMNS
+from tests.images import encoded, gif_bomb, jpeg_declaring, picture, png_bomb, samples, webp_bomb
 
 ODD_TEXTS: list[str | None] = [
     "a dog on a beach",
@@ -49,11 +50,32 @@ ODD_TEXTS: list[str | None] = [
 ]
 
 
+def _images() -> list[bytes | None]:
+    whole = encoded(picture(), "JPEG", quality=95)
+    odd = [
+        None,
+        b"",
+        b"\x00",
+        b"not an image",
+        b"\xff\xd8\xff",
+        bytes(range(256)) * 8,
+        whole[: len(whole) // 2],
+        whole + b"x" * 99,
+    ]
+    bombs = [png_bomb(), webp_bomb(), gif_bomb(), jpeg_declaring(60_000, 60_000), jpeg_declaring(200, 200, scans=500)]
+    return [*odd, *bombs, *samples().values(), encoded(picture(1, 1), "PNG"), encoded(picture(3, 900), "PNG")]
+
+
+ODD_IMAGES = _images()
+
+
 def captions(texts: list[str | None]) -> pl.DataFrame:
     """A frame with every column of the contract, its values a function of the text alone."""
     size = pl.col("text").str.len_bytes().cast(pl.Int64)
-    return pl.DataFrame({"text": texts}, schema={"text": pl.String}).select(
+    images = [ODD_IMAGES[len((text or "").encode()) % len(ODD_IMAGES)] for text in texts]
+    return pl.DataFrame({"text": texts, "image": images}, schema={"text": pl.String, "image": pl.Binary}).select(
         "text",
+        "image",
         finish_reason=pl.when(size % 3 == 0).then(pl.lit("length")).when(size % 3 == 1).then(pl.lit("stop")),
         prompt=pl.when(size % 5 != 0).then(pl.lit("Describe the dog that runs on a wide beach.")),
         output_tokens=size % 7,
@@ -90,7 +112,16 @@ def reads_order(caption_filter: Filter) -> bool:
 @pytest.fixture
 def caption_filter(request: pytest.FixtureRequest, models: dict[str, str]) -> Filter:
     """The filter of that name, with a small model where it takes one."""
-    return build(request.param, {"model": models[request.param]} if request.param in models else {})
+    params: dict[str, object] = {"model": models[request.param]} if request.param in models else {}
+    return build(request.param, params | ({"batch_size": 2} if request.param == "alignment" else {}))
+
+
+def frame_for(caption_filter: Filter, texts: list[str | None]) -> pl.DataFrame:
+    """As little as the filter needs: the texts, and one image where it is an image filter."""
+    frame = pl.DataFrame({"text": texts}, schema={"text": pl.String})
+    if "image" not in caption_filter.needs:
+        return frame
+    return frame.with_columns(image=pl.lit(encoded(picture(), "PNG")))
 
 
 @every_filter
@@ -121,7 +152,9 @@ def test_scores_the_same_in_another_process(models: dict[str, str]) -> None:
         "import json, sys; import polars as pl; from filters import build, registered\n"
         "models = json.loads(sys.argv[1])\n"
         "params = lambda name: {'model': models[name]} if name in models else {}\n"
-        "frame = pl.DataFrame({'text': ['a dog runs by. a dog runs by.', 'a b c d a b c d', 'Answer: yes']})\n"
+        "from tests.images import encoded, picture\n"
+        "frame = pl.DataFrame({'text': ['a dog runs by. a dog runs by.', 'a b c d a b c d', 'Answer: \"yes\"']})\n"
+        "frame = frame.with_columns(image=pl.lit(encoded(picture(), 'PNG')))\n"
         "print(json.dumps([build(name, params(name)).score(frame)['score'].to_list() for name in registered()]))"
     )
 
@@ -210,7 +243,7 @@ def test_leaves_the_captions_as_they_were(caption_filter: Filter) -> None:
 
 
 @every_filter
-@pytest.mark.parametrize("empty", [captions([]), pl.DataFrame({"text": []})], ids=["typed", "untyped"])
+@pytest.mark.parametrize("empty", [captions([]), pl.DataFrame({"text": [], "image": []})], ids=["typed", "untyped"])
 def test_no_captions_give_no_scores(caption_filter: Filter, empty: pl.DataFrame) -> None:
     scores = caption_filter.score(empty)
 
@@ -220,15 +253,45 @@ def test_no_captions_give_no_scores(caption_filter: Filter, empty: pl.DataFrame)
 
 @every_filter
 def test_captions_without_text_have_no_score_where_text_is_needed(caption_filter: Filter) -> None:
-    scores = caption_filter.score(pl.DataFrame({"text": [None, None]}))
+    frame = frame_for(caption_filter, [None, None])
 
-    assert scores["score"].to_list() == [None, None]
+    scores = caption_filter.score(frame)
+
+    if "text" in caption_filter.needs:
+        assert scores["score"].to_list() == [None, None]
     assert scores.height == 2
 
 
 @every_filter
-def test_text_is_all_that_a_filter_may_require_of_captions_from_elsewhere(caption_filter: Filter) -> None:
-    assert caption_filter.score(pl.DataFrame({"text": ["a dog on a beach"]})).height == 1
+def test_rows_without_an_image_have_no_score_where_one_is_needed(caption_filter: Filter) -> None:
+    frame = captions(["a dog", 'a sign that says "stop"']).with_columns(image=pl.lit(None, pl.Binary))
+
+    scores = caption_filter.score(frame)
+
+    if "image" in caption_filter.needs:
+        assert scores["score"].to_list() == [None, None]
+    assert scores.height == 2
+
+
+@every_filter
+@settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    start=st.sampled_from([data for data in ODD_IMAGES if data]),
+    cut=st.integers(0, 4000),
+    at=st.integers(0, 4000),
+    noise=st.binary(max_size=16),
+)
+def test_an_image_may_be_anything(caption_filter: Filter, start: bytes, cut: int, at: int, noise: bytes) -> None:
+    data = start[:at] + noise + start[at + len(noise) : max(at + len(noise), len(start) - cut)]
+
+    scores = caption_filter.score(captions(['a sign that says "stop"']).with_columns(image=pl.lit(data)))
+
+    assert scores.height == 1
+
+
+@every_filter
+def test_text_and_image_are_all_that_a_filter_may_require_of_captions_from_elsewhere(caption_filter: Filter) -> None:
+    assert caption_filter.score(frame_for(caption_filter, ["a dog on a beach"])).height == 1
 
 
 @every_filter
@@ -241,8 +304,9 @@ def test_a_missing_column_is_named_with_the_ones_found(caption_filter: Filter) -
 @every_filter
 def test_a_column_of_another_type_is_named(caption_filter: Filter) -> None:
     for column in (*caption_filter.needs, *caption_filter.uses):
-        wrong = captions(["a dog"]).with_columns(pl.lit(b"a dog").alias(column))
-        with pytest.raises(FilterError, match=f"{caption_filter.name}: the column '{column}' holds Binary"):
+        value, kind = (1.5, "Float64") if column == "image" else (b"a dog", "Binary")
+        wrong = captions(["a dog"]).with_columns(pl.lit(value).alias(column))
+        with pytest.raises(FilterError, match=f"{caption_filter.name}: the column '{column}' holds {kind}"):
             caption_filter.score(wrong)
 
 
