@@ -34,7 +34,7 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])  # this script's own fold
 
 import polars as pl  # noqa: E402
 
-from filters import build, score, train_quality  # noqa: E402
+from filters import FilterError, build, score, train_quality  # noqa: E402
 from filters.contract import Filter  # noqa: E402
 
 DROP_RULES = {
