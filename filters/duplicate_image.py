@@ -119,7 +119,7 @@ class DuplicateImage(BaseModel):
                 images.select("image_key")
                 .hstack(ImageHash().score(images).select("phash", "reason"))
                 .with_columns(pixels=pl.Series(sizes, dtype=pl.Int64))
-                .select(_SCHEMA)
+                .select(*_SCHEMA)
             )
         return pl.concat(parts).unique("image_key", keep="first", maintain_order=True)
 
