@@ -24,7 +24,7 @@ class BlankImage(Filter):
     **Defaults.** 6: of 73 photos the flattest (a night shot) has 7.3, the median 64; of 300 demo scenes, small shapes on a light
     ground, the flattest has 9.
 
-    **Example.** A grey image scores 0, a page with one short line of text about 0.5.
+    **Example.** A grey image scores 0, a white one with a pale mark in a corner about 0.2.
     """
 
     name: ClassVar[str] = "blank_image"

@@ -116,7 +116,7 @@ class DuplicateImage(SetFilter):
                 images.select("image_key")
                 .hstack(ImageHash().score(images).select("phash", "reason"))
                 .with_columns(pixels=pl.Series(sizes, dtype=pl.Int64))
-                .select(list(_SCHEMA))
+                .select(*_SCHEMA)
             )
         return pl.concat(parts).unique("image_key", keep="first", maintain_order=True)
 

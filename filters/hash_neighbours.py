@@ -55,7 +55,9 @@ def _masks(bits: int, count: int) -> Iterator[np.uint64]:
 
 def _same_key(keys: Hashes) -> Iterator[tuple[npt.NDArray[Any], npt.NDArray[Any]]]:
     """Positions of all pairs of equal ones among sorted keys, some millions at a time."""
-    starts = np.flatnonzero(np.r_[True, keys[1:] != keys[:-1]]) if len(keys) else np.empty(0, np.int64)
+    if not len(keys):
+        return
+    starts = np.flatnonzero(np.r_[True, keys[1:] != keys[:-1]])
     ends = np.r_[starts[1:], len(keys)]
     last = np.repeat(ends, ends - starts)  # for each position, where its key ends
     left = np.flatnonzero(last - np.arange(len(keys)) > 1)

@@ -122,6 +122,8 @@ def _check_webp(data: bytes) -> None:
     """Pillow allocates the pixels of a WebP file when it opens it."""
     if not (data.startswith(b"RIFF") and data[8:12] == b"WEBP"):
         return
+    if int.from_bytes(data[4:8], "little") + 8 > len(data):
+        raise UnreadableImage("truncated")
     chunk, head = data[12:16], data[20:30].ljust(10, b"\0")
     width = height = 0
     if chunk == b"VP8X":
@@ -138,10 +140,11 @@ def _check_webp(data: bytes) -> None:
 def _unidentified(data: bytes) -> str:
     """A known beginning with a header that cannot be read is a broken image; anything else is none."""
     known = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"II*\0", b"MM\0*")
-    webp = data.startswith(b"RIFF") and data[8:12] == b"WEBP"
-    if not (data.startswith(known) or webp):
+    if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
+        return "corrupt"
+    if not data.startswith(known):
         return "unknown_format"
-    return "truncated" if len(data) < 512 or webp else "corrupt"
+    return "truncated" if len(data) < 512 else "corrupt"
 
 
 def _broken(error: Exception) -> str:

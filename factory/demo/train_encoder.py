@@ -92,14 +92,21 @@ class EncoderMeasurement:
 
 
 def train_encoder(
-    settings: EncoderSettings, architecture: EncoderArchitecture, snapshots: Path | None = None
+    settings: EncoderSettings,
+    architecture: EncoderArchitecture,
+    start: Path | None = None,
+    snapshots: Path | None = None,
 ) -> tuple[CLIPModel, CLIPProcessor]:
-    """Train a new encoder. Prints the mean losses every 50 steps; every 500 steps a checkpoint goes to ``snapshots``."""
+    """Train a new encoder, or the checkpoint ``start`` further. Prints the mean losses every 50 steps; every 500 steps a checkpoint goes to ``snapshots``."""
     torch.manual_seed(settings.seed)
     rng = random.Random(f"pairs/{settings.seed}")
-    processor = new_encoder_processor()
-    model = new_encoder(architecture, processor)
-    model.logit_scale.data.fill_(math.log(settings.logit_scale))
+    if start is None:
+        processor = new_encoder_processor()
+        model = new_encoder(architecture, processor)
+        model.logit_scale.data.fill_(math.log(settings.logit_scale))
+    else:
+        model, processor = load_encoder(start)
+        model.train()
     # On a CPU, eager attention's backward pass is several times faster than the fused one for such short texts.
     model.set_attn_implementation({"text_config": "eager", "vision_config": "eager"})
     started = time.monotonic()
@@ -107,7 +114,7 @@ def train_encoder(
     pixels = encoder_pixels(processor, scenes)
     print(f"{len(scenes)} scenes drawn in {time.monotonic() - started:.0f} s", flush=True)
 
-    probe = nn.Linear(architecture.projection, sum(SCENE_CLASSES))
+    probe = nn.Linear(model.config.projection_dim, sum(SCENE_CLASSES))
     trained = [*model.parameters(), *probe.parameters()]
     optimizer = torch.optim.AdamW(
         [
@@ -336,6 +343,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="checkpoint folder to write")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--evaluation-scenes", type=int, default=1000)
+    parser.add_argument("--start", type=Path, help="checkpoint to train further, instead of a new model")
     parser.add_argument("--snapshots", type=Path, help="folder for a checkpoint every 500 steps")
     for options in (EncoderSettings, EncoderArchitecture):
         for field in dataclasses.fields(options):
@@ -347,7 +355,7 @@ def main() -> None:
     )
     torch.set_num_threads(parsed["threads"])
     started = time.monotonic()
-    model, processor = train_encoder(settings, architecture, parsed["snapshots"])
+    model, processor = train_encoder(settings, architecture, parsed["start"], parsed["snapshots"])
     minutes = (time.monotonic() - started) / 60
     save_encoder(model, processor, parsed["out"])
     # Measured is what was written, in bfloat16, not what was in memory.

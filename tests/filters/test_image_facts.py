@@ -59,7 +59,7 @@ def test_size_and_aspect_have_no_score_without_a_header_but_a_reason() -> None:
 
 def test_blank_images_score_low_and_pictures_high() -> None:
     grey, speck = Image.new("RGB", (400, 300), "grey"), Image.new("RGB", (400, 300), "white")
-    speck.paste((0, 0, 0), (10, 10, 40, 13))
+    speck.paste((200, 200, 200), (10, 10, 40, 13))
     noisy = Image.effect_noise((400, 300), 12).convert("RGB")
 
     scores = scored(BlankImage(), *(encoded(image, "JPEG") for image in (grey, speck, noisy, picture(400, 300))))[
@@ -67,7 +67,7 @@ def test_blank_images_score_low_and_pictures_high() -> None:
     ].to_list()
 
     assert scores[0] == 0.0
-    assert scores[1] < 0.9
+    assert 0 < scores[1] < 0.5
     assert scores[2] < 0.7
     assert scores[3] == 1.0
     assert all(scored(BlankImage(), source_row(0, index).image)["score"].item() == 1.0 for index in range(20))
@@ -89,11 +89,15 @@ def test_the_hash_is_that_of_imagehash() -> None:
 
 
 def test_the_hash_of_a_large_jpeg_is_nearly_that_of_imagehash() -> None:
+    """It is decoded smaller than it is."""
+    bits = []
     for index in range(10):
         data = encoded(decode(source_row(4, index).image).resize((1500, 1100)), "JPEG", quality=90)
         found = scored(ImageHash(), data)["phash"].item()
 
-        assert (found ^ int(str(imagehash.phash(decode(data))), 16)).bit_count() <= 2
+        bits.append((found ^ int(str(imagehash.phash(decode(data))), 16)).bit_count())
+    assert sum(bits) <= 20
+    assert max(bits) <= 4
 
 
 def test_the_hash_survives_scaling_and_recoding() -> None:
