@@ -8,6 +8,8 @@
 
 from filters.artifacts import Artifacts
 from filters.boilerplate import Boilerplate
+from filters.calibrating import calibrate
+from filters.calibration import Calibration
 from filters.contract import Filter, FilterError
 from filters.hedging import Hedging
 from filters.language import Language
@@ -29,6 +31,7 @@ from filters.truncation import Truncation
 __all__ = [
     "Artifacts",
     "Boilerplate",
+    "Calibration",
     "Filter",
     "FilterError",
     "Hedging",
@@ -46,6 +49,7 @@ __all__ = [
     "Toxicity",
     "Truncation",
     "build",
+    "calibrate",
     "registered",
     "score",
     "train_quality",
