@@ -11,7 +11,7 @@ Keys of the JSON: text_per_s_24, text_per_s_120 (captions a second on one core t
 false_positives_max, flagged (share of each VLM's captions flagged, by drop rule, by any, and by `repetition_or_leak`),
 rates (share below 1 of the filters that are no drop rules), calibration_held and calibration_wanted (over 200 resamples
 of labelled demo captions: how often the promised precision held on the unseen rows, and how often it was promised to; the
-worst of `calibration`, which has every score and target).
+worst of `calibration`, which has every score, target and confidence).
 """
 
 from __future__ import annotations
@@ -228,7 +228,7 @@ def calibration(bench: Bench) -> dict[str, Any]:
     rows = demo_captions(DEMO_SCENES, bench.options.seed)
     base = float(rows["label"].mean())
     answer: dict[str, Any] = {}
-    for score_names in (["token_confidence"], ["yes"], ["token_confidence", "yes", "words"]):
+    for score_names in (["token_confidence"], ["yes"], ["token_confidence", "yes", "short"]):
         for target in (round(base + (1 - base) * 0.4, 3), round(base + (1 - base) * 0.7, 3)):
             for confidence in (0.9, 0.95):
                 name = f"{'+'.join(score_names)} {target:g} at {confidence:g}"
@@ -243,10 +243,11 @@ def calibration(bench: Bench) -> dict[str, Any]:
 
 
 def resampled(rows: pl.DataFrame, score_names: list[str], target: float, confidence: float) -> dict[str, Any]:
-    """Calibrate on RESAMPLES draws of LABELS rows. `held`: share of draws that promised nothing, or whose promise held on
-    the rows not drawn; `promised`: share that named a threshold; `kept`: mean share of the unseen rows that it kept.
+    """Calibrate on RESAMPLES draws of LABELS rows. `promised`: share of draws that named a threshold; `held`: share whose
+    promise held on the rows not drawn, or that made none; `held_of_promised`: of those that made one; `kept`: mean share of
+    the unseen rows that a threshold kept.
     """
-    from filters.calibrate import calibrate
+    from filters.calibrating import calibrate
 
     held = promised = 0
     kept: list[float] = []
@@ -275,6 +276,7 @@ def resampled(rows: pl.DataFrame, score_names: list[str], target: float, confide
         kept.append(passed.height / unseen.height)
     return {
         "held": held / RESAMPLES,
+        "held_of_promised": round((held - RESAMPLES + promised) / max(1, promised), 4),
         "confidence": confidence,
         "promised": promised / RESAMPLES,
         "kept": round(sum(kept) / max(1, len(kept)), 3),
@@ -282,8 +284,8 @@ def resampled(rows: pl.DataFrame, score_names: list[str], target: float, confide
 
 
 def demo_captions(scenes: int, seed: int) -> pl.DataFrame:
-    """One sentence that the demo captioner sampled of each of so many scenes, whether it is true, and three scores of it:
-    the mean probability of its tokens, the captioner's own P(yes) that it is right, and its length.
+    """A caption that the demo captioner sampled of each of so many scenes, whether all of it is true, and three scores: the
+    mean probability of its tokens, the captioner's own P(yes) that it is right, and its length (longer is lower).
     """
     import torch
 
@@ -297,26 +299,23 @@ def demo_captions(scenes: int, seed: int) -> pl.DataFrame:
     torch.manual_seed(seed)
     model, processor = load_checkpoint(checkpoint_path("small"))
     model = model.float()
-    rng = random.Random(seed)
     rows = []
     for start in range(0, scenes, 1000):
         some = [draw_scene(seed, index, "heldout") for index in range(start, min(scenes, start + 1000))]
         pixels = measure.prepare_pixels(processor, some)
-        written = measure.write_captions(model, processor, pixels, DETAILED_PROMPTS[0], temperature=0.7)
-        judged = [judge_caption_of(text, scene).sentences for text, scene in zip(written, some, strict=True)]
-        picked = [(place, rng.choice(sentences)) for place, sentences in enumerate(judged) if sentences]
-        asked = [(place, QUESTIONS[0].format(statement=one.text)) for place, one in picked]
+        texts = measure.write_captions(model, processor, pixels, DETAILED_PROMPTS[0], temperature=0.7)
+        asked = [(place, QUESTIONS[0].format(statement=text)) for place, text in enumerate(texts)]
         yes = measure.yes_probabilities(model, processor, pixels, asked)
-        said = [(place, DETAILED_PROMPTS[0], one.text) for place, one in picked]
+        said = [(place, DETAILED_PROMPTS[0], text) for place, text in enumerate(texts)]
         logprobs = measure.answer_logprobs(model, processor, pixels, said)
-        for (place, one), share, tokens in zip(picked, yes, logprobs, strict=True):
+        for scene, text, share, tokens in zip(some, texts, yes, logprobs, strict=True):
             rows.append(
                 {
-                    "image_key": some[place].key,
-                    "label": one.correct,
+                    "image_key": scene.key,
+                    "label": judge_caption_of(text, scene).correct,
                     "token_confidence": math.exp(sum(tokens) / len(tokens)),
                     "yes": share,
-                    "words": min(1.0, len(one.text.split()) / 20),
+                    "short": 1 / (1 + len(text.split()) / 20),
                 }
             )
     return pl.DataFrame(rows)

@@ -18,7 +18,7 @@ from factory.plan import Plan, reopen
 from factory.recipe import CALIBRATION, did_you_mean
 from factory.run import CALIBRATIONS, Run, RunLock
 from factory.tables import CAPTION_KEY
-from filters.calibrate import as_label, calibrate
+from filters.calibrating import as_label, calibrate
 from filters.calibration import NAME_PATTERN, Calibration
 from filters.length_bucket import LENGTH_BUCKET, length_bucket
 from filters.stacking import Method

@@ -10,6 +10,8 @@ from filters.alignment import Alignment
 from filters.artifacts import Artifacts
 from filters.blank_image import BlankImage
 from filters.boilerplate import Boilerplate
+from filters.calibrating import calibrate
+from filters.calibration import Calibration
 from filters.contract import Filter, FilterError, SetFilter
 from filters.duplicate_image import DuplicateImage
 from filters.exact_duplicates import ExactDuplicates
@@ -48,6 +50,7 @@ __all__ = [
     "Artifacts",
     "BlankImage",
     "Boilerplate",
+    "Calibration",
     "DuplicateImage",
     "ExactDuplicates",
     "Filter",
@@ -81,6 +84,7 @@ __all__ = [
     "Truncation",
     "Watermark",
     "build",
+    "calibrate",
     "registered",
     "score",
     "train_quality",

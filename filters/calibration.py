@@ -1,6 +1,6 @@
 """A calibration: a score, the threshold that keeps a promised precision, and what proves it.
 
-`filters/calibrate.py` makes one from labelled captions; it is applied without them and without scipy:
+`filters/calibrating.py` makes one from labelled captions; it is applied without them and without scipy:
 
     kept = captions.filter(calibration.score() >= calibration.threshold)
 """

@@ -14,6 +14,7 @@ from exports.storage import Storage
 from factory.calibrating import calibrate_run, labelled_captions, read_labels
 from factory.calibrations import captioner_of, copy_calibrations, read_calibration
 from factory.errors import RecipeError, RunError
+from factory.pipeline import set_aside
 from factory.plan import make_plan, reopen
 from factory.recipe import Recipe
 from factory.report.collect import rewrite_report
@@ -210,6 +211,15 @@ def test_a_calibration_of_a_filter_that_changed_or_left_is_an_error(home: Path, 
     raw["filters"] = ["token_confidence"]
     with pytest.raises(RunError, match="reads the filter 'repetition', which is not among"):
         make_plan(Recipe.model_validate(raw), run_of(home))
+
+
+def test_a_fresh_start_keeps_the_calibrations(home: Path) -> None:
+    set_aside(run_of(home))
+    assert sorted(path.name for path in (home / "run" / "calibrations").iterdir()) == [
+        "stack-v1.json",
+        "token_confidence-v1.json",
+    ]
+    assert not (home / "run" / "captions").exists()
 
 
 def test_a_damaged_calibration_is_an_error_with_its_file(home: Path, raw: dict[str, Any]) -> None:

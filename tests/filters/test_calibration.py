@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 
 from filters import FilterError
-from filters.calibrate import calibrate
+from filters.calibrating import calibrate
 from filters.calibration import Calibration
 
 RESAMPLES = 200
