@@ -1,6 +1,7 @@
-"""How fast the text filters are on one core, what they flag in captions by people, and what in captions by VLMs.
+"""How fast the filters are on one core, what they flag in captions by people, and what in captions by VLMs.
 
-    python bench/filters.py [--data FOLDER] [--rows 200000] [--seed 0] [--json]
+    python bench/filters.py [--data FOLDER] [--rows 200000] [--seed 0] [--only NAME ...] [--json]
+        [--set-rows 1000000 10000000] [--set-filters NAME ...] [--peers PYTHON] [--peer-rows 200000]
 
 FOLDER has `gcc_validation.txt` (human captions, one a line: Conceptual Captions' validation set) and any number of
 `vlm_*.jsonl` (captions by VLMs, one object with `text` a line: POPE's). Without it captions are drawn from a small grammar,
@@ -12,6 +13,14 @@ false_positives_max, flagged (share of each VLM's captions flagged, by drop rule
 rates (share below 1 of the filters that are no drop rules), calibration_held and calibration_wanted (over 200 resamples
 of labelled demo captions: how often the promised precision held on the unseen rows, and how often it was promised to; the
 worst of `calibration`, which has every score, target and confidence).
+
+Of the set filters: set_level (microseconds a row and peak memory in MB by filter, for each of `--set-rows`), time_per_row_10m_over_1m and peak_rss_growth (the last of `--set-rows` over the first: time a row of all set
+filters together, and peak memory, of the filter where it grew most). Each run has a process of its own. 10 million rows take
+some ten minutes and 10 GB of disk, and are measured where `--set-rows` names them.
+
+Of the same rules (length, language, repetition, near duplicates) in datatrove and data-juicer, where PYTHON is one that has
+the extra `bench-peers`: over_datatrove, over_data_juicer (captions a second through all four, ours over theirs), and
+peers (seconds by rule).
 """
 
 from __future__ import annotations
@@ -19,12 +28,16 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import multiprocessing
 import os
 import random
+import resource
+import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,9 +45,10 @@ from typing import Any
 os.environ["POLARS_MAX_THREADS"] = "1"  # before polars is imported
 sys.path[0] = str(Path(__file__).resolve().parents[1])  # this script's own folder would hide the package of its name
 
+import numpy as np  # noqa: E402
 import polars as pl  # noqa: E402
 
-from filters import FilterError, build, score, train_quality  # noqa: E402
+from filters import FilterError, SetFilter, build, score, train_quality  # noqa: E402
 from filters.contract import Filter  # noqa: E402
 
 DROP_RULES = {
@@ -55,6 +69,17 @@ REPETITION_OR_LEAK = ("repetition", "prompt_leak", "artifacts", "refusal")
 WORDS = (24, 120)
 DEMO_SCENES, LABELS, RESAMPLES = 3000, 400, 200
 """Of the calibration: scenes captioned, of which so many are labelled, so many times."""
+SET_FILTERS = (
+    "exact_duplicates",
+    "near_duplicates",
+    "repeated_caption",
+    "shifted_rows",
+    "opener_share",
+    "length_cliff",
+)
+"""Set filters; without language_drift, whose time is that of the language model."""
+PEER_RULES = ("length", "language", "repetition", "near_duplicates")
+FILE_ROWS = 2**16
 
 
 @dataclass(frozen=True)
@@ -73,6 +98,10 @@ def main() -> None:
     parser.add_argument("--data", type=Path)
     parser.add_argument("--rows", type=int, default=200_000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--set-rows", type=int, nargs="+", default=[1_000_000])
+    parser.add_argument("--set-filters", choices=SET_FILTERS, nargs="*", default=SET_FILTERS)
+    parser.add_argument("--peers", type=Path, metavar="PYTHON")
+    parser.add_argument("--peer-rows", type=int, default=200_000)
     parser.add_argument("--only", choices=sorted(MEASUREMENTS), nargs="*", default=list(MEASUREMENTS))
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
@@ -321,9 +350,125 @@ def demo_captions(scenes: int, seed: int) -> pl.DataFrame:
     return pl.DataFrame(rows)
 
 
+def set_level(bench: Bench) -> dict[str, Any]:
+    """Time, memory and disk that each set filter takes a row, at several numbers of rows."""
+    measured: dict[str, dict[str, Any]] = {name: {} for name in bench.options.set_filters}
+    with tempfile.TemporaryDirectory() as folder:
+        for rows in bench.options.set_rows:
+            files = [set_file(bench, Path(folder), number) for number in range(-(-rows // FILE_ROWS))]
+            for name in measured:
+                measured[name][str(rows)] = in_another_process(score_a_set, name, files, rows)
+    first, last = str(bench.options.set_rows[0]), str(bench.options.set_rows[-1])
+    answer: dict[str, Any] = {"set_level": measured}
+    if first != last:
+        spent = {rows: sum(of[rows]["us_per_row"] for of in measured.values()) for rows in (first, last)}
+        answer["time_per_row_10m_over_1m"] = round(spent[last] / spent[first], 3)
+        growth = [of[last]["peak_rss_mb"] / of[first]["peak_rss_mb"] for of in measured.values()]
+        answer["peak_rss_growth"] = round(max(growth), 3)
+    return answer
+
+
+def set_file(bench: Bench, folder: Path, number: int) -> Path:
+    """A Parquet file of captions of up to 24 words: two captions and two strange words each, so that few are alike; but a
+    hundredth of them says what another of the file says, and a twentieth the same but for its last word."""
+    path = folder / f"{number:05}.parquet"
+    if path.exists():
+        return path
+    rng = np.random.default_rng([bench.options.seed, number])
+    pool = pl.Series([*bench.human, *(text for texts in bench.vlm.values() for text in texts)])
+    words = pool.str.split(" ").explode(empty_as_null=False)
+    first, second = (pool.gather(rng.integers(len(pool), size=FILE_ROWS)) for _ in range(2))
+    odd, other = (words.gather(rng.integers(len(words), size=FILE_ROWS)) for _ in range(2))
+    drawn = pl.select(text=pl.concat_str([odd, first, other, second], separator=" ")).select(
+        pl.col("text").str.split(" ").list.head(24).list.join(" ")
+    )
+    source = rng.integers(FILE_ROWS, size=FILE_ROWS)
+    kind = rng.random(FILE_ROWS)
+    texts = drawn.to_series()
+    alike = texts.gather(source)
+    near = alike.str.replace(r"[^ ]+$", "whatever")
+    pl.DataFrame(
+        {
+            "text": pl.select(
+                pl.when(kind < 0.01).then(alike).when(kind < 0.06).then(near).otherwise(texts)
+            ).to_series(),
+            "image_key": [f"{number:05}{row:07}" for row in range(FILE_ROWS)],
+        }
+    ).with_columns(
+        view=pl.lit("self"),
+        candidate=pl.lit(0, pl.Int64),
+        inputs=pl.col("text").str.split(" ").list.head(4).list.join(" "),
+    ).write_parquet(path)
+    return path
+
+
+def score_a_set(name: str, files: list[Path], rows: int) -> dict[str, float]:
+    """Scores the first rows of these files in batches; what it took."""
+
+    def batches() -> Iterator[pl.DataFrame]:
+        left = rows
+        for file in files:
+            frame = pl.read_parquet(file).head(left)
+            left -= frame.height
+            yield from frame.iter_slices(8192)
+
+    one = build(name, {})
+    assert isinstance(one, SetFilter)
+    with tempfile.TemporaryDirectory() as scratch:
+        started = time.perf_counter()
+        scored = sum(scores.height for scores in one.score_set(batches, Path(scratch)))
+        seconds = time.perf_counter() - started
+    assert scored == rows
+    return {"us_per_row": round(seconds / rows * 1e6, 2), "peak_rss_mb": peak_rss_mb()}
+
+
+def peak_rss_mb() -> int:
+    """Of this process, since it began: the kernel's count for its children begins at what their parent had."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) // 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+
+
+def in_another_process(do: Callable[..., Any], *arguments: Any) -> Any:
+    """What `do` returns there, where no memory but its own is counted."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(do, *arguments).result()
+
+
+def peers(bench: Bench) -> dict[str, Any]:
+    """The rules that datatrove and data-juicer have too, side by side."""
+    if bench.options.peers is None:
+        return {}
+    frame = of_length(bench, 24)[: bench.options.peer_rows]
+    model = bench.filters["language"].path()  # type: ignore[attr-defined]
+    ours = {}
+    for name in PEER_RULES:
+        one = bench.filters.get(name) or build(name, {})
+        score(frame[:8192], one)
+        ours[name] = timed(frame, one)
+    seconds = {"ours": ours}
+    with tempfile.TemporaryDirectory() as folder:
+        captions = Path(folder) / "captions.jsonl"
+        frame.select("text").write_ndjson(captions)
+        for peer in ("datatrove", "data_juicer"):
+            command = [bench.options.peers, Path(__file__).with_name("peers.py"), peer, captions, model]
+            printed = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+            seconds[peer] = json.loads(printed.splitlines()[-1])
+    spent = {peer: sum(took.values()) for peer, took in seconds.items()}
+    return {
+        "peer_rows": frame.height,
+        "peers": {peer: {rule: round(took, 2) for rule, took in of.items()} for peer, of in seconds.items()},
+        "over_datatrove": round(spent["datatrove"] / spent["ours"], 1),
+        "over_data_juicer": round(spent["data_juicer"] / spent["ours"], 1),
+    }
+
+
 MEASUREMENTS: dict[str, Callable[[Bench], dict[str, Any]]] = {
     "text_speed": text_speed,
     "text_flags": text_flags,
+    "set_level": set_level,
+    "peers": peers,
     "calibration": calibration,
 }
 

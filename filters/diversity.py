@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from filters.opener_share import opener
+from filters.opener_share import openers
 from filters.same_text import same_text
 from filters.words import ngram, word_table
 
@@ -43,7 +43,7 @@ def diversity(batches: Iterable[pl.DataFrame]) -> dict[str, Any]:
     words, pairs, texts, names = (_Distinct() for _ in range(4))
     captions = written = 0
     lengths = pl.DataFrame(schema={"words": pl.UInt32, "count": pl.UInt32})
-    openers = pl.DataFrame(schema={"opener": pl.String, "count": pl.UInt32})
+    begun = pl.DataFrame(schema={"opener": pl.String, "count": pl.UInt32})
     with_opener = 0
     packer, packed = zlib.compressobj(), 0
     for batch in batches:
@@ -52,13 +52,13 @@ def diversity(batches: Iterable[pl.DataFrame]) -> dict[str, Any]:
         table = word_table(rows)
         words.add(table["word"].hash())
         pairs.add(table.select(ngram(2).drop_nulls()).to_series())
-        texts.add(rows.select(same_text().hash()).to_series())
+        texts.add(same_text(rows["text"]).hash())
         names.add(rows["text"].str.extract_all(_NAME).explode(empty_as_null=False).str.extract(_NAME).hash())
         counts = rows.join(table.group_by("row").agg(words=pl.len()), on="row", how="left")
         lengths = _added(lengths, counts.select(pl.col("words").fill_null(0).cast(pl.UInt32)).to_series())
-        first = rows.select(opener=opener()).to_series().drop_nulls()
+        first = openers(rows["text"]).drop_nulls()
         with_opener += len(first)
-        openers = _added(openers, first).sort("count", "opener", descending=[True, False]).head(OPENERS)
+        begun = _added(begun, first).sort("count", "opener", descending=[True, False]).head(OPENERS)
         lines = "".join(f"{text}\n" for text in rows["text"] if written < COMPRESSED).encode()[: COMPRESSED - written]
         written += len(lines)
         packed += len(packer.compress(lines))
@@ -70,8 +70,8 @@ def diversity(batches: Iterable[pl.DataFrame]) -> dict[str, Any]:
         "distinct_2": pairs.share(),
         "exact_duplicates": 1.0 - share if (share := texts.share()) is not None else None,
         "compression_ratio": written / packed if written else None,
-        "opener": openers["opener"][0] if with_opener else None,
-        "opener_share": openers["count"][0] / with_opener if with_opener else None,
+        "opener": begun["opener"][0] if with_opener else None,
+        "opener_share": begun["count"][0] / with_opener if with_opener else None,
         "names": round(names.count()),
     }
 

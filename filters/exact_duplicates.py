@@ -61,10 +61,11 @@ class ExactDuplicates(SetFilter):
 
     def _rows(self, batch: pl.DataFrame, start: int) -> pl.DataFrame:
         """`row`, `group` (a hash of what is said, null where that cannot be compared) and the key."""
-        group = same_text().hash()
-        judged = pl.col("text").is_not_null()
+        rows = self.inputs(batch)
+        rows = rows.with_columns(said=same_text(rows["text"]))
+        group, judged = pl.col("said").hash(), pl.col("said").is_not_null()
         if self.within == "image":
-            group = pl.struct(same_text(), "image_key").hash()
+            group = pl.struct("said", "image_key").hash()
             judged &= pl.col("image_key").is_not_null()
         row = pl.int_range(start, pl.len() + start, dtype=pl.UInt64)
-        return self.inputs(batch).select(pl.when(judged).then(group).alias("group"), *KEY, row=row)
+        return rows.select(pl.when(judged).then(group).alias("group"), *KEY, row=row)

@@ -18,10 +18,10 @@ _LOOKED_AT: Final = 160  # characters of a caption in which its first words are 
 _RARE: Final = 1e-4  # share of the captions below which an opener is not looked up
 
 
-def opener(text: str = "text") -> pl.Expr:
-    """The first four words, in lower case; null where there are fewer (within 160 characters)."""
-    words = pl.col(text).str.slice(0, _LOOKED_AT).str.to_lowercase().str.extract_all(WORD).list.head(WORDS)
-    return pl.when(words.list.len() == WORDS).then(words.list.join(" "))
+def openers(texts: pl.Series) -> pl.Series:
+    """The first four words of each, in lower case; null where there are fewer (within 160 characters)."""
+    words = texts.str.slice(0, _LOOKED_AT).str.to_lowercase().str.extract_all(WORD).list.head(WORDS)
+    return words.set(words.list.len() < WORDS, None).list.join(" ").alias("opener")
 
 
 class OpenerShare(SetFilter):
@@ -57,8 +57,11 @@ class OpenerShare(SetFilter):
     def score_set(self, batches: Callable[[], Iterator[pl.DataFrame]], scratch: Path) -> Iterator[pl.DataFrame]:
         common = self._common(batches, scratch)
         for batch in batches():
-            openers = self.inputs(batch).select(opener=opener())
-            shares = openers.join(common, on="opener", how="left", maintain_order="left")
+            shares = (
+                openers(self.inputs(batch)["text"])
+                .to_frame()
+                .join(common, on="opener", how="left", maintain_order="left")
+            )
             judged, share = pl.col("opener").is_not_null(), pl.col("share").fill_null(0.0)
             over = ratio((share - self.allowed).clip(0.0), 1.0 - self.allowed)
             yield shares.select(
@@ -71,9 +74,9 @@ class OpenerShare(SetFilter):
         """`opener` and `share` of those that are not rare."""
         total, counted = 0, Spill(scratch / "openers")
         for batch in batches():
-            found = self.inputs(batch).select(opener=opener()).drop_nulls()
-            total += found.height
-            counts = found.group_by("opener").agg(count=pl.len().cast(pl.UInt64))
+            found = openers(self.inputs(batch)["text"]).drop_nulls()
+            total += len(found)
+            counts = found.to_frame().group_by("opener").agg(count=pl.len().cast(pl.UInt64))
             counted.add(counts.with_columns(part=part_of(pl.col("opener").hash())))
         share = ratio(pl.col("count") - 1, max(1, total - 1))
         kept = [

@@ -57,9 +57,10 @@ class RepeatedCaption(SetFilter):
 
     def _rows(self, batch: pl.DataFrame, start: int) -> pl.DataFrame:
         """`row`, `caption` (a hash of what it says) and `image` (of its key), null where there is none."""
-        image = pl.col("image_key")
-        return self.inputs(batch).select(
+        image, said = pl.col("image_key"), pl.col("said")
+        rows = self.inputs(batch)
+        return rows.with_columns(said=same_text(rows["text"])).select(
             row=pl.int_range(start, pl.len() + start, dtype=pl.UInt64),
-            caption=pl.when(pl.col("text").is_not_null()).then(same_text().hash()),
+            caption=pl.when(said.is_not_null()).then(said.hash()),
             image=pl.when(image.is_not_null()).then(image.hash()),
         )
