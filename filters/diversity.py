@@ -110,10 +110,10 @@ def _added(counts: pl.DataFrame, values: pl.Series) -> pl.DataFrame:
 def _lengths(lengths: pl.DataFrame) -> dict[str, float | int | None]:
     """Mean and percentiles of the captions' words: the least number that so many per cent do not exceed."""
     names = [f"words_p{percentile}" for percentile in PERCENTILES]
-    total = lengths["count"].sum()
+    total = int(lengths["count"].sum())
     if not total:
         return dict.fromkeys(["words_mean", *names])
     ordered = lengths.sort("words").with_columns(reached=pl.col("count").cum_sum())
-    mean = (lengths["words"].cast(pl.UInt64) * lengths["count"]).sum() / total
+    mean = int((lengths["words"].cast(pl.UInt64) * lengths["count"]).sum()) / total
     at = [ordered.filter(pl.col("reached") >= total * percentile / 100)["words"][0] for percentile in PERCENTILES]
     return {"words_mean": mean, **dict(zip(names, at, strict=True))}
