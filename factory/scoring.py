@@ -130,21 +130,46 @@ class ScoreParts:
 
 
 def _score_parts(plan: Plan, scorers: list[Scorer], jobs: list[dict[str, Any]], logs: str | None) -> int:
-    needs_images = [scorer.name for scorer in scorers if "image" in scorer.filter.needs]
-    pictured = any(name in needs_images for job in jobs for name in job["names"])
+    """Score with the filters that hold no model, then with each of the others."""
+    heavy = [[scorer] for scorer in scorers if scorer.filter.holds_model]
+    light = [scorer for scorer in scorers if not scorer.filter.holds_model]
+    return sum(_score_with(plan, group, jobs, logs) for group in [light, *heavy] if group)
+
+
+def _score_with(plan: Plan, scorers: list[Scorer], jobs: list[dict[str, Any]], logs: str | None) -> int:
+    names = {scorer.name for scorer in scorers}
+    pictured = any("image" in scorer.filter.needs for scorer in scorers)
+    todo = [{**job, "names": wanted} for job in jobs if (wanted := [name for name in job["names"] if name in names])]
+    if not todo:
+        return 0
     shards = {work.shard.name: asdict(work.shard) for work in plan.shards} if pictured else {}
-    stage = ScoreParts(plan.run, scorers, plan.source, shards)
-    rows = sum(_rows_of(plan.run, job["part"]) for job in jobs)
-    if rows <= (IMAGE_ROWS if pictured else HERE_ROWS) or len(jobs) == 1:
-        return sum(stage.score(job) for job in jobs)
+    arguments = {"run": plan.run, "scorers": scorers, "source": plan.source, "shards": shards}
+    rows = sum(_rows_of(plan.run, job["part"]) for job in todo)
+    if rows <= (IMAGE_ROWS if pictured or scorers[0].filter.holds_model else HERE_ROWS) or len(todo) == 1:
+        stage = ScoreParts(**arguments)
+        return sum(stage.score(job) for job in todo)
     from factory.cluster import ray_cluster
 
     with ray_cluster(logs) as ray:
-        done = ray.data.from_items(
-            [{"job": json.dumps(job)} for job in jobs], override_num_blocks=len(jobs)
-        ).map_batches(stage, batch_size=None, batch_format="pyarrow", num_cpus=1)
+        rows_of_jobs = [{"job": json.dumps(job)} for job in todo]
+        read = ray.data.from_items(rows_of_jobs, override_num_blocks=len(todo))
+        if scorers[0].filter.holds_model:
+            done = read.map_batches(
+                ScoreParts,
+                fn_constructor_kwargs=arguments,
+                batch_size=1,
+                batch_format="pyarrow",
+                compute=ray.data.ActorPoolStrategy(min_size=1, max_size=max(1, int(_gpus(ray)))),
+                **({"num_gpus": 1} if _gpus(ray) else {"num_cpus": 1}),
+            )
+        else:
+            done = read.map_batches(ScoreParts(**arguments), batch_size=None, batch_format="pyarrow", num_cpus=1)
         batches = done.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
         return sum(row["rows"] for batch in batches for row in batch.to_pylist())
+
+
+def _gpus(ray: Any) -> float:
+    return float(ray.cluster_resources().get("GPU", 0))
 
 
 def _rows_of(run: Run, part: str) -> int:

@@ -63,6 +63,7 @@ class Alignment(Filter):
     name: ClassVar[str] = "alignment"
     version: ClassVar[int] = 1
     needs: ClassVar[tuple[str, ...]] = ("text", "image")
+    holds_model: ClassVar[bool] = True
     evidence: ClassVar[dict[str, pl.DataType]] = {
         "cosine_min": pl.Float64(),
         "cosine_mean": pl.Float64(),

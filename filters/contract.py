@@ -54,6 +54,8 @@ class Filter(BaseModel, ABC):
     """Columns it reads where they exist."""
     evidence: ClassVar[dict[str, pl.DataType]] = {}
     """Columns that it returns beside the score."""
+    holds_model: ClassVar[bool] = False
+    """Whether it loads a model that takes seconds: such filters get processes of their own, and a GPU where there is one."""
 
     @abstractmethod
     def score(self, captions: pl.DataFrame) -> pl.DataFrame:

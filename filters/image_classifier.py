@@ -22,6 +22,7 @@ class ImageClassifierFilter(Filter):
     """Scores one less the probability of the unwanted labels of a transformers image classifier."""
 
     needs: ClassVar[tuple[str, ...]] = ("image",)
+    holds_model: ClassVar[bool] = True
     evidence: ClassVar[dict[str, pl.DataType]] = {"label": pl.String(), "reason": pl.String()}
     harmless: ClassVar[frozenset[str]]
     """Labels, in lower case, that say that nothing was found."""

@@ -43,6 +43,7 @@ class OcrConsistency(Filter):
     name: ClassVar[str] = "ocr_consistency"
     version: ClassVar[int] = 1
     needs: ClassVar[tuple[str, ...]] = ("text", "image")
+    holds_model: ClassVar[bool] = True
     evidence: ClassVar[dict[str, pl.DataType]] = {
         "claimed": pl.List(pl.String()),
         "similarity": pl.List(pl.Float64()),

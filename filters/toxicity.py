@@ -65,6 +65,7 @@ class Toxicity(Filter):
     name: ClassVar[str] = "toxicity"
     version: ClassVar[int] = 1
     needs: ClassVar[tuple[str, ...]] = ("text",)
+    holds_model: ClassVar[bool] = True
     evidence: ClassVar[dict[str, pl.DataType]] = {"label": pl.String(), "unjudged": pl.Boolean()}
 
     model: str = Field(description="Directory or Hub id of a transformers text classifier (safetensors).")

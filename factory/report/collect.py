@@ -30,6 +30,19 @@ LEFT_OUT = {
 BINS = 20
 GALLERY_CARDS = 60
 SAMPLED_PER_REASON = 12
+VARIETY_CAPTIONS = 50_000
+VARIETY = {
+    "words_p5": "words, 5 %",
+    "words_p50": "50 %",
+    "words_p95": "95 %",
+    "distinct_1": "distinct words",
+    "distinct_2": "pairs",
+    "exact_duplicates": "said before",
+    "compression_ratio": "compression",
+    "names": "names",
+    "opener_share": "commonest opener",
+    "opener": "which is",
+}
 QUARANTINE_ROWS = 200
 
 
@@ -102,6 +115,7 @@ def collect(plan: Plan, metrics: dict[str, Any]) -> ReportData:
         truth=_truth_facts(metrics.get("truth")),
         recipe=plan.run.storage.read(RECIPE).decode(),
         notes=tuple(_notes(metrics)),
+        variety=tuple(_variety(plan, metrics)),
         calibrations=tuple(calibration_plot(*one) for one in calibrations.items()),
     )
 
@@ -148,6 +162,43 @@ def _views(plan: Plan, decided: pl.LazyFrame) -> list[dict[str, str]]:
             }
         )
     return table
+
+
+def _variety(plan: Plan, metrics: dict[str, Any]) -> list[dict[str, str]]:
+    """How varied the captions are, all of them and those kept, each by a sample of the same size."""
+    from filters.diversity import diversity
+
+    kept = int(metrics["selection"].get("kept", 0))
+    total = int(metrics["selection"].get("captions", 0))
+    size = min(VARIETY_CAPTIONS, kept)
+    if not size:
+        return []
+    keys = ["shard", *CAPTION_KEY]
+    drawn = pl.concat_str(keys, separator="\x1f").hash(29) / 2.0**64
+    decided = plan.run.storage.scan([SELECTION])
+    texts = plan.run.captions(plan.caption_prints).select(*keys, "text")
+    chosen = {
+        "all captions": decided.filter(drawn < size / total).select(keys),
+        "kept": decided.filter("kept").filter(drawn < size / kept).select(keys),
+    }
+    table = []
+    for name, sample in chosen.items():
+        found = diversity([texts.join(sample, on=keys, how="semi").select("text").collect(engine="streaming")])
+        shown = {column: found[column] for column in VARIETY}
+        table.append({"captions": name} | {VARIETY[column]: _shown(value) for column, value in shown.items()})
+    return table
+
+
+def _shown(value: float | int | str | None) -> str:
+    if value is None:
+        return ""
+    return (
+        f"{value:.3f}"
+        if isinstance(value, float) and value < 10
+        else f"{value:,.0f}"
+        if not isinstance(value, str)
+        else value
+    )
 
 
 def _histograms(plan: Plan, calibrations: dict[str, Calibration]) -> list[Histogram]:

@@ -90,3 +90,4 @@ class ReportData:
     recipe: str = ""  # YAML
     notes: tuple[str, ...] = field(default=())  # warnings worth reading
     calibrations: tuple[CalibrationPlot, ...] = ()
+    variety: tuple[dict[str, str], ...] = ()  # one row for all captions, one for those kept
