@@ -15,6 +15,7 @@ from factory import tables
 from factory.engine import unknown_engine_arguments
 from factory.errors import RecipeError, RunError
 from factory.fingerprint import filter_fingerprint, source_identity
+from factory.models import filter_params
 from factory.recipe import Recipe
 from factory.run import RECIPE, RECIPE_LOCK, DoneSet, Run
 from factory.shard_keys import DUPLICATE, key_hashes
@@ -227,7 +228,7 @@ def _check_engine_arguments(recipe: Recipe) -> None:
 
 
 def _scorer(name: str, params: dict[str, Any]) -> Scorer:
-    built = filters.build(name, params)
+    built = filters.build(name, filter_params(params))
     missing = [column for column in built.needs if column not in tables.CAPTIONS]
     if missing:
         raise RecipeError([f"filters.{name}: needs the column {', '.join(missing)}, which captions do not have"])

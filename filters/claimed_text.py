@@ -19,9 +19,7 @@ _END: Final = (
     r"(?=\s+(?i:on|in|at|with|and|above|below|under|over|near|next|beside|across|to|from|by|is|are|can|that|which|while"
     r"|hangs?|stands?)\b|[.,;:!?()\"“”\n]|$)"
 )
-_QUOTED: Final = re.compile(
-    r"(?<!\w)[\"“„](?=\S)([^\"“”„\n]{1,200})(?<=\S)[\"”“](?!\w)|«\s*([^«»\n]{1,200}?)\s*»"
-)
+_QUOTED: Final = re.compile(r"(?<!\w)[\"“„](?=\S)([^\"“”„\n]{1,200})(?<=\S)[\"”“](?!\w)|«\s*([^«»\n]{1,200}?)\s*»")
 _SINGLE: Final = re.compile(rf"(?i:\b{_SAYS})\s*[:,]?\s*['‘]((?:[^'’\n]|['’](?=\w)){{1,200}})['’]")
 _CAPITALS: Final = re.compile(
     rf"(?i:\b{_SAYS})\s*[:,]?\s+((?:[A-Z0-9][\w&'’./%$€£-]*)(?:\s+(?:(?:to|of|the|and|for|in|a|at|on|&)\s+){{0,2}}[A-Z0-9][\w&'’./%$€£-]*){{0,11}})"
