@@ -87,8 +87,9 @@ def caption_fingerprint(view: View, prompt: Prompt, seed: int, model_identity: s
 
 def filter_fingerprint(scorer: Filter) -> str:
     """Identifies a filter's scores: its name, code version, parameters and the content of its model files."""
-    content = [scorer.name, scorer.version, scorer.model_dump(mode="json")]
-    models = scorer.models()
+    models = scorer.models()  # by their content, wherever the files lie
+    parameters = {name: value for name, value in scorer.model_dump(mode="json").items() if name not in models}
+    content = [scorer.name, scorer.version, parameters]
     return fingerprint("filter", [*content, models] if models else content)
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from factory.errors import RecipeError
 
@@ -56,6 +58,20 @@ def resolve_model(name: str, revision: str | None) -> Model:
     if not _HUB_ID.fullmatch(name) or name.startswith((".", "/", "~")):
         raise RecipeError([f"model: {name}: no such directory, and not a Hub id (org/name) or demo:small"])
     return Model(name, name, _commit(name, revision), is_local=False)
+
+
+def filter_params(params: Mapping[str, Any]) -> dict[str, Any]:
+    """A filter's parameters with a `model` of the form demo:NAME replaced by the directory of that shipped checkpoint.
+
+    Filters know directories and Hub ids only; what the factory ships is the factory's to name.
+
+    Raises:
+        RecipeError: no such demo model.
+    """
+    name = params.get("model")
+    if not (isinstance(name, str) and name.startswith("demo:")):
+        return dict(params)
+    return {**params, "model": resolve_model(name, None).path}
 
 
 def _commit(name: str, revision: str | None) -> str:

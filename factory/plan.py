@@ -16,6 +16,7 @@ from factory.calibrations import load_calibrations
 from factory.engine import unknown_engine_arguments
 from factory.errors import RecipeError, RunError
 from factory.fingerprint import ORIGINAL, filter_fingerprint, fingerprint, original_fingerprint, source_identity
+from factory.models import filter_params
 from factory.recipe import CaptionsSource, Recipe
 from factory.run import RECIPE, RECIPE_LOCK, DoneSet, Run
 from factory.shard_keys import DUPLICATE, key_hashes
@@ -263,13 +264,13 @@ def _check_engine_arguments(recipe: Recipe) -> None:
 def _check_images(recipe: Recipe) -> None:
     if not isinstance(recipe.source, CaptionsSource):
         return
-    wanting = [use.name for use in recipe.filters if "image" in filters.build(use.name, use.params).needs]
+    wanting = [use.name for use in recipe.filters if "image" in filters.build(use.name, filter_params(use.params)).needs]
     if wanting:
         raise RecipeError([f"filters: {', '.join(wanting)} look at the image, and a source of captions has none"])
 
 
 def _scorer(name: str, params: dict[str, Any]) -> Scorer:
-    built = filters.build(name, params)
+    built = filters.build(name, filter_params(params))
     missing = [column for column in built.needs if column not in tables.CAPTIONS and column != "image"]
     if missing:
         raise RecipeError([f"filters.{name}: needs the column {', '.join(missing)}, which captions do not have"])

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from factory.errors import RecipeError
+from factory.models import filter_params
 from factory.recipe_yaml import RecipeText, read_yaml, set_value
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
@@ -466,8 +467,8 @@ def _check_filters(text: RecipeText, recipe: Recipe) -> None:
     problems = []
     for place, use in enumerate(recipe.filters):
         try:
-            filters.build(use.name, use.params)
-        except filters.FilterError as error:
+            filters.build(use.name, filter_params(use.params))
+        except (filters.FilterError, RecipeError) as error:
             problems.append(f"{text.where(('filters', place))}: filters.{place}: {error}")
     if problems:
         raise RecipeError(problems)

@@ -32,7 +32,7 @@ class DuplicateImage(SetFilter):
 
     **Scores** 1 for an image that stays, 0 for a duplicate of one. Duplicates differ in at most `max_distance` bits. Those
     that differ in more, up to `max_candidate_distance`, are candidates: duplicates where the model's embeddings have a
-    cosine of at least `min_cosine`. No score where there is no image, or it has no hash; `reason` says why.
+    cosine of at least `min_cosine`. No score where there is no image or no image key, or the image has no hash; `reason` says why.
 
     **Defaults.** Up to 4 bits: duplicates; up to 10, imagededup's limit for pHash, only candidates, since in its own
     benchmark half of what that finds is wrong (precision 0.498). Without a model there are no candidates. A cosine of 0.75 is

@@ -17,6 +17,7 @@ from filters.remembered import Remembered
 
 _INSTALL: Final = "Install it with `pip install caption-factory[ocr]`, or `pip install rapidocr onnxruntime`."
 _REMEMBERED: Final = 4096
+_MAX_ASPECT: Final = 4
 _DETECTION, _RECOGNITION = "PP-OCRv6_det_small.onnx", "PP-OCRv6_rec_small.onnx"
 
 
@@ -124,6 +125,7 @@ def _reader(
         except UnreadableImage as unreadable:
             return unreadable.reason
         image.thumbnail((max_side, max_side))
+        image = _at_most_elongated(image)
         try:
             found = engine(np.asarray(image)[:, :, ::-1], text_score=min_confidence)  # it takes BGR, as OpenCV
             return [str(line) for line in found.txts or ()]
@@ -131,6 +133,20 @@ def _reader(
             return "ocr_failed"
 
     return Remembered(read, _REMEMBERED)
+
+
+def _at_most_elongated(image: Any) -> Any:
+    """With a white margin where it is longer than _MAX_ASPECT: the engine enlarges the shorter side to 736 pixels, which
+    would make a thin strip tens of thousands of pixels long.
+    """
+    from PIL import Image
+
+    least = -(-max(image.size) // _MAX_ASPECT)
+    if min(image.size) >= least:
+        return image
+    padded = Image.new("RGB", (max(image.width, least), max(image.height, least)), "white")
+    padded.paste(image, ((padded.width - image.width) // 2, (padded.height - image.height) // 2))
+    return padded
 
 
 @lru_cache(maxsize=2)

@@ -113,6 +113,14 @@ def test_words_of_demo_scenes_are_told_from_other_words() -> None:
     assert all(score < 0.75 for score, same in zip(other, alike, strict=True) if not same)
 
 
+def test_a_strip_is_read_and_takes_no_longer_than_a_square() -> None:
+    image = Image.new("RGB", (1600, 36), (250, 250, 245))
+    ImageDraw.Draw(image).text((700, 4), "PLATFORM", font=ImageFont.load_default(24), fill=(20, 20, 60))
+
+    assert scored([('It says "platform".', encoded(image, "PNG"))])["score"].item() >= 0.75
+    assert scored([('It says "platform".', encoded(Image.new("RGB", (2, 1500), "red"), "PNG"))])["score"].item() == 0.0
+
+
 def test_nothing_is_downloaded(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise AssertionError("a connection was opened")
