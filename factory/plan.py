@@ -264,7 +264,9 @@ def _check_engine_arguments(recipe: Recipe) -> None:
 def _check_images(recipe: Recipe) -> None:
     if not isinstance(recipe.source, CaptionsSource):
         return
-    wanting = [use.name for use in recipe.filters if "image" in filters.build(use.name, filter_params(use.params)).needs]
+    wanting = [
+        use.name for use in recipe.filters if "image" in filters.build(use.name, filter_params(use.params)).needs
+    ]
     if wanting:
         raise RecipeError([f"filters: {', '.join(wanting)} look at the image, and a source of captions has none"])
 

@@ -143,7 +143,7 @@ def _score_with(plan: Plan, scorers: list[Scorer], jobs: list[dict[str, Any]], l
     if not todo:
         return 0
     shards = {work.shard.name: asdict(work.shard) for work in plan.shards} if pictured else {}
-    arguments = {"run": plan.run, "scorers": scorers, "source": plan.source, "shards": shards}
+    arguments: dict[str, Any] = {"run": plan.run, "scorers": scorers, "source": plan.source, "shards": shards}
     rows = sum(_rows_of(plan.run, job["part"]) for job in todo)
     if rows <= (IMAGE_ROWS if pictured or scorers[0].filter.holds_model else HERE_ROWS) or len(todo) == 1:
         stage = ScoreParts(**arguments)

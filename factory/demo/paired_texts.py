@@ -42,7 +42,7 @@ def text_pair(scene: Scene, rng: random.Random) -> tuple[Text, Text] | None:
     elif kind == "word" and words:
         claims = [words[0] if rng.random() < 0.7 else replace(words[0], place=None)]
     elif kind == "list":
-        claims = [replace(claim, place=None) for claim in (*things, *words)]
+        claims = [*(replace(claim, place=None) for claim in things), *(replace(claim, place=None) for claim in words)]
     else:
         thing = rng.choice(things)
         if kind == "phrase":
