@@ -40,8 +40,9 @@ def write_card(info: ReleaseInfo, manifest: dict[str, Any]) -> str:
         "",
         f"# {info.name} {manifest['version']}",
         "",
-        f"{manifest['rows']:,} images with captions ({manifest['caption_words']:,} words in the chosen captions), written by the "
-        "models below, scored and selected by rules. Image bytes are the originals.",
+        f"{manifest['rows']:,} rows with captions ({manifest['caption_words']:,} words in the chosen captions), "
+        f"{'written by the models below' if info.provenance.get('views') else 'which the source had'}, scored and selected by "
+        "rules. Image bytes are the originals.",
         "",
         "```python",
         "from datasets import load_dataset",
@@ -54,6 +55,7 @@ def write_card(info: ReleaseInfo, manifest: dict[str, Any]) -> str:
         "",
         "`caption` is the first kept caption in the order of these views; `captions` holds all of them with their lineage.",
         "",
+        *_rewrites(counts),
         "## Selection",
         "",
         f"{counts.get('captions', 0):,} captions were made, {counts.get('kept', 0):,} kept.",
@@ -87,6 +89,15 @@ def write_card(info: ReleaseInfo, manifest: dict[str, Any]) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _rewrites(counts: dict[str, Any]) -> list[str]:
+    if "rewritten" not in counts:
+        return []
+    return [
+        f"{counts['rewritten']:,} kept captions were rewritten by rules; `captions.text` has what was there before.",
+        "",
+    ]
 
 
 def _table(header: tuple[str, ...], rows: list[Any]) -> list[str]:

@@ -70,7 +70,7 @@ class ReleaseResult:
 
 
 CAPTION_FIELDS = (
-    "view", "candidate", "text", "status", "kept", "reason", "finish_reason", "mean_logprob", "min_logprob", "output_tokens",
+    "view", "candidate", "text", "rewritten", "status", "kept", "reason", "finish_reason", "mean_logprob", "min_logprob", "output_tokens",
     "prompt_id", "prompt", "seed", "model", "model_revision", "lora", "template_sha256", "engine", "fingerprint",
 )  # fmt: skip
 

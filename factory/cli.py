@@ -255,10 +255,22 @@ def _selection_lines(outcome: dict[str, Any]) -> list[str]:
 @click.option("--to", metavar="DIR", help="Directory of the release's versions, local or any fsspec URL.")
 @click.option("--version", metavar="X.Y.Z", help="Version of the release.  [default: the next minor version]")
 @click.option("--license", metavar="ID", help="Licence of the captions, as on the Hub (cc-by-4.0).")
+@click.option(
+    "--rewrite",
+    multiple=True,
+    type=click.Choice(["refusal", "opener", "cut_sentence", "pii"]),
+    help="Rewrite the released captions so; may be repeated.",
+)
 @click.option("--uids", metavar="FILE", help="Write DataComp's sorted ids of what was kept (.npy) instead.")
 @JSON
 def export_command(
-    run: str, to: str | None, version: str | None, license: str | None, uids: str | None, as_json: bool
+    run: str,
+    to: str | None,
+    version: str | None,
+    license: str | None,
+    rewrite: tuple[str, ...],
+    uids: str | None,
+    as_json: bool,
 ) -> None:
     """Release what a finished run selected, or write the ids of it.
 
@@ -278,7 +290,7 @@ def export_command(
         click.echo(json.dumps({"uids": uids, "rows": number}) if as_json else f"uids     {uids} ({number:,} images)")
         return
     assert to is not None
-    result, left_out = export_release(find_run(run), to, version=version, license=license)
+    result, left_out = export_release(find_run(run), to, version=version, license=license, rewrite=rewrite or None)
     if as_json:
         click.echo(json.dumps({**asdict(result), "left_out": left_out}))
         return

@@ -344,6 +344,11 @@ class Release(Part):
         default="chosen",
         description="Images that lack a text the template asks for: released with the chosen caption alone, or left out. Counted.",
     )
+    rewrite: tuple[Literal["refusal", "opener", "cut_sentence", "pii"], ...] = Field(
+        default=(),
+        description="Rewrites of the released captions, in this order: cut refusing sentences, take off 'The image shows', "
+        "trim a cut last sentence (of truncated captions), mask personal data. The original text stays beside.",
+    )
     shard_mb: int = Field(default=400, ge=1, le=5000, description="Size of a Parquet shard in MB.")
 
     @field_validator("version")

@@ -17,7 +17,7 @@ from factory.plan import Plan
 from factory.recipe import TEMPLATE_FIELD, CaptionsSource
 from factory.run import SELECTION
 from factory.sources.source import SourceRow
-from factory.tables import CAPTION_KEY
+from factory.tables import CAPTION_KEY, Status
 
 SELECTED = "selected.parquet"
 ASSEMBLED = "(template)"  # stands for the view of a caption that was put together from several
@@ -32,7 +32,7 @@ def release(plan: Plan, counts: dict[str, Any], recipe_text: str) -> tuple[Relea
     """
     settings = plan.recipe.release
     assert settings is not None
-    wanted = _write_selected(plan)
+    wanted, changed = _write_selected(plan)
     inputs = fingerprint(
         "release", [_file_hash(plan), settings.license, settings.shard_mb, settings.caption, settings.without]
     )
@@ -43,7 +43,7 @@ def release(plan: Plan, counts: dict[str, Any], recipe_text: str) -> tuple[Relea
         inputs=inputs,
         provenance={
             "views": [_view_line(plan, place) for place in range(len(plan.views))],
-            "counts": counts,
+            "counts": counts | ({"rewritten": changed} if settings.rewrite else {}),
             "recipe": recipe_text,
         },
     )
@@ -108,7 +108,8 @@ def assemble(template: str, original: str | None, captions: pl.DataFrame) -> str
     trainer's image placeholder in them is written in capitals, as VILA does it, so that it is no placeholder.
     """
     kept = captions.filter("kept").unique("view", keep="first", maintain_order=True)
-    texts: dict[str, str | None] = {"original": original, **dict(kept.select("view", "text").iter_rows())}
+    said = kept.select("view", pl.coalesce("rewritten", "text"))
+    texts: dict[str, str | None] = {"original": original, **dict(said.iter_rows())}
     if any(not texts.get(name) for name in TEMPLATE_FIELD.findall(template)):
         return None
     return TEMPLATE_FIELD.sub(lambda match: (texts[match.group(1)] or "").replace("<image>", "<IMAGE>"), template)
@@ -118,10 +119,10 @@ def _by_key(rows: pl.LazyFrame) -> dict[str, pl.DataFrame]:
     return {str(key): group for (key,), group in rows.collect().group_by("image_key", maintain_order=True)}
 
 
-def _write_selected(plan: Plan) -> int:
+def _write_selected(plan: Plan) -> tuple[int, int]:
     """Join selection, captions and scores of the images with a kept caption into one table ordered by shard.
 
-    Returns the number of images in it.
+    Returns the number of images in it, and how many kept captions were rewritten.
     """
     decided = plan.run.storage.scan([SELECTION])
     keep = decided.group_by("image_key").agg(pl.col("kept").any()).filter("kept").select("image_key")
@@ -139,8 +140,30 @@ def _write_selected(plan: Plan) -> int:
     places = {name: place for place, name in enumerate(plan.view_names)}
     order = pl.col("view").replace_strict(places, return_dtype=pl.Int32)
     frame = rows.sort("shard", "image_key", order, "candidate").collect(engine="streaming")
+    assert plan.recipe.release is not None
+    frame = frame.with_columns(rewritten(frame, plan.recipe.release.rewrite))
     plan.run.storage.write_parquet(SELECTED, frame)
-    return frame["image_key"].n_unique()
+    changed = frame.filter("kept", pl.col("rewritten").is_not_null()).height
+    return frame["image_key"].n_unique(), changed
+
+
+def rewritten(captions: pl.DataFrame, names: tuple[str, ...]) -> pl.Series:
+    """The captions after these rewrites, one after the other; null where none of them changed anything.
+
+    `cut_sentence` is for captions of state `truncated`.
+    """
+    from filters.rewrites import cut_refusal, mask_pii, strip_opener, trim_cut_sentence
+
+    functions = {"refusal": cut_refusal, "opener": strip_opener, "cut_sentence": trim_cut_sentence, "pii": mask_pii}
+    frame = captions.select("text", "status", new=pl.lit(None, pl.String))
+    for name in names:
+        now = frame.select(pl.coalesce("new", "text").alias("now"))["now"]
+        changed = functions[name](now).alias("changed")
+        applies = pl.col("status") == Status.truncated if name == "cut_sentence" else pl.lit(True)
+        frame = frame.with_columns(changed).with_columns(
+            new=pl.when(applies & pl.col("changed").is_not_null()).then("changed").otherwise("new")
+        )
+    return frame["new"].alias("rewritten")
 
 
 def _file_hash(plan: Plan) -> str:
@@ -162,7 +185,7 @@ def _release_row(
         id=row.key,
         image=data,
         file_name=_file_name(row.key, chosen["source_format"]) if data is not None else None,
-        caption=chosen["text"] if caption is None else caption,
+        caption=chosen["rewritten"] or chosen["text"] if caption is None else caption,
         view=chosen["view"] if caption is None else ASSEMBLED,
         original=row.text,
         fields=row.fields,

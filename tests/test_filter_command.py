@@ -135,6 +135,19 @@ def test_captions_without_images_are_released(filtered: Path) -> None:
     assert {row["caption"] for row in loaded} == set(GOOD)
 
 
+def test_rewritten_captions_keep_what_was_there_before_beside_them(tmp_path: Path) -> None:
+    texts = ["The image shows a dog on a beach.", "A cat sleeps on a roof."]
+    (tmp_path / "captions.txt").write_text("\n".join(texts))
+    succeed("filter", "captions.txt", "--out", "run", cwd=tmp_path)
+
+    out = json.loads(succeed("export", "run", "--to", "out", "--rewrite", "opener", "--json", cwd=tmp_path))
+
+    table = pl.read_parquet(tmp_path / "out" / out["version"] / "data" / "*.parquet")
+    assert sorted(table["caption"]) == ["A cat sleeps on a roof.", "A dog on a beach."]
+    assert sorted(table["captions"].list.first().struct.field("text")) == sorted(texts)
+    assert "1 kept captions were rewritten" in (tmp_path / "out" / out["version"] / "README.md").read_text()
+
+
 def test_an_image_set_is_filtered_with_its_images(tmp_path: Path) -> None:
     images = tmp_path / "images"
     images.mkdir()
