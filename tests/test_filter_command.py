@@ -203,6 +203,7 @@ def test_a_quality_model_is_trained_and_used(tmp_path: Path) -> None:
             ("captions.jsonl", "--set", "filters=[image_size]"),
             "look at the image, and a source of captions has none",
         ),
+        (("hub:some-org/some-set@v1",), "some-org/some-set"),
         (("captions.jsonl", "--filters", "nowhere.yaml"), "nowhere.yaml: no such file"),
     ],
 )
