@@ -78,7 +78,7 @@ def _commit(name: str, revision: str | None) -> str:
     if revision and _COMMIT.fullmatch(revision):
         return revision
     from huggingface_hub import HfApi, constants, try_to_load_from_cache
-    from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
+    from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
 
     try:
         if not constants.HF_HUB_OFFLINE:
@@ -90,7 +90,7 @@ def _commit(name: str, revision: str | None) -> str:
         raise RecipeError(
             [f"model: {name}: no such directory, and no such model on the Hub (or it needs HF_TOKEN)"]
         ) from None
-    except (HfHubHTTPError, OSError) as error:
+    except Exception as error:  # whatever the HTTP library of this huggingface_hub raises
         problem = f"the Hub cannot be reached ({type(error).__name__})"
     cached = try_to_load_from_cache(name, "config.json", revision=revision)
     if isinstance(cached, str):

@@ -74,6 +74,13 @@ def test_a_mistake_in_a_recipe_is_one_message_that_helps(tmp_path: Path, change:
     assert not (tmp_path / "runs" / "test" / "captions").exists()
 
 
+def test_an_unreachable_hub_is_one_message(tmp_path: Path) -> None:
+    file = write_recipe(tmp_path, demo_recipe())
+    nobody = {"HF_HUB_OFFLINE": "0", "HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path / "hf")}
+    for change in ("views.detailed.model=org/model", "source={kind: huggingface, path: org/set, revision: v1}"):
+        assert "the Hub cannot be reached" in fail("plan", file, "--set", change, cwd=tmp_path, **nobody)
+
+
 def test_a_missing_recipe_is_one_message(tmp_path: Path) -> None:
     assert "no such file" in fail("run", tmp_path / "no.yaml")
 

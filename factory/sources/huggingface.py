@@ -116,9 +116,8 @@ class HuggingFaceImages:
 
     def _pin(self) -> None:
         """Resolve the revision to a commit. Offline, `load_dataset` would silently give whatever is in its cache."""
-        import httpx
         from huggingface_hub import HfApi
-        from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
+        from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
 
         if "/" not in self.settings.path:
             raise SourceError(f"{self.settings.path}: no such directory, and not a Hub id (org/name)")
@@ -130,7 +129,7 @@ class HuggingFaceImages:
             raise SourceError(
                 f"{self.settings.path}: no such directory, and no such dataset on the Hub (or it needs HF_TOKEN)"
             ) from None
-        except (HfHubHTTPError, httpx.HTTPError, OSError) as error:
+        except Exception as error:  # whatever the HTTP library of this huggingface_hub raises
             raise SourceError(
                 f"{self.settings.path}: the Hub cannot be reached ({type(error).__name__}); try again later"
             ) from None
