@@ -465,12 +465,27 @@ def peers(bench: Bench) -> dict[str, Any]:
     }
 
 
+def scale(bench: Bench) -> dict[str, Any]:
+    """`factory filter` as a whole at 1 and at 10 million captions: see bench/filter_scale.py, which does it on all cores."""
+    if not bench.options.data:
+        return {}
+    script = Path(__file__).with_name("filter_scale.py")
+    command = [sys.executable, str(script), "--data", str(bench.options.data), "--json"]
+    os.sched_setaffinity(0, range(os.cpu_count() or 1))
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+    finally:
+        one_core()
+    return {**json.loads(done.stdout.splitlines()[-1])}
+
+
 MEASUREMENTS: dict[str, Callable[[Bench], dict[str, Any]]] = {
     "text_speed": text_speed,
     "text_flags": text_flags,
     "set_level": set_level,
     "peers": peers,
     "calibration": calibration,
+    "scale": scale,
 }
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import datasets
 import numpy as np
 import polars as pl
 import pytest
+from PIL import Image
 
 from tests.command import fail, succeed
 from tests.images import encoded, picture
@@ -166,6 +167,55 @@ def test_an_image_set_is_filtered_with_its_images(tmp_path: Path) -> None:
     assert table["id"].to_list() == ["0.png"]
     assert table["image"].struct.field("bytes").to_list() == [(images / "0.png").read_bytes()]
     assert table["width"].to_list() == [40]
+
+
+FILTERS = """
+filters: [exact_duplicates, duplicate_image, image_size, shape]
+select: {require: {exact_duplicates: 1, duplicate_image: 1}}
+"""
+
+
+def photo(number: int, side: int) -> bytes:
+    """A picture with structure, a different one for each number."""
+    pixels = np.random.default_rng(number).integers(0, 255, (8, 8, 3), dtype=np.uint8)
+    return encoded(Image.fromarray(pixels).resize((side, side), Image.Resampling.BICUBIC), "PNG")
+
+
+def test_filters_of_sets_and_images_score_the_row_they_saw(tmp_path: Path) -> None:
+    images = tmp_path / "images"
+    images.mkdir()
+    for name, data, text in [
+        ("a", photo(1, 300), GOOD[0]),
+        ("b", photo(2, 300), GOOD[0]),  # the same caption
+        ("c", photo(3, 300), GOOD[1]),
+        ("d", photo(3, 150), GOOD[2]),  # the same image, smaller
+    ]:
+        (images / f"{name}.png").write_bytes(data)
+        (images / f"{name}.txt").write_text(text)
+    (tmp_path / "filters.yaml").write_text(FILTERS)
+    command = ("filter", "images", "--out", "run", "--filters", "filters.yaml", "--json")
+
+    succeed(*command, cwd=tmp_path)
+    assert decisions(tmp_path / "run") == {
+        "a.png": None,
+        "b.png": "require:exact_duplicates",
+        "c.png": None,
+        "d.png": "require:duplicate_image",
+    }
+    sizes = pl.read_parquet(tmp_path / "run" / "scores" / "image_size" / "*.parquet")
+    assert dict(sizes.select("image_key", "min_side").iter_rows()) == {
+        "a.png": 300,
+        "b.png": 300,
+        "c.png": 300,
+        "d.png": 150,
+    }
+
+    (images / "Z.png").write_bytes(photo(4, 300))
+    (images / "Z.txt").write_text(GOOD[0])  # now the first of three
+    succeed(*command, cwd=tmp_path)
+    after = decisions(tmp_path / "run")
+    assert after["Z.png"] is None
+    assert after["a.png"] == after["b.png"] == "require:exact_duplicates"
 
 
 def test_a_quality_model_is_trained_and_used(tmp_path: Path) -> None:
