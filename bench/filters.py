@@ -52,19 +52,9 @@ import polars as pl  # noqa: E402
 from filters import FilterError, SetFilter, build, score, train_quality  # noqa: E402
 from filters.contract import Filter  # noqa: E402
 
-DROP_RULES = {
-    "length": 1.0,
-    "shape": 1.0,
-    "language": 0.5,
-    "repetition": 0.7,
-    "refusal": 0.5,
-    "boilerplate": 0.5,
-    "prompt_leak": 0.5,
-    "artifacts": 0.5,
-    "pii": 0.5,
-}
+DROP_RULES = {name: least for name, least in DEFAULTS.items() if least is not None}
 """Text filters that a caption may be dropped by, each with the score below which it is."""
-RATES = ("opener", "hedging")
+RATES = tuple(name for name, least in DEFAULTS.items() if least is None)
 """Text filters that are no drop rules."""
 REPETITION_OR_LEAK = ("repetition", "prompt_leak", "artifacts", "refusal")
 WORDS = (24, 120)
