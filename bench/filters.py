@@ -49,6 +49,7 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])  # this script's own fold
 import numpy as np  # noqa: E402
 import polars as pl  # noqa: E402
 
+from factory.filtering import DEFAULTS  # noqa: E402
 from filters import FilterError, SetFilter, build, score, train_quality  # noqa: E402
 from filters.contract import Filter  # noqa: E402
 
