@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from filters import minhash
 from filters.opener_share import openers
 from filters.same_text import same_text
 from filters.words import ngram, word_table
@@ -88,8 +89,7 @@ class _Distinct:
         new = hashes.unique().to_numpy()
         if self._lowest.size == SKETCH:
             new = new[new < self._lowest[-1]]
-        merged = np.sort(np.concatenate([self._lowest, new]))
-        self._lowest = merged[np.concatenate([merged[:1] == merged[:1], merged[1:] != merged[:-1]])][:SKETCH]
+        self._lowest = minhash.distinct(np.concatenate([self._lowest, new]))[:SKETCH]
 
     def count(self) -> float:
         if self._lowest.size < SKETCH:

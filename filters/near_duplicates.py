@@ -20,6 +20,7 @@ from filters.spill import PARTS, Answers, Spill, part_of
 
 WINDOW: Final = 16
 """Captions on either side that one is compared with among those that share a band with it; all that share it, up to 17."""
+_PAIRS: Final = 2**20  # pairs that are compared at a time
 _SIGNED: Final = 2**15  # captions whose signatures are in memory at a time, 0.5 kB each
 
 
@@ -135,8 +136,9 @@ class _Distinct:
     def _sign(self, captions: pl.DataFrame) -> None:
         sizes = captions["shingles"].list.len().to_numpy().astype(np.int64)
         flat = captions["shingles"].explode(empty_as_null=False).to_numpy()
-        self._sets.add(flat, sizes)
-        hashes = minhash.bands(minhash.signatures(flat, sizes))
+        signed = minhash.signatures(flat, sizes)
+        self._sets.add(flat, sizes, minhash.sketches(signed))
+        hashes = minhash.bands(signed)
         hashes = minhash.mixed(hashes ^ captions["place"].to_numpy()).ravel()
         numbers = np.tile(captions["number"].to_numpy().astype(np.uint64), minhash.BANDS)
         # The higher half tells captions apart together with six bits of the lower, which say the partition.
@@ -187,13 +189,14 @@ class _Distinct:
             pairs.add(pl.DataFrame({"pair": packed, "part": self._part(first)}))
         clusters, highest = Clusters(self._sets.count), np.zeros(self._sets.count, np.float32)
         for rows in pairs.parts():
-            unique = np.unique(rows["pair"].to_numpy())
-            first, second = (unique >> np.uint64(32)).astype(np.uint32), unique.astype(np.uint32)
-            similarity = self._sets.similarity(first, second, min_similarity)
-            near = similarity >= min_similarity
-            clusters.join(first[near], second[near])
-            for half in (first, second):
-                np.maximum.at(highest, half[near], similarity[near].astype(np.float32))
+            unique = minhash.distinct(rows["pair"].to_numpy())
+            for some in np.split(unique, range(_PAIRS, unique.size, _PAIRS)):
+                first, second = (some >> np.uint64(32)).astype(np.uint32), some.astype(np.uint32)
+                similarity = self._sets.similarity(first, second, min_similarity)
+                near = similarity >= min_similarity
+                clusters.join(first[near], second[near])
+                for half in (first, second):
+                    np.maximum.at(highest, half[near], similarity[near].astype(np.float32))
         return clusters, highest
 
     def _part(self, numbers: minhash.U32) -> NDArray[np.uint8]:

@@ -78,6 +78,16 @@ def test_bands_are_shared_as_often_as_promised(shared: int, own: int, low: float
     assert low <= (bands[:, ::2] == bands[:, 1::2]).any(axis=0).mean() <= high
 
 
+@pytest.mark.parametrize(("shared", "own", "low", "high"), [(10, 10, 0, 0.03), (16, 2, 0.999, 1), (10, 0, 1, 1)])
+def test_sketches_tell_near_sets_from_others(shared: int, own: int, low: float, high: float) -> None:
+    flat, sizes, _ = pairs_of_sets(shared, own, 3000)
+
+    sketches = minhash.sketches(minhash.signatures(flat, sizes))
+    agreement = minhash.PERMUTATIONS - np.bitwise_count(sketches[::2] ^ sketches[1::2]).sum(axis=1)
+
+    assert low <= (agreement >= minhash.least_agreement(0.8)).mean() <= high
+
+
 def test_a_signature_depends_on_its_own_set_alone() -> None:
     rng = np.random.default_rng(3)
     sizes = np.array([1, 70_000, 3, 2, 900, 1, 40])
@@ -93,11 +103,12 @@ def test_similarities_of_sets_on_disk_are_exact(tmp_path: Path) -> None:
     texts = ["a b c d e f", "a b c d e g", "x y", "a b c d e f", "a b"]
     flat, sizes = minhash.shingles(pl.Series(texts))
     sets = ShingleSets(tmp_path)
-    sets.add(flat[: sizes[0]], sizes[:1])
-    sets.add(flat[sizes[0] :], sizes[1:])
+    sketches = minhash.sketches(minhash.signatures(flat, sizes))
+    sets.add(flat[: sizes[0]], sizes[:1], sketches[:1])
+    sets.add(flat[sizes[0] :], sizes[1:], sketches[1:])
     a, b = (half.ravel().astype(np.uint32) for half in np.meshgrid(range(5), range(5)))
 
-    found = sets.similarity(a, b, at_least=0)
+    found = sets.similarity(a, b, at_least=0.0)
 
     expected = [[similarity(python_shingles(one), python_shingles(other)) for one in texts] for other in texts]
     assert found.reshape(5, 5).tolist() == expected
