@@ -89,7 +89,7 @@ def pixels_of(image: ImageFile, side: int | None = None) -> Image.Image:
     """What `decode` gives, of an image that `open_image` gave."""
     try:
         if side is not None and image.format in ("JPEG", "MPO"):
-            image.draft(None, (side, side))  # type: ignore[arg-type]
+            image.draft(None, (side, side))
         image.load()
         return _on_white(_upright(image))
     except MemoryError:

@@ -265,7 +265,7 @@ def measure_encoder(
     cosines = (seen[place] * read).sum(-1)
     shuffled = (seen[(place + 1) % count] * read).sum(-1)
     true = torch.tensor([error is None for error in errors])
-    by_error = {}
+    by_error: dict[str, float] = {}
     for kind in ERROR_TYPES:
         kept = [position for position, error in enumerate(errors) if error in (None, kind)]
         found = auroc(cosines[kept].tolist(), true[kept].tolist())
