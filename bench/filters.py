@@ -24,11 +24,17 @@ Of `factory filter` as a whole: time_per_row_10m_over_1m and peak_rss_growth (be
 Of the same rules (length, language, repetition, near duplicates) in datatrove and data-juicer, where PYTHON is one that has
 the extra `bench-peers`: over_datatrove, over_data_juicer (captions a second through all four, ours over theirs), and
 peers (seconds by rule).
+
+Of images: auroc_alignment (the demo world's encoder: true sentences against ones with one attribute swapped, on unseen scenes),
+auroc_alignment_shuffled (with another scene's image), auroc_alignment_caption (the same of whole captions) and its
+_shuffled, alignment_per_s (sentences a second with an image each), image_per_s (JPEGs of 640x480 a second by filter) and
+image_per_s_all (through all of them that need no model and no OCR).
 """
 
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import math
 import multiprocessing
@@ -97,6 +103,8 @@ def main() -> None:
     parser.add_argument("--set-filters", choices=SET_FILTERS, nargs="*", default=SET_FILTERS)
     parser.add_argument("--peers", type=Path, metavar="PYTHON")
     parser.add_argument("--peer-rows", type=int, default=200_000)
+    parser.add_argument("--scenes", type=int, default=1000, help="of alignment")
+    parser.add_argument("--images", type=int, default=300, help="of image_speed")
     parser.add_argument("--only", choices=sorted(MEASUREMENTS), nargs="*", default=list(MEASUREMENTS))
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
@@ -475,6 +483,72 @@ def scale(bench: Bench) -> dict[str, Any]:
     return {**json.loads(done.stdout.splitlines()[-1])}
 
 
+def alignment(bench: Bench) -> dict[str, Any]:
+    """How well the demo world's encoder tells true sentences from ones with one attribute swapped, on unseen scenes: by the
+    image beside them, and by another scene's; and whole captions with one such sentence from whole true ones.
+    """
+    from factory.demo.checkpoint import checkpoint_path
+    from factory.demo.language import falsified, scene_claims, sentence
+    from factory.demo.measure import auroc
+    from factory.demo.scenes import draw_scene, scene_image
+
+    scenes = [draw_scene(bench.options.seed, index, "heldout") for index in range(bench.options.scenes)]
+    images = [scene_image(scene) for scene in scenes]
+    rng = random.Random(bench.options.seed)
+    rows: list[tuple[str, int, bool, bool]] = []  # text, scene, whether true, whether a whole caption
+    for number, scene in enumerate(scenes):
+        claims = scene_claims(scene)
+        for place, claim in enumerate(claims):
+            changed = falsified([claim], scene, rng)
+            if changed is None:
+                continue
+            rows += [(sentence(claim), number, True, False), (sentence(changed[0][0]), number, False, False)]
+            if place == number % len(claims):
+                swapped = [*claims[:place], changed[0][0], *claims[place + 1 :]]
+                rows.append((" ".join(map(sentence, claims)), number, True, True))
+                rows.append((" ".join(map(sentence, swapped)), number, False, True))
+    frame = pl.DataFrame(
+        rows, {"text": pl.String, "scene": pl.Int64, "true": pl.Boolean, "whole": pl.Boolean}, orient="row"
+    )
+    filter_ = build("alignment", {"model": str(checkpoint_path("align"))})
+    answer: dict[str, Any] = {}
+    for name, step in (("", 0), ("_shuffled", 1)):
+        beside = pl.Series([images[(number + step) % len(images)] for number in frame["scene"]])
+        started = time.perf_counter()
+        scored = frame.with_columns(image=beside)
+        scored = scored.with_columns(score=score(scored, filter_)["alignment"])
+        answer["alignment_per_s"] = round(frame.height / (time.perf_counter() - started))
+        for level, whole in (("", False), ("_caption", True)):
+            some = scored.filter(whole=whole)
+            found = auroc(some["score"].to_list(), some["true"].to_list())
+            answer[f"auroc_alignment{level}{name}"] = None if found is None else round(found, 4)
+    return answer
+
+
+def image_speed(bench: Bench) -> dict[str, Any]:
+    """Images a second through each image filter that needs no model, through all of them together, and read by OCR."""
+    from factory.demo.source_row import source_row
+    from filters.pixels import decode
+
+    def drawn_jpeg(index: int) -> bytes:
+        buffer = io.BytesIO()
+        decode(source_row(bench.options.seed, index).image).resize((640, 480)).save(buffer, "JPEG", quality=90)
+        return buffer.getvalue()
+
+    names = ("image_size", "image_aspect", "image_integrity", "blank_image", "image_hash")
+    answer: dict[str, Any] = {"image_per_s": {}}
+    for at, name in enumerate(names):  # other images for each, since what was found out about an image is kept
+        frame = pl.DataFrame({"image": [drawn_jpeg(1000 * at + index) for index in range(bench.options.images)]})
+        answer["image_per_s"][name] = round(frame.height / timed(frame, build(name, {})))
+    frame = pl.DataFrame({"image": [drawn_jpeg(9000 + index) for index in range(bench.options.images)]})
+    answer["image_per_s_all"] = round(frame.height / sum(timed(frame, build(name, {})) for name in names))
+    few = frame.head(max(1, bench.options.images // 20)).with_columns(text=pl.lit('A sign says "stop".'))
+    reader = build("ocr_consistency", {})
+    score(few.head(1), reader)
+    answer["image_per_s"]["ocr_consistency"] = round(few.height / timed(few, reader), 2)
+    return answer
+
+
 MEASUREMENTS: dict[str, Callable[[Bench], dict[str, Any]]] = {
     "text_speed": text_speed,
     "text_flags": text_flags,
@@ -482,6 +556,8 @@ MEASUREMENTS: dict[str, Callable[[Bench], dict[str, Any]]] = {
     "peers": peers,
     "calibration": calibration,
     "scale": scale,
+    "alignment": alignment,
+    "image_speed": image_speed,
 }
 
 if __name__ == "__main__":

@@ -36,13 +36,13 @@ def text_pair(scene: Scene, rng: random.Random) -> tuple[Text, Text] | None:
     things = [claim for claim in facts if isinstance(claim, ThingClaim)]
     words = [claim for claim in facts if isinstance(claim, WordClaim)]
     kind = rng.choices(("sentence", "open", "phrase", "count", "word", "list"), (0.42, 0.16, 0.12, 0.10, 0.12, 0.08))[0]
-    claims: list[Claim]
+    claims: Sequence[Claim]
     if kind == "count":
         claims = [facts[0]]
     elif kind == "word" and words:
         claims = [words[0] if rng.random() < 0.7 else replace(words[0], place=None)]
     elif kind == "list":
-        claims = [*(replace(claim, place=None) for claim in things), *(replace(claim, place=None) for claim in words)]
+        claims = [*(replace(thing, place=None) for thing in things), *(replace(word, place=None) for word in words)]
     else:
         thing = rng.choice(things)
         if kind == "phrase":
