@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import ClassVar, Final
@@ -10,7 +11,7 @@ import numpy as np
 import polars as pl
 from pydantic import Field, model_validator
 
-from filters.contract import FilterError, SetFilter
+from filters.contract import SetFilter
 from filters.dual_encoder import Dtype, dual_encoder
 from filters.hash_neighbours import close_pairs
 from filters.image_facts import header, of_each
@@ -19,7 +20,13 @@ from filters.transformers_checkpoint import Checkpoint
 
 Batches = Callable[[], Iterator[pl.DataFrame]]
 
-_SCHEMA: Final = {"image_key": pl.String, "phash": pl.UInt64, "pixels": pl.Int64, "reason": pl.String}
+_SCHEMA: Final = {
+    "image_key": pl.String,
+    "content": pl.UInt64,
+    "phash": pl.UInt64,
+    "pixels": pl.Int64,
+    "reason": pl.String,
+}
 
 
 class DuplicateImage(SetFilter):
@@ -32,20 +39,23 @@ class DuplicateImage(SetFilter):
 
     **Scores** 1 for an image that stays, 0 for a duplicate of one. Duplicates differ in at most `max_distance` bits. Those
     that differ in more, up to `max_candidate_distance`, are candidates: duplicates where the model's embeddings have a
-    cosine of at least `min_cosine`. No score where there is no image or no image key, or the image has no hash; `reason` says why.
+    cosine of at least `min_cosine`. No score where there is no image, or it has no hash;
+    `reason` says why. Without `image_key` an image is known by its content.
 
     **Defaults.** Up to 4 bits: duplicates; up to 10, imagededup's limit for pHash, only candidates, since in its own
     benchmark half of what that finds is wrong (precision 0.498). Without a model there are no candidates. A cosine of 0.75 is
     90 % precise for SSCD on DISC (its README); with CLIP, which knows less about copies, take 0.95.
-    Memory: about 100 bytes an image. Candidates take time that grows with the square of the number of images: set
-    `max_candidate_distance` to `max_distance` above a million.
+
+    **Takes** about 100 bytes an image in memory, nothing on disk. Candidates take time that grows with the square of the
+    number of images: set `max_candidate_distance` to `max_distance` above a million.
 
     **Example.** A photo and its thumbnail: the photo scores 1, the thumbnail 0.
     """
 
     name: ClassVar[str] = "duplicate_image"
     version: ClassVar[int] = 1
-    needs: ClassVar[tuple[str, ...]] = ("image_key", "image")
+    needs: ClassVar[tuple[str, ...]] = ("image",)
+    uses: ClassVar[tuple[str, ...]] = ("image_key",)
     evidence: ClassVar[dict[str, pl.DataType]] = {
         "duplicate_of": pl.String(),
         "distance": pl.UInt8(),
@@ -93,32 +103,32 @@ class DuplicateImage(SetFilter):
         return Checkpoint(self.name, self.model or "", self.revision)
 
     def _inputs(self, batch: pl.DataFrame) -> pl.DataFrame:
-        for column, kind in (("image_key", pl.String()), ("image", pl.Binary())):
-            if column not in batch.columns:
-                raise FilterError(
-                    f"{self.name} needs the column {column!r}; there are {', '.join(map(repr, batch.columns))}."
-                )
-            if batch.schema[column] not in (kind, pl.Null()):
-                raise FilterError(
-                    f"{self.name}: the column {column!r} holds {batch.schema[column]}, but must hold {kind}."
-                )
-        return batch.select(pl.col("image_key").cast(pl.String), pl.col("image").cast(pl.Binary))
+        """`image_key` and `image` of each row; an image without a key is known by its content."""
+        rows = self.inputs(batch).select("image_key", "image")
+        nameless = rows["image_key"].is_null() & rows["image"].is_not_null()
+        if not nameless.any():
+            return rows
+        content = rows["image"].map_elements(_content_key, return_dtype=pl.String)
+        return rows.with_columns(image_key=pl.coalesce("image_key", content))
 
     def _hashed(self, batches: Batches) -> pl.DataFrame:
         """One row an image: its key, hash, pixels, and why it has no hash."""
         parts = [pl.DataFrame(schema=_SCHEMA)]
         for batch in batches():
-            images = self._inputs(batch).drop_nulls().unique("image_key", keep="first", maintain_order=True)
+            images = self._inputs(batch).drop_nulls().with_columns(content=pl.col("image").hash(7))
+            images = images.unique(["image_key", "content"], keep="first", maintain_order=True)
             sizes = [
                 (found.width or 0) * (found.height or 0) if found else 0 for found in of_each(images["image"], header)
             ]
             parts.append(
-                images.select("image_key")
+                images.select("image_key", "content")
                 .hstack(ImageHash().score(images).select("phash", "reason"))
                 .with_columns(pixels=pl.Series(sizes, dtype=pl.Int64))
                 .select(*_SCHEMA)
             )
-        return pl.concat(parts).unique("image_key", keep="first", maintain_order=True)
+        # Should a key have several images, one with a hash stands for it, in whatever order they come.
+        ordered = pl.concat(parts).sort("image_key", pl.col("phash").is_null(), "content")
+        return ordered.unique("image_key", keep="first", maintain_order=True)
 
     def _decided(self, hashed: pl.DataFrame, batches: Batches) -> pl.DataFrame:
         """Score and evidence of each image key."""
@@ -203,3 +213,7 @@ class DuplicateImage(SetFilter):
             for at in candidates.tolist()
             if int(first[at]) in vectors and int(second[at]) in vectors
         }
+
+
+def _content_key(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

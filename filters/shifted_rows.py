@@ -72,6 +72,8 @@ class ShiftedRows(SetFilter):
             heights.append(batch.height)
             words = _words(self._rows(batch)["signal"], first=0)
             counts += np.bincount(_buckets(words), minlength=_BUCKETS)
+        if not heights:
+            return
         weights = np.log1p(sum(heights) / (counts + 1.0))
         yield from reslice(self._scores(batches, sum(heights), weights), heights)
 
