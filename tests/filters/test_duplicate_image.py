@@ -128,7 +128,9 @@ def test_candidates_are_duplicates_where_the_model_says_so(tmp_path: Path, model
 def test_missing_columns_are_named(tmp_path: Path) -> None:
     frame = pl.DataFrame({"image_key": ["a"]})
 
-    with pytest.raises(FilterError, match="needs the column 'image' with the bytes of each image file; the captions have 'image_key'"):
+    with pytest.raises(
+        FilterError, match="needs the column 'image' with the bytes of each image file; the captions have 'image_key'"
+    ):
         list(DuplicateImage().score_set(lambda: iter([frame]), tmp_path))
 
 
