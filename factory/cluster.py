@@ -22,8 +22,10 @@ BLOCK_BYTES = 16_000_000
 
 
 @contextmanager
-def ray_cluster(log_directory: str | None) -> Iterator[Any]:
+def ray_cluster(log_directory: str | None, engines: int = 1) -> Iterator[Any]:
     """Ray, started or joined; gives the module. Its own messages go to files.
+
+    On this machine it is told of a CPU for each of `engines` and one more: if engines took all, nobody would read images.
 
     Raises:
         FactoryError: RAY_ADDRESS names a cluster that does not answer.
@@ -35,7 +37,7 @@ def ray_cluster(log_directory: str | None) -> Iterator[Any]:
 
         started = not ray.is_initialized()
         if started:
-            _start(ray)
+            _start(ray, engines)
         _configure_data(ray, log_directory)
         try:
             yield ray
@@ -44,13 +46,13 @@ def ray_cluster(log_directory: str | None) -> Iterator[Any]:
                 ray.shutdown()
 
 
-def _start(ray: Any) -> None:
+def _start(ray: Any, engines: int) -> None:
     address = os.environ.get("RAY_ADDRESS")
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address:
         options["address"] = address
     else:
-        cpus = max(2, os.cpu_count() or 1)
+        cpus = max(engines + 1, os.cpu_count() or 1)
         options.update(num_cpus=cpus, include_dashboard=False)
         if not shutil.which("nvidia-smi"):  # beside GPUs, Ray's own choice: images wait there by the thousand
             options["object_store_memory"] = _object_store_bytes()
@@ -113,6 +115,13 @@ def actor_resources(view: View, ray: Any) -> dict[str, float]:
             f"view '{view.name}': tensor and pipeline parallelism need {degree} GPUs, this cluster has {gpus}"
         )
     return {"num_cpus": 1, "num_gpus": degree}
+
+
+def most_engines(view: View) -> int:
+    """Engines that the recipe may ask for; 1 where their number is that of the GPUs."""
+    if isinstance(view.replicas, tuple):
+        return view.replicas[1]
+    return view.replicas if isinstance(view.replicas, int) else 1
 
 
 def engine_count(view: View, ray: Any) -> tuple[int, int]:

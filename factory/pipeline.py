@@ -14,7 +14,7 @@ from typing import Any
 
 from exports.release import ReleaseError, ReleaseResult
 from exports.storage import Storage
-from factory.cluster import actor_resources, engine_count, ray_cluster
+from factory.cluster import actor_resources, engine_count, most_engines, ray_cluster
 from factory.errors import EngineError, FactoryError, RunError, SourceError
 from factory.plan import Plan, done_set, make_plan, settle_set_filters
 from factory.progress import Progress
@@ -102,7 +102,7 @@ def caption_missing(plan: Plan, outcome: Outcome, progress: Progress) -> None:
     started = time.monotonic()
     logs = plan.run.storage.full("logs") if plan.run.storage.is_local else None
     progress.phase("starting the engine")
-    with ray_cluster(logs) as ray:
+    with ray_cluster(logs, max(most_engines(group.first.view) for group in plan.groups)) as ray:
         finished = done_set(plan)
         done = ray.put((finished.high, finished.low))
         for group in plan.groups:
