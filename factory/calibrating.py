@@ -99,7 +99,9 @@ def calibrate_run(
         "group": "image_key",
         "population": captions.filter(pl.col("status").is_in(plan.recipe.select.accept)),
         "filters": {scorer.name: scorer.fingerprint for scorer in plan.scorers},
-        "captioner": {view: marks for view, marks in captioner_of(plan.views).items() if view in rows["view"]},
+        "captioner": {
+            view: marks for view, marks in captioner_of(plan.recipe, plan.views).items() if view in rows["view"]
+        },
         "set_aside": aside,
     }
     if filter_name is None and stack is None:
@@ -174,8 +176,8 @@ def labelled_captions(plan: Plan, captions: pl.LazyFrame, labels: pl.DataFrame) 
 
 
 def _with_key(plan: Plan, labels: pl.DataFrame) -> pl.DataFrame:
-    views = [ready.name for ready in plan.views]
-    most = max(ready.view.sampling.n for ready in plan.views)
+    views = plan.view_names
+    most = max((ready.view.sampling.n for ready in plan.views), default=1)
     if "view" not in labels.columns:
         if len(views) > 1:
             raise RunError(f"the labels have no column 'view', and the run has the views {', '.join(views)}; add it")

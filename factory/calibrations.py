@@ -7,13 +7,14 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from factory.errors import RunError
-from factory.fingerprint import fingerprint
+from factory.fingerprint import ORIGINAL, fingerprint, source_identity
 from factory.recipe import CALIBRATION, STACK, Select
 from factory.run import CALIBRATIONS, Run
 from filters.calibration import Calibration
 from filters.contract import FilterError
 
 if TYPE_CHECKING:
+    from factory.recipe import Recipe
     from factory.views import ReadyView
 
 
@@ -77,9 +78,10 @@ def calibration_warnings(calibrations: Mapping[str, Calibration], captioner: Map
     return warnings
 
 
-def captioner_of(views: Sequence[ReadyView]) -> dict[str, dict[str, str]]:
+def captioner_of(recipe: Recipe, views: Sequence[ReadyView]) -> dict[str, dict[str, str]]:
     """Per view, what shapes its captions, by the word for it. The seed is left out: other draws of the same captioner."""
-    return {
+    originals = {ORIGINAL: {"source": fingerprint("source", source_identity(recipe))}} if recipe.original else {}
+    return originals | {
         ready.name: {
             "model": f"{ready.model.identity}{f'+{ready.lora.identity}' if ready.lora else ''}",
             "prompt": fingerprint("prompts", [ready.view.system, sorted(one.text for one in ready.view.prompts)]),

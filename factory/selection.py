@@ -61,7 +61,7 @@ def select(plan: Plan) -> dict[str, Any]:
     counts = tally.counts()
     if calibrations:
         counts["calibrations"] = state["calibrations"]
-        counts["warnings"] = calibration_warnings(calibrations, captioner_of(plan.views))
+        counts["warnings"] = calibration_warnings(calibrations, captioner_of(plan.recipe, plan.views))
     run.write_json(SELECTION_STATE, {**state, "counts": counts})
     return counts
 

@@ -149,6 +149,26 @@ def test_rewritten_captions_keep_what_was_there_before_beside_them(tmp_path: Pat
     assert "1 kept captions were rewritten" in (tmp_path / "out" / out["version"] / "README.md").read_text()
 
 
+def test_captions_that_others_made_are_calibrated(tmp_path: Path) -> None:
+    good = [(f"g{number}", f"A dog runs along the beach number {number}.", True) for number in range(150)]
+    bad = [(f"b{number}", f"A dog {number} " + "runs and runs and " * 6, False) for number in range(150)]
+    rows = pl.DataFrame([*good, *bad], schema=["image_key", "text", "label"], orient="row")
+    rows.write_parquet(tmp_path / "captions.parquet")
+    rows.select("image_key", "label").write_csv(tmp_path / "labels.csv")
+    succeed("filter", "captions.parquet", "--out", "run", "--id", "image_key", "--set", "select={}", cwd=tmp_path)
+    command = ("calibrate", "run", "--labels", "labels.csv", "--target-precision", "0.9", "--filter", "repetition")
+
+    made = json.loads(succeed(*command, "--json", cwd=tmp_path))
+    reference = "calibration:repetition-v1"
+    out = json.loads(
+        succeed("select", "run", "--set", f"select.require.repetition={reference}", "--json", cwd=tmp_path)
+    )
+
+    assert reference in json.dumps(made)
+    assert out["selection"]["kept"] == 150
+    assert "warnings" not in out["selection"] or not out["selection"]["warnings"]
+
+
 def test_an_image_set_is_filtered_with_its_images(tmp_path: Path) -> None:
     images = tmp_path / "images"
     images.mkdir()
