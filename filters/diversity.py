@@ -114,6 +114,6 @@ def _lengths(lengths: pl.DataFrame) -> dict[str, float | int | None]:
     if not total:
         return dict.fromkeys(["words_mean", *names])
     ordered = lengths.sort("words").with_columns(reached=pl.col("count").cum_sum())
-    mean = (lengths["words"].cast(pl.UInt64) * lengths["count"]).sum() / total
+    mean = float(lengths.select((pl.col("words").cast(pl.UInt64) * pl.col("count")).sum() / total).item())
     at = [ordered.filter(pl.col("reached") >= total * percentile / 100)["words"][0] for percentile in PERCENTILES]
     return {"words_mean": mean, **dict(zip(names, at, strict=True))}

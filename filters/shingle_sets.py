@@ -28,8 +28,9 @@ class ShingleSets:
 
     def add(self, flat: minhash.U32, sizes: minhash.I64, sketches: minhash.U64) -> None:
         """Sets one after another, as `minhash.shingles` and `minhash.sketches` give them; none after the first comparison."""
-        for file, written in zip(self._files, (flat, self._written + np.cumsum(sizes), sketches), strict=True):
-            file.write(written.tobytes())
+        ends = self._written + np.cumsum(sizes)
+        for file, content in zip(self._files, (flat.tobytes(), ends.tobytes(), sketches.tobytes()), strict=True):
+            file.write(content)
         self._written += int(flat.size)
         self.count += int(sizes.size)
 
