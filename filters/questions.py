@@ -1,0 +1,149 @@
+"""Filters that need a vision-language model: they ask, whoever owns an engine answers, and they turn answers into scores.
+
+A question is about one image. Its answer comes back in the column `answers` of the captions, as a list of ANSWER, found
+by the question's `id`. So a filter holds no engine, and the same answer serves every filter that asks the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from abc import abstractmethod
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar, Final, Literal
+
+import polars as pl
+from pydantic import BaseModel, ConfigDict, Field
+
+from filters.contract import Filter
+
+ANSWER: Final = pl.Struct(
+    {
+        "question": pl.String(),  # Question.id
+        "values": pl.List(pl.Float64()),  # of a choice: the probability of each allowed answer; of a text: see Question
+        "ends": pl.List(pl.UInt32()),  # of a text: where each token ends in it, in characters; empty for a choice
+        "elsewhere": pl.Float64(),  # of a choice: the probability of everything that is not allowed
+        "problem": pl.String(),  # why there is no answer; null where there is one
+    }
+)
+ANSWERS: Final = pl.List(ANSWER)
+
+SELF: Final = "self"
+
+
+class Endpoint(BaseModel):
+    """A server that speaks the OpenAI API and serves a vision-language model."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    endpoint: str = Field(pattern=r"^https?://", description="Base URL, such as http://localhost:8000/v1.")
+    model: str = Field(description="The name by which the server knows the model.")
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked about one image.
+
+    `choice`: `text` is sent as the user's prompt; the answer is the probability of each of the `allowed` words as the
+    first thing said. `text`: the model is prompted with `prompt` and the answer is the natural log-probability of each
+    token of `text` as its reply. `sees`: the image, or nothing (the prompt alone).
+    """
+
+    text: str
+    allowed: tuple[str, ...] = ()
+    prompt: str = ""
+    sees: Literal["image", "nothing"] = "image"
+
+    @property
+    def kind(self) -> Literal["choice", "text"]:
+        """What its answer is."""
+        return "choice" if self.allowed else "text"
+
+    @cached_property
+    def id(self) -> str:
+        """16 hex digits of everything it asks; the same for the same question about any image."""
+        content = json.dumps([self.text, self.allowed, self.prompt, self.sees], ensure_ascii=False)
+        return hashlib.blake2b(content.encode("utf-8", errors="replace"), digest_size=8).hexdigest()
+
+
+class VlmFilter(Filter):
+    """A filter that asks a vision-language model about each caption.
+
+    A new one has `ask` and `judge_row` instead of `score`. Its answers come in the column `answers`.
+    """
+
+    needs: ClassVar[tuple[str, ...]] = ("text", "answers")
+
+    judge: str | Endpoint = Field(
+        SELF,
+        description="Who answers: self (the captioner, while it has the image), a model as in a view, or "
+        "{endpoint: URL, model: NAME} of a server with the OpenAI API.",
+    )
+    when: str | None = Field(
+        None,
+        pattern=r"^\s*[a-z_]+\s+(below\s+[0-9.]+|above\s+[0-9.]+|between\s+[0-9.]+\s+and\s+[0-9.]+)\s*$",
+        description="Ask only about captions for which this holds of a filter before it, such as "
+        "'vqa_faithfulness between 0.2 and 0.6'; the others get no score.",
+    )
+
+    @abstractmethod
+    def ask(self, text: str) -> list[Question]:
+        """What is asked about a caption, each question once; [] where there is nothing to ask. Pure."""
+
+    @abstractmethod
+    def judge_row(self, text: str, answers: dict[str, dict[str, Any]]) -> dict[str, Any]:
+        """The score and the evidence of one caption, from the answers to its questions, by id.
+
+        Every question of `ask(text)` is in `answers`; one with a `problem` has no values.
+        """
+
+    def score(self, captions: pl.DataFrame) -> pl.DataFrame:
+        frame = self.inputs(captions)
+        schema = {"score": pl.Float64(), **self.evidence}
+        rows = [self._row(text, answers) for text, answers in frame.select("text", "answers").iter_rows()]
+        return pl.DataFrame(rows, schema=schema, orient="row") if rows else pl.DataFrame(schema=schema)
+
+    def _row(self, text: str | None, answers: list[dict[str, Any]] | None) -> dict[str, Any]:
+        empty: dict[str, Any] = dict.fromkeys(["score", *self.evidence])
+        if text is None or answers is None:
+            return empty
+        found = {answer["question"]: answer for answer in answers}
+        wanted = {question.id for question in self.ask(text)}
+        if not wanted or not wanted <= found.keys():
+            return empty
+        return empty | self.judge_row(text, found)
+
+
+@dataclass(frozen=True, slots=True)
+class When:
+    """A condition on the score of another filter: `least` <= score < `most`."""
+
+    filter: str
+    least: float
+    most: float
+
+    @classmethod
+    def parse(cls, text: str) -> When:
+        """Of VlmFilter.when."""
+        name, rest = text.split(None, 1)
+        numbers = [float(number) for number in re.findall(r"[0-9.]+", rest)]
+        if rest.startswith("below"):
+            return cls(name, float("-inf"), numbers[0])
+        if rest.startswith("above"):
+            return cls(name, numbers[0], float("inf"))
+        return cls(name, *numbers)
+
+
+def as_statement(text: str) -> str:
+    """A caption's words made safe to stand inside a question: one line, no quotes that would end it early."""
+    return re.sub(r"\s+", " ", text).strip()
+
+
+ADDRESSES_JUDGE: Final = re.compile(
+    r"(?i)\b(?:ignore|disregard|forget)\b[^.!?]{0,40}\b(?:question|instruction|image|above|previous|prompt)s?\b"
+    r"|\b(?:answer|say|reply|respond|output)\b[^.!?]{0,20}[\"'“‘]?\b(?:yes|no|true|correct)\b"
+    r"|\byou (?:are|must|should|will) (?:now |always )?(?:a|an|answer|reply|say|respond)\b"
+)
+"""Sentences that speak to whoever judges them. They say nothing about the image, and are never asked about."""

@@ -1,0 +1,44 @@
+"""A caption's sentences, and what a filter found about each of them."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import polars as pl
+
+from filters.words import SENTENCE
+
+_SENTENCE: Final = re.compile(rf"(?:{SENTENCE})[.!?。！？]*[\"”'’)\]]*")
+
+SENTENCES: Final = pl.List(pl.Struct({"start": pl.UInt32(), "end": pl.UInt32(), "score": pl.Float64()}))
+"""The type of the evidence column `sentences`, which every filter that judges sentences by themselves returns: where each
+lies in the text, in characters, the end exclusive, and its score in [0, 1] or null where it could not be judged."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sentence:
+    """A sentence with its end mark, and where it lies in its text, in characters, the end exclusive."""
+
+    text: str
+    start: int
+    end: int
+
+
+def sentences(text: str) -> list[Sentence]:
+    """The sentences of a text that hold a letter or digit, in order."""
+    found = []
+    for match in _SENTENCE.finditer(text):
+        whole = match.group()
+        said = whole.strip()
+        if any(mark.isalnum() for mark in said):
+            start = match.start() + len(whole) - len(whole.lstrip())
+            found.append(Sentence(said, start, start + len(said)))
+    return found
+
+
+def judged(found: Sequence[Sentence], scores: Sequence[float | None]) -> list[dict[str, object]]:
+    """A value of SENTENCES."""
+    return [
+        {"start": one.start, "end": one.end, "score": score} for one, score in zip(found, scores, strict=True)
+    ]
