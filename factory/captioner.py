@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from factory.asker import Asker
 from factory.clock import now_ms
 from factory.engine import Completion, Engine, RequestRefused, RequestTimeout
 from factory.errors import EngineError
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from factory.views import EngineGroup, ReadyView
+    from filters.questions import VlmFilter
 
 CANARY_IMAGES = 3
 CANARY_TOKENS = 32
@@ -54,9 +56,14 @@ class ImageItem:
 class Captioner:
     """Captions images with the views of an engine group."""
 
-    def __init__(self, group: EngineGroup, engine: Engine) -> None:
+    def __init__(
+        self, group: EngineGroup, engine: Engine, filters: dict[str, tuple[VlmFilter, ...]] | None = None
+    ) -> None:
+        """`filters`: view -> those whose questions are asked right after its captions, while the engine has the image."""
         self.group = group
         self.engine = engine
+        self.filters = filters or {}
+        self.asker = Asker(engine, group.first.view.model, group.first.view.timeout_s)
 
     async def caption(self, item: ImageItem, view: int) -> list[dict[str, Any]]:
         """The caption rows (tables.CAPTIONS) of one image and view: n of them, or one that failed.
@@ -90,6 +97,19 @@ class Captioner:
             _finished({**row, "candidate": number, "seed": seed + number}, completion)
             for number, completion in enumerate(completions)
         ]
+
+    async def ask(self, item: ImageItem, view: int, captions: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """What the filters want to know about an image's captions: rows of tables.ANSWERS.
+
+        Raises:
+            EngineDied, EngineError: as `Asker.ask`.
+        """
+        ready = self.group.views[view]
+        texts = [row["text"] for row in captions if row["text"]]
+        questions = [
+            question for one in self.filters.get(ready.name, ()) for text in texts for question in one.ask(text)
+        ]
+        return await self.asker.ask(item, f"{item.sha256}-{ready.image_print}", questions) if questions else []
 
     def failed(self, item: ImageItem, view: int, reason: Failure, detail: str) -> dict[str, Any]:
         """The row of an image and view that the engine was not, or no longer, asked about."""

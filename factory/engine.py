@@ -1,6 +1,5 @@
-"""One engine: vLLM's AsyncLLM in this process, its core in a child. Given an image and a prompt it generates text.
-
-(The second verb, answering the questions of VLM filters, belongs here too.)
+"""One engine: vLLM's AsyncLLM in this process, its core in a child. Two verbs: generate a text about an image, and answer a
+filter's question about it.
 """
 
 from __future__ import annotations
@@ -8,6 +7,7 @@ from __future__ import annotations
 import ast
 import asyncio
 import hashlib
+import math
 import os
 import re
 from collections.abc import Callable, Sequence
@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from factory.errors import EngineError
+from factory.prompts import neutralise
 from factory.recipe import Sampling, did_you_mean
 from factory.request_window import RequestWindow
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from factory.models import Model
     from factory.views import EngineGroup, ReadyView
+    from filters.questions import Question
 
 CPU_KV_CACHE_GIB = "2"
 WAITING_ROUNDS = 3
@@ -49,6 +51,16 @@ class Completion:
     output_tokens: int
     mean_logprob: float | None
     min_logprob: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a model answers to a filter's question; the fields of `filters.questions.ANSWER`, and what it `said`."""
+
+    values: list[float]
+    ends: list[int]
+    elsewhere: float | None
+    said: str
 
 
 class RequestRefused(Exception):
@@ -120,18 +132,25 @@ class Engine:
         self._window = RequestWindow(self._together)
         self._image_bytes = 0.0
         self._rendered = lru_cache(maxsize=4096)(self._render)
+        self._answer_tokens = cache(self._find_answer_tokens)
 
     @property
     def template_sha256(self) -> str:
         """SHA-256 of the chat template, hex."""
         return hashlib.sha256(self.template.encode()).hexdigest()
 
-    def _render(self, prompt: str, system: str | None) -> str:
-        messages: list[dict[str, Any]] = (
-            [{"role": "system", "content": [{"type": "text", "text": system}]}] if system else []
+    def _render(self, prompt: str, system: str | None, sees: bool = True) -> str:
+        return str(
+            self.processor.apply_chat_template(
+                _messages(prompt, system, sees), add_generation_prompt=True, tokenize=False
+            )
         )
-        messages.append({"role": "user", "content": [{"type": "image"}, {"type": "text", "text": prompt}]})
-        return str(self.processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False))
+
+    def _rendered_reply(self, prompt: str, reply: str, sees: bool) -> str:
+        """The conversation up to the end of a reply."""
+        messages = _messages(prompt, None, sees)
+        messages.append({"role": "assistant", "content": [{"type": "text", "text": reply}]})
+        return str(self.processor.apply_chat_template(messages, continue_final_message=True, tokenize=False))
 
     async def generate(
         self,
@@ -158,9 +177,7 @@ class Engine:
             RequestRefused, RequestTimeout: this request; EngineDied: all of them.
         """
         from vllm import SamplingParams
-        from vllm.exceptions import VLLMClientError
         from vllm.sampling_params import RequestOutputKind
-        from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
         params = SamplingParams(
             **sampling.model_dump(exclude={"stop"}),
@@ -170,20 +187,68 @@ class Engine:
             flat_logprobs=True,
             output_kind=RequestOutputKind.FINAL_ONLY,
         )
+        text = self._rendered(prompt, ready.view.system)
+        output = await self._request(text, params, image, image_id, ready.view.timeout_s, ahead)
+        return [
+            _completion(one, len(output.prompt_token_ids or ()))
+            for one in sorted(output.outputs, key=lambda one: one.index)
+        ]
+
+    async def answer(
+        self, question: Question, image: Callable[[], Image.Image], image_id: str, timeout_s: float
+    ) -> Answer:
+        """What the model answers to a question about an image; see `filters.questions.Question`.
+
+        Raises:
+            RequestRefused, RequestTimeout: this question; EngineDied: all of them.
+            EngineError: one token does not tell the allowed answers apart.
+        """
+        from vllm import SamplingParams
+        from vllm.sampling_params import RequestOutputKind
+
+        sees = question.sees == "image"
+        common: dict[str, Any] = {"max_tokens": 1, "temperature": 0.0, "output_kind": RequestOutputKind.FINAL_ONLY}
+        if question.kind == "choice":
+            tokens = self._answer_tokens(question.allowed)
+            ids = [token for some in tokens for token in some]
+            params = SamplingParams(**common, logprobs=len(ids), logprob_token_ids=ids)
+            text = self._rendered(neutralise(question.text, self.special), None, sees)
+            output = await self._request(text, params, image if sees else None, image_id, timeout_s)
+            found = output.outputs[0].logprobs[0]
+            values = [sum(math.exp(found[token].logprob) for token in some if token in found) for some in tokens]
+            said = output.outputs[0].text
+            return Answer(values, [], max(0.0, 1.0 - sum(values)), said)
+        params = SamplingParams(**common, prompt_logprobs=0)
+        reply = neutralise(question.text, self.special)
+        text = self._rendered_reply(neutralise(question.prompt, self.special), reply, sees)
+        output = await self._request(text, params, image if sees else None, image_id, timeout_s)
+        values, ends = _reply_logprobs(output, reply)
+        return Answer(values, ends, None, "")
+
+    async def _request(
+        self,
+        text: str,
+        params: Any,
+        image: Callable[[], Image.Image] | None,
+        image_id: str,
+        timeout_s: float,
+        ahead: bool = False,
+    ) -> Any:
+        from vllm.exceptions import VLLMClientError
+        from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
+
         try:
-            async with self._window.request(ready.view.timeout_s, ahead), asyncio.timeout(ready.view.timeout_s):
-                picture = image()
-                self._make_room(picture)
-                request = {
-                    "prompt": self._rendered(prompt, ready.view.system),
-                    "multi_modal_data": {"image": picture},
-                    "multi_modal_uuids": {"image": image_id},
-                }
-                output = await self._ask(request, params)
+            async with self._window.request(timeout_s, ahead), asyncio.timeout(timeout_s):
+                request: dict[str, Any] = {"prompt": text}
+                if image is not None:
+                    picture = image()
+                    self._make_room(picture)
+                    request |= {"multi_modal_data": {"image": picture}, "multi_modal_uuids": {"image": image_id}}
+                return await self._ask(request, params)
         except TimeoutError:
-            if not await self._is_alive(ready.view.timeout_s):
-                raise EngineDied(f"the engine answered nothing for {ready.view.timeout_s:g} s") from None
-            raise RequestTimeout(f"no answer within {ready.view.timeout_s:g} s") from None
+            if not await self._is_alive(timeout_s):
+                raise EngineDied(f"the engine answered nothing for {timeout_s:g} s") from None
+            raise RequestTimeout(f"no answer within {timeout_s:g} s") from None
         except EngineDeadError as error:
             raise EngineDied(str(error)) from None
         except EngineGenerateError as error:
@@ -192,10 +257,23 @@ class Engine:
             raise RequestRefused(_message(error.__cause__ or error)) from None
         except (VLLMClientError, ValueError, TypeError) as error:
             raise RequestRefused(_message(error)) from None
-        return [
-            _completion(one, len(output.prompt_token_ids or ()))
-            for one in sorted(output.outputs, key=lambda one: one.index)
-        ]
+
+    def _find_answer_tokens(self, allowed: tuple[str, ...]) -> list[list[int]]:
+        """For each answer the tokens that it can begin with, however it is cased and spaced."""
+        tokenizer = getattr(self.processor, "tokenizer", self.processor)
+        found: list[list[int]] = []
+        for answer in allowed:
+            spellings = {
+                before + cased for cased in {answer, answer.capitalize(), answer.upper()} for before in ("", " ")
+            }
+            ids = (tokenizer(spelling, add_special_tokens=False)["input_ids"] for spelling in sorted(spellings))
+            found.append(sorted({one[0] for one in ids if len(one) == 1}))
+        if not all(found) or len({token for some in found for token in some}) < sum(map(len, found)):
+            raise EngineError(
+                f"this judge's tokenizer has no token of its own for each of {', '.join(allowed)}; choose another judge or "
+                "another question"
+            )
+        return found
 
     def _make_room(self, picture: Image.Image) -> None:
         """Let in what the engine runs at once, and as many again as WAITING_ROUNDS and WAITING_BYTES allow.
@@ -239,7 +317,7 @@ class Engine:
 def _sees_images_once(group: EngineGroup) -> bool:
     """Whether every image comes in one request of one candidate, with no system prompt before it to share."""
     view = group.first.view
-    return len(group.views) == 1 and view.sampling.n == 1 and not view.system
+    return not group.questioned and len(group.views) == 1 and view.sampling.n == 1 and not view.system
 
 
 def _cpu_arguments(group: EngineGroup) -> dict[str, Any]:
@@ -276,6 +354,26 @@ def _completion(output: Any, prompt_tokens: int) -> Completion:
         mean_logprob=sum(logprobs) / len(logprobs) if logprobs else None,
         min_logprob=min(logprobs) if logprobs else None,
     )
+
+
+def _messages(prompt: str, system: str | None, sees: bool) -> list[dict[str, Any]]:
+    content = [*([{"type": "image"}] if sees else []), {"type": "text", "text": prompt}]
+    before = [{"role": "system", "content": [{"type": "text", "text": system}]}] if system else []
+    return [*before, {"role": "user", "content": content}]
+
+
+def _reply_logprobs(output: Any, reply: str) -> tuple[list[float], list[int]]:
+    """The log-probability of each token of the reply that ends a prompt, and where each ends in the reply."""
+    logprobs: list[float] = []
+    ends: list[int] = []
+    left = len(reply)
+    for token, found in zip(reversed(output.prompt_token_ids), reversed(output.prompt_logprobs), strict=True):
+        if left <= 0 or found is None:
+            break
+        logprobs.append(found[token].logprob)
+        ends.append(left)
+        left -= len(found[token].decoded_token)
+    return logprobs[::-1], ends[::-1]
 
 
 def _message(error: BaseException) -> str:

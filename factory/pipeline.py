@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -14,10 +13,12 @@ from typing import Any
 
 from exports.release import ReleaseError, ReleaseResult
 from exports.storage import Storage
+from factory.answering import answer_and_score
 from factory.cluster import actor_resources, engine_count, most_engines, ray_cluster
-from factory.errors import EngineError, FactoryError, RunError, SourceError
+from factory.errors import RunError
 from factory.plan import Plan, done_set, make_plan, settle_set_filters
 from factory.progress import Progress
+from factory.ray_errors import typed_error
 from factory.recipe import Recipe, View
 from factory.run import CALIBRATIONS, LOCK, RECIPE, Run, RunLock
 from factory.scoring import score_missing
@@ -132,7 +133,14 @@ def _caption_group(
         .map_batches(read, batch_size=None, batch_format="pyarrow", num_cpus=0.5)
         .map_batches(
             CaptionBatches,
-            fn_constructor_kwargs={"group": group, "run": plan.run, "watch": watch, "log": logs},
+            fn_constructor_kwargs={
+                "group": group,
+                "run": plan.run,
+                "watch": watch,
+                "log": logs,
+                "filters": plan.asked_at_once,
+                "judges": plan.judge_prints(),
+            },
             batch_size=BATCH_IMAGES,
             batch_format="pyarrow",
             compute=ray.data.ActorPoolStrategy(
@@ -154,7 +162,7 @@ def _caption_group(
             deaths, words = ray.get(watch.state.remote())
             progress.update(outcome.images, outcome.tokens, outcome.engine_deaths + deaths, words)
     except ray.exceptions.RayError as error:
-        raise _typed(error) from None
+        raise typed_error(error) from None
     outcome.engine_deaths += ray.get(watch.state.remote())[0]
 
 
@@ -176,28 +184,6 @@ def _read_tasks(plan: Plan) -> list[dict[str, str]]:
         rows += count
         tasks[-1].append({**asdict(work.shard), "take": work.take})
     return [{"shards": json.dumps(task)} for task in tasks]
-
-
-def _typed(error: BaseException) -> FactoryError:
-    """The typed error behind what Ray raised; whatever else it is becomes an EngineError with its last line."""
-    seen: set[int] = set()
-    current: BaseException | None = error
-    while current is not None and id(current) not in seen:
-        seen.add(id(current))
-        if isinstance(current, FactoryError) and type(current) is not FactoryError:
-            return type(current)(*current.args)
-        if isinstance(current, OSError):
-            return RunError(
-                f"{current.filename or 'the run directory'}: {current.strerror}; make room or choose another --out, then run again: what is finished is kept"
-            )
-        current = getattr(current, "cause", None) or current.__cause__ or current.__context__
-    text = str(error)
-    for kind in (EngineError, SourceError, RunError):
-        mark = f"{kind.__name__}: "
-        if mark in text:
-            return kind(text.split(mark, 1)[1].strip().split("\n\n")[0])
-    lines = [line.strip() for line in text.splitlines() if re.match(r"\s*[\w.]*(Error|Exception)\b.*: ", line)]
-    return EngineError(f"{lines[0] if lines else type(error).__name__}; the logs of the run say more")
 
 
 def run_recipe(
@@ -246,6 +232,7 @@ def run_recipe(
                     run.compact([scorer.name for scorer in plan.scorers])
                 settle_set_filters(plan)
                 score_missing(plan, logs)
+                answer_and_score(plan, logs, progress)
             progress.phase("selecting")
             with _timed(outcome, "select"):
                 outcome.selection = select(plan)

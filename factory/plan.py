@@ -16,6 +16,7 @@ from factory.calibrations import load_calibrations
 from factory.engine import unknown_engine_arguments
 from factory.errors import RecipeError, RunError
 from factory.fingerprint import ORIGINAL, filter_fingerprint, fingerprint, original_fingerprint, source_identity
+from factory.judges import Judge, judges_of
 from factory.models import filter_params
 from factory.recipe import CaptionsSource, Recipe
 from factory.run import RECIPE, RECIPE_LOCK, DoneSet, Run
@@ -24,6 +25,7 @@ from factory.sources import open_source
 from factory.sources.source import ImageSource, Shard, SourceRow
 from factory.tables import Status
 from factory.views import EngineGroup, ReadyView, engine_groups, ready_views
+from filters.questions import SELF, VlmFilter
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,7 @@ class Scorer:
     filter: filters.Filter | filters.SetFilter
     fingerprint: str
     alone: str  # fingerprint of the filter alone
+    judges: dict[str, Judge] = field(default_factory=dict)  # of a filter that asks: by view
 
     @property
     def name(self) -> str:
@@ -90,7 +93,23 @@ class Plan:
     @property
     def groups(self) -> list[EngineGroup]:
         """The engines to start, in order."""
-        return engine_groups(self.views)
+        asked = self.asked_at_once
+        return [
+            replace(group, questioned=any(ready.name in asked for ready in group.views))
+            for group in engine_groups(self.views)
+        ]
+
+    @property
+    def asked_at_once(self) -> dict[str, tuple[VlmFilter, ...]]:
+        """View -> the filters whose questions its captioner answers right after captioning."""
+        own = [one.filter for one in self.scorers if isinstance(one.filter, VlmFilter)]
+        own = [one for one in own if one.judge == SELF and one.when is None]
+        return {ready.name: tuple(own) for ready in self.views} if own else {}
+
+    def judge_prints(self) -> dict[str, str]:
+        """View -> the print under which its captioner's own answers are kept."""
+        mine = [one.judges for one in self.scorers if isinstance(one.filter, VlmFilter) and one.filter.judge == SELF]
+        return {view: judge.print for judges in mine for view, judge in judges.items()}
 
     @property
     def source_rows(self) -> int | None:
@@ -196,7 +215,7 @@ def make_plan(recipe: Recipe, run: Run, limit: int | None = None, scratch: Stora
     _check_engine_arguments(recipe)
     _check_images(recipe)
     views = ready_views(recipe)
-    scorers = [_scorer(use.name, use.params) for use in recipe.filters]
+    scorers = [_scorer(use.name, use.params, recipe, views) for use in recipe.filters]
     load_calibrations(run, recipe.select, {scorer.name: scorer.fingerprint for scorer in scorers})
     with tempfile.TemporaryDirectory(prefix="caption-factory-") as folder:
         source = open_source(recipe, scratch or Storage(folder))
@@ -218,8 +237,9 @@ def reopen(run: Run) -> Plan:
         if len(revision) == 40:
             view["revision"] = revision  # as it was, also when the Hub cannot be reached
     recipe = parse_recipe(text)
-    scorers = [_scorer(use.name, use.params) for use in recipe.filters]
-    plan = Plan(recipe, run, NoSource(), ready_views(recipe), scorers, [], lock.get("limit"))
+    views = ready_views(recipe)
+    scorers = [_scorer(use.name, use.params, recipe, views) for use in recipe.filters]
+    plan = Plan(recipe, run, NoSource(), views, scorers, [], lock.get("limit"))
     settle_set_filters(plan)
     return plan
 
@@ -265,19 +285,26 @@ def _check_images(recipe: Recipe) -> None:
     if not isinstance(recipe.source, CaptionsSource):
         return
     wanting = [
-        use.name for use in recipe.filters if "image" in filters.build(use.name, filter_params(use.params)).needs
+        use.name
+        for use in recipe.filters
+        if {"image", "answers"} & {*filters.build(use.name, filter_params(use.params)).needs}
     ]
     if wanting:
         raise RecipeError([f"filters: {', '.join(wanting)} look at the image, and a source of captions has none"])
 
 
-def _scorer(name: str, params: dict[str, Any]) -> Scorer:
+def _scorer(name: str, params: dict[str, Any], recipe: Recipe, views: list[ReadyView]) -> Scorer:
     built = filters.build(name, filter_params(params))
-    missing = [column for column in built.needs if column not in tables.CAPTIONS and column != "image"]
+    given = {*tables.CAPTIONS, "image", "answers"}
+    missing = [column for column in built.needs if column not in given]
     if missing:
         raise RecipeError([f"filters.{name}: needs the column {', '.join(missing)}, which captions do not have"])
-    print_ = filter_fingerprint(built)
-    return Scorer(built, print_, print_)
+    alone = filter_fingerprint(built)
+    if not isinstance(built, VlmFilter):
+        return Scorer(built, alone, alone)
+    judges = judges_of(built, recipe, views)
+    prints = {view: judge.print for view, judge in judges.items()}
+    return Scorer(built, fingerprint("asked", [alone, prints]), alone, judges)
 
 
 def settle_set_filters(plan: Plan) -> None:

@@ -120,6 +120,8 @@ class Run:
         A crash in between leaves rows twice, which reading resolves by key. Merged scores appear before merged
         captions, and old captions go before old scores, so a caption part is never without scores that it had.
         """
+        import polars as pl
+
         removed = 0
         for group in self._small_groups():
             merged = new_part_name()
@@ -127,14 +129,19 @@ class Run:
                 for fp in self._score_prints(name, group):
                     parts = [f"scores/{name}/{part}.{fp}.parquet" for part in group]
                     self.storage.write_parquet(f"scores/{name}/{merged}.{fp}.parquet", _read_whole(self.storage, parts))
+            for judge in self.storage.directories("answers"):
+                answers = [rows for part in group if (rows := self.answers(judge, part)).height]
+                if answers:
+                    self.storage.write_parquet(f"answers/{judge}/{merged}.made.parquet", pl.concat(answers))
             parts = [f"captions/{part}.parquet" for part in group]
             self.storage.write_parquet(f"captions/{merged}.parquet", _read_whole(self.storage, parts))
             for path in parts:
                 self.storage.remove(path)
-            for name in self.storage.directories("scores"):
-                for part in self.storage.names(f"scores/{name}"):
-                    if part.split(".")[0] in group:
-                        self.storage.remove(f"scores/{name}/{part}")
+            for table in ("scores", "answers"):
+                for name in self.storage.directories(table):
+                    for part in self.storage.names(f"{table}/{name}"):
+                        if part.split(".")[0] in group:
+                            self.storage.remove(f"{table}/{name}/{part}")
             removed += len(group)
         return removed
 
@@ -160,6 +167,19 @@ class Run:
             part, fp = file.removesuffix(".parquet").rsplit(".", 1)
             prints.setdefault(fp, set()).add(part)
         return [fp for fp, parts in prints.items() if parts.issuperset(group)]
+
+    # --- answers ---
+
+    def answers(self, judge: str, part: str) -> pl.DataFrame:
+        """The rows of tables.ANSWERS of a judge about the captions of a part, one per image, question and control."""
+        files = [name for name in self.storage.names(f"answers/{judge}", ".parquet") if name.startswith(f"{part}.")]
+        if not files:
+            return tables.ANSWERS.to_frame()
+        rows = self.storage.scan([f"answers/{judge}/{name}" for name in files]).collect()
+        # Of a question that was asked again the answer counts, not the problem it had before.
+        return rows.sort("problem", "created_ms", nulls_last=False).unique(
+            ["image_key", "question", "control"], keep="first", maintain_order=True
+        )
 
     # --- scores ---
 

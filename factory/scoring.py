@@ -22,6 +22,7 @@ from factory.run import Run
 from factory.sources.source import ImageSource, Shard
 from factory.tables import CAPTION_KEY
 from filters import SetFilter
+from filters.questions import ANSWER, VlmFilter
 
 HERE_ROWS: Final = 40_000
 """Captions scored in this process; more are worth the seconds in which Ray starts."""
@@ -29,15 +30,16 @@ IMAGE_ROWS: Final = 1_000
 IMAGE_BATCH: Final = 64
 """Captions whose images are in memory together."""
 MAX_IMAGE_BYTES: Final = 100_000_000
+ANSWER_FIELDS: Final = [field.name for field in ANSWER.fields]
 
 
 def score_missing(plan: Plan, logs: str | None = None) -> int:
     """Score every caption part that a filter has not scored under its fingerprint. Returns rows scored.
 
-    Memory is that of one part for each process.
+    Filters that ask a vision-language model are scored by `factory/answering.py`. Memory is that of one part for each process.
     """
     run = plan.run
-    single = [scorer for scorer in plan.scorers if not isinstance(scorer.filter, SetFilter)]
+    single = [scorer for scorer in plan.scorers if not isinstance(scorer.filter, SetFilter | VlmFilter)]
     missing: dict[str, list[str]] = {}
     for scorer in single:
         for part in run.unscored(scorer.name, scorer.fingerprint):
@@ -48,6 +50,12 @@ def score_missing(plan: Plan, logs: str | None = None) -> int:
         if isinstance(scorer.filter, SetFilter):
             scored += _score_set(plan, scorer.filter, scorer.fingerprint)
     return scored
+
+
+def score_answered(plan: Plan, scorer: Scorer, logs: str | None = None) -> int:
+    """Score with a filter that asks, from the answers that the run has. Returns rows scored."""
+    jobs = [{"part": part, "names": [scorer.name]} for part in plan.run.unscored(scorer.name, scorer.fingerprint)]
+    return _score_parts(plan, [scorer], jobs, logs) if jobs else 0
 
 
 # --- one caption at a time ---------------------------------------------------------------------------------------------
@@ -76,7 +84,7 @@ class ScoreParts:
         wanted = [scorer for scorer in self.scorers if scorer.name in job["names"]]
         texts = [scorer for scorer in wanted if "image" not in scorer.filter.needs]
         pictured = [scorer for scorer in wanted if "image" in scorer.filter.needs]
-        found = {scorer.name: scorer.filter.score(captions) for scorer in texts}
+        found = {scorer.name: scorer.filter.score(self._answered(captions, scorer, job["part"])) for scorer in texts}
         if pictured:
             found |= self._score_images(captions, pictured)
         for scorer in wanted:
@@ -84,6 +92,22 @@ class ScoreParts:
             self.run.append(f"scores/{scorer.name}", scores, f"{job['part']}.{scorer.fingerprint}")
             scored += scores.height
         return scored
+
+    def _answered(self, captions: pl.DataFrame, scorer: Scorer, part: str) -> pl.DataFrame:
+        """The captions with the answers of the scorer's judges, where its filter asks."""
+        if not scorer.judges:
+            return captions
+        pieces = []
+        for print_ in {judge.print for judge in scorer.judges.values()}:
+            rows = self.run.answers(print_, part).filter(pl.col("control").is_null())
+            pieces.append(rows.select("image_key", answer=pl.struct(*ANSWER_FIELDS), judge=pl.lit(print_)))
+        answers = pl.concat(pieces).group_by("image_key", "judge").agg(answers=pl.col("answer"))
+        prints = {view: judge.print for view, judge in scorer.judges.items()}
+        judge = pl.col("view").replace_strict(prints, default=None, return_dtype=pl.String)
+        joined = captions.with_columns(judge=judge).join(
+            answers, on=["image_key", "judge"], how="left", maintain_order="left"
+        )
+        return joined.drop("judge")
 
     def _score_images(self, captions: pl.DataFrame, scorers: list[Scorer]) -> dict[str, pl.DataFrame]:
         """Scores of filters that look at the image, in the order of the captions."""

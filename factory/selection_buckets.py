@@ -122,11 +122,11 @@ def _narrow(plan: Plan, part: str, scores: dict[str, str], more: list[pl.Expr]) 
     frame = plan.run.storage.scan([f"captions/{part}.parquet"])
     rows = frame.select(*columns, text.hash(5).alias("text_hash"), *length).collect()
     for name, print_ in scores.items():
-        rows = _with_score(plan.run, rows, part, name, print_)
+        rows = with_score(plan.run, rows, part, name, print_)
     return rows.filter(pl.col("fingerprint").is_in(plan.caption_prints)).with_columns(more)
 
 
-def _with_score(run: Run, rows: pl.DataFrame, part: str, name: str, print_: str) -> pl.DataFrame:
+def with_score(run: Run, rows: pl.DataFrame, part: str, name: str, print_: str) -> pl.DataFrame:
     try:
         found = run.storage.scan([f"scores/{name}/{part}.{print_}.parquet"])
         scored = found.select(*CAPTION_KEY, "caption_fingerprint", pl.col("score").alias(name)).collect()

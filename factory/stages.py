@@ -25,7 +25,7 @@ from factory.clock import now_ms
 from factory.errors import EngineError
 from factory.image_reasons import Reason
 from factory.prepare import PreparedImage, Rejection, prepare_image, thumbnail
-from factory.run import DoneSet, Run
+from factory.run import DoneSet, Run, new_part_name
 from factory.shard_keys import DUPLICATE, ShardKeys
 from factory.sources.source import ImageSource, Shard, SourceRow
 from factory.tables import Failure, Status
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from factory.captioner import Captioner, ImageItem
     from factory.views import EngineGroup, ReadyView
     from factory.watch import Past
+    from filters.questions import VlmFilter
 
 READ_ROWS = 64
 READ_BYTES = 32_000_000
@@ -189,7 +190,16 @@ def _chunks(rows: Iterator[SourceRow], take: int | None) -> Iterator[list[Source
 class CaptionBatches:
     """Captions batches and writes them. A Ray actor; several batches are in its engine at once."""
 
-    def __init__(self, group: EngineGroup, run: Run, watch: Any, log: str | None) -> None:
+    def __init__(
+        self,
+        group: EngineGroup,
+        run: Run,
+        watch: Any,
+        log: str | None,
+        filters: dict[str, tuple[VlmFilter, ...]],
+        judges: dict[str, str],
+    ) -> None:
+        """`filters`: view -> those asked with its captions; `judges`: view -> under which print the answers are kept."""
         from factory.captioner import Captioner
         from factory.engine import Engine
         from factory.logs import last_words, redirect_output
@@ -198,9 +208,10 @@ class CaptionBatches:
         self.watch = watch
         self.log = redirect_output(log, "engine")
         try:
-            self.captioner: Captioner = Captioner(group, Engine(group))
+            self.captioner: Captioner = Captioner(group, Engine(group), filters)
         except EngineError as error:
             raise EngineError(f"{error}\n{last_words(self.log)}".strip()) from None
+        self.judges = judges
         self.open: set[str] = set()
         self.gallery_seen = 0
         self._canary: asyncio.Task[None] | None = None
@@ -220,7 +231,8 @@ class CaptionBatches:
             items = [item for item in items if item.work_id not in past.written]
             self.open.update(item.work_id for item in items)
             self._start_canary(items)
-            made = await self._caption(items, past)
+            answers: list[tuple[str, dict[str, Any]]] = []
+            made = await self._caption(items, past, answers)
             await self._canary_passed()
         except EngineDied as error:
             await self._die(str(error))
@@ -228,7 +240,7 @@ class CaptionBatches:
         refused = _quarantine_frame(rows)
         self.run.append("quarantine", refused)
         captions = pl.DataFrame(made, schema=tables.CAPTIONS, orient="row")
-        self.run.append("captions", captions)
+        self._write(captions, answers)
         self.run.append("gallery", self._gallery(items))
         pairs = _pair_states(captions)
         states = {item.work_id: pairs[item.key, self.captioner.group.views[item.views[0]].name] for item in items}
@@ -245,7 +257,18 @@ class CaptionBatches:
         if self._canary is not None:
             await asyncio.shield(self._canary)
 
-    async def _caption(self, items: list[ImageItem], past: Past) -> list[dict[str, Any]]:
+    def _write(self, captions: pl.DataFrame, answers: list[tuple[str, dict[str, Any]]]) -> None:
+        """Append captions, and before them what was answered about them."""
+        part = new_part_name()
+        for judge in dict.fromkeys(print_ for print_, _ in answers):
+            rows = pl.DataFrame([row for print_, row in answers if print_ == judge], schema=tables.ANSWERS)
+            self.run.append(f"answers/{judge}", rows, f"{part}.made")
+        self.run.append("captions", captions, part)
+
+    async def _caption(
+        self, items: list[ImageItem], past: Past, answers: list[tuple[str, dict[str, Any]]]
+    ) -> list[dict[str, Any]]:
+        """The rows of the images' captions; what filters asked about them goes to `answers`, with the judge's print."""
         from factory.watch import ALONE_AFTER
 
         made: list[dict[str, Any]] = []
@@ -260,21 +283,29 @@ class CaptionBatches:
             else:
                 (suspects if past.deaths.get(item.work_id, 0) >= ALONE_AFTER else crowd).append(item)
         async with _Crowd(self):
-            jobs = [self.captioner.caption(item, view) for item in crowd for view in item.views]
+            jobs = [self._caption_one(item, view, answers) for item in crowd for view in item.views]
             for rows in await asyncio.gather(*jobs):
                 made += rows
         for item in suspects:
-            made += await self._caption_alone(item)
+            made += await self._caption_alone(item, answers)
         return made
 
-    async def _caption_alone(self, item: ImageItem) -> list[dict[str, Any]]:
+    async def _caption_one(
+        self, item: ImageItem, view: int, answers: list[tuple[str, dict[str, Any]]]
+    ) -> list[dict[str, Any]]:
+        rows = await self.captioner.caption(item, view)
+        print_ = self.judges.get(self.captioner.group.views[view].name, "")
+        answers += [(print_, row) for row in await self.captioner.ask(item, view, rows)]
+        return rows
+
+    async def _caption_alone(self, item: ImageItem, answers: list[tuple[str, dict[str, Any]]]) -> list[dict[str, Any]]:
         """Caption an image that was there when engines died, with nothing else in this engine."""
         await self._canary_passed()
         async with self._alone:
             async with self._crowd_gone:
                 await self._crowd_gone.wait_for(lambda: self._crowd == 0)
             await self.watch.try_alone.remote(item.work_id)
-            made = [row for view in item.views for row in await self.captioner.caption(item, view)]
+            made = [row for view in item.views for row in await self._caption_one(item, view, answers)]
             await self.watch.survived.remote(item.work_id)
         return made
 

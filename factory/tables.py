@@ -115,6 +115,21 @@ SCORE_KEYS = pl.Schema(
 )
 SCORE = pl.Schema([*SCORE_KEYS.items(), ("score", pl.Float64)])  # [0, 1], higher is better; null: could not be judged
 
+# answers/<judge>: one row per image and question of a VLM filter, and per control.
+ANSWERS = pl.Schema(
+    {
+        "image_key": pl.String,
+        "question": pl.String,  # filters.questions.Question.id
+        "asked": pl.String,  # its text
+        "control": pl.String,  # null; shuffled: asked about another image than its own; blank: about a blank one
+        "values": pl.List(pl.Float64),  # filters.questions.ANSWER has these four
+        "ends": pl.List(pl.UInt32),
+        "elsewhere": pl.Float64,
+        "problem": pl.String,
+        "created_ms": pl.Int64,
+    }
+)
+
 # One row per caption of the recipe as it stands.
 SELECTION = pl.Schema(
     {

@@ -52,6 +52,7 @@ class EngineGroup:
     """
 
     views: tuple[ReadyView, ...]
+    questioned: bool = False  # whether filters ask about the images too
 
     @property
     def first(self) -> ReadyView:

@@ -15,9 +15,14 @@ from filters.contract import SetFilter
 from filters.sentences import SENTENCES, judged, sentences
 from filters.spill import Answers, Spill, part_of
 
-_EMPTY_WORDS: Final = frozenset(
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+_EMPTY_WORDS: Final = _words(
     "a an the is are was were be been being there it its this that these those of in on at to by with and or as "
-    "image picture photo photograph shows show showing depicts features visible can seen see has have which".split()
+    "image picture photo photograph shows show showing depicts features visible can seen see has have which"
 )
 
 
@@ -53,7 +58,11 @@ class Consistency(SetFilter):
         heights: list[int] = []
         captions = Spill(scratch / "captions")
         for batch in batches():
-            rows = self.inputs(batch).with_row_index("row", offset=sum(heights)).with_columns(pl.col("row").cast(pl.UInt64))
+            rows = (
+                self.inputs(batch)
+                .with_row_index("row", offset=sum(heights))
+                .with_columns(pl.col("row").cast(pl.UInt64))
+            )
             heights.append(batch.height)
             rows = rows.drop_nulls(["text", "image_key"])
             captions.add(rows.with_columns(part=part_of(pl.struct("image_key", "view").hash())))
@@ -80,7 +89,7 @@ class Consistency(SetFilter):
 
 
 def _content(sentence: str) -> Counter[str]:
-    words = [word for word in _WORD.findall(sentence.lower())]
+    words: list[str] = _WORD.findall(sentence.lower())
     return Counter([word for word in words if word not in _EMPTY_WORDS] or words)
 
 

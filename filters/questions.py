@@ -42,6 +42,18 @@ class Endpoint(BaseModel):
     model: str = Field(description="The name by which the server knows the model.")
 
 
+class JudgeModel(BaseModel):
+    """A model that the factory serves to answer questions."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: str = Field(description="Hub id, local directory, or demo:NAME.")
+    revision: str | None = Field(None, description="Commit, tag or branch of a Hub id.")
+    engine: dict[str, Any] = Field(default_factory=dict, description="Arguments passed through to vLLM's engine.")
+    max_pixels: int | None = Field(None, ge=1, description="Pixels sent to it at most; unset: as for views.")
+    trust_remote_code: bool = Field(False, description="Run code that comes with the model. Dangerous.")
+
+
 @dataclass(frozen=True)
 class Question:
     """What is asked about one image.
@@ -76,10 +88,10 @@ class VlmFilter(Filter):
 
     needs: ClassVar[tuple[str, ...]] = ("text", "answers")
 
-    judge: str | Endpoint = Field(
+    judge: str | Endpoint | JudgeModel = Field(
         SELF,
-        description="Who answers: self (the captioner, while it has the image), a model as in a view, or "
-        "{endpoint: URL, model: NAME} of a server with the OpenAI API.",
+        description="Who answers: self (the captioner, while it has the image), a model as in a view (its name, or {model: "
+        "NAME, revision: ..., engine: {...}, max_pixels: ...}), or {endpoint: URL, model: NAME} of a server with the OpenAI API.",
     )
     when: str | None = Field(
         None,

@@ -11,6 +11,7 @@ from filters.alignment import Alignment
 from filters.artifacts import Artifacts
 from filters.blank_image import BlankImage
 from filters.boilerplate import Boilerplate
+from filters.consistency import Consistency
 from filters.contract import Filter, FilterError
 from filters.duplicate_image import DuplicateImage
 from filters.exact_duplicates import ExactDuplicates
@@ -39,6 +40,8 @@ from filters.shifted_rows import ShiftedRows
 from filters.token_confidence import TokenConfidence
 from filters.toxicity import Toxicity
 from filters.truncation import Truncation
+from filters.visual_pmi import VisualPmi
+from filters.vqa_faithfulness import VqaFaithfulness
 from filters.watermark import Watermark
 
 if TYPE_CHECKING:
@@ -82,6 +85,9 @@ BUILT_IN: Final[dict[str, type[Filter]]] = {
         Watermark,
         Alignment,
         OcrConsistency,
+        VqaFaithfulness,
+        VisualPmi,
+        Consistency,
     )
 }
 

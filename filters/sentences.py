@@ -39,6 +39,4 @@ def sentences(text: str) -> list[Sentence]:
 
 def judged(found: Sequence[Sentence], scores: Sequence[float | None]) -> list[dict[str, object]]:
     """A value of SENTENCES."""
-    return [
-        {"start": one.start, "end": one.end, "score": score} for one, score in zip(found, scores, strict=True)
-    ]
+    return [{"start": one.start, "end": one.end, "score": score} for one, score in zip(found, scores, strict=True)]

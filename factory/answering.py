@@ -1,0 +1,255 @@
+"""The questions of VLM filters that no captioner answered while it had the image: of captions that others made, of other
+judges, of filters that came later. Images are read once more, and the judge's engine, or server, is asked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import polars as pl
+import pyarrow as pa
+
+from factory import tables
+from factory.clock import now_ms
+from factory.cluster import actor_resources, engine_count, most_engines, ray_cluster
+from factory.errors import EngineError, RunError
+from factory.judges import Judge
+from factory.plan import Plan, Scorer
+from factory.prepare import Rejection, prepare_image
+from factory.ray_errors import typed_error
+from factory.run import Run
+from factory.scoring import ScoreParts, score_answered
+from factory.selection_buckets import with_score
+from factory.tables import CAPTION_KEY, Status
+from filters.questions import Question, VlmFilter, When
+
+if TYPE_CHECKING:
+    from factory.captioner import ImageItem
+    from factory.progress import Progress
+
+WANTED: Final = "wanted"
+"""Questions that wait for an answer, a file a caption part; removed when they have one."""
+IMAGES_AT_ONCE: Final = 64
+
+_WORK: Final = pa.schema(
+    {
+        "part": pa.string(),
+        "image_key": pa.string(),
+        "shard": pa.string(),
+        "questions": pa.string(),  # JSON: a list of the fields of Question
+        "rgb": pa.large_binary(),  # null where there is no image to ask about
+        "width": pa.int32(),
+        "height": pa.int32(),
+        "sha256": pa.string(),
+        "problem": pa.string(),  # why there is none
+    }
+)
+
+
+def answer_and_score(plan: Plan, logs: str | None, progress: Progress) -> int:
+    """Score with every filter that asks, in the order of the recipe; ask what nobody asked yet. Returns rows scored."""
+    scored = 0
+    for scorer in plan.scorers:
+        if isinstance(scorer.filter, VlmFilter):
+            answer_missing(plan, scorer, logs, progress)
+            scored += score_answered(plan, scorer, logs)
+    return scored
+
+
+def answer_missing(plan: Plan, scorer: Scorer, logs: str | None, progress: Progress) -> None:
+    """Get every answer that the filter needs for captions it has not scored and the run does not have.
+
+    Raises:
+        EngineError: a judge cannot answer at all.
+    """
+    for judge in {judge.print: judge for judge in scorer.judges.values()}.values():
+        parts = [
+            part
+            for part in plan.run.unscored(scorer.name, scorer.fingerprint)
+            if _write_wanted(plan, scorer, judge, part)
+        ]
+        if parts:
+            progress.phase(f"asking {judge.name}")
+            _answer(plan, judge, parts, logs)
+        for part in parts:
+            plan.run.storage.remove(f"{WANTED}/{judge.print}/{part}.parquet")
+
+
+def _write_wanted(plan: Plan, scorer: Scorer, judge: Judge, part: str) -> bool:
+    """Write the questions about a part's captions that have no answer yet: one row per image. False for none."""
+    filter_ = scorer.filter
+    assert isinstance(filter_, VlmFilter)
+    views = [view for view, one in scorer.judges.items() if one.print == judge.print]
+    captions = plan.run.storage.scan([f"captions/{part}.parquet"]).filter(
+        pl.col("fingerprint").is_in(plan.caption_prints),
+        pl.col("status") != Status.failed,
+        pl.col("text").is_not_null(),
+        pl.col("view").is_in(views),
+    )
+    rows = captions.select(*CAPTION_KEY, "shard", "fingerprint", "text").collect()
+    if filter_.when is not None:
+        rows = _where(plan, When.parse(filter_.when), rows, part)
+    known = plan.run.answers(judge.print, part).filter(pl.col("control").is_null(), pl.col("problem").is_null())
+    answered = set(known.select("image_key", "question").iter_rows())
+    wanted: dict[tuple[str, str], dict[str, Question]] = {}
+    for shard, key, text in rows.select("shard", "image_key", "text").iter_rows():
+        for question in filter_.ask(text):
+            if (key, question.id) not in answered:
+                wanted.setdefault((shard, key), {})[question.id] = question
+    if not wanted:
+        return False
+    found = [
+        {"shard": shard, "image_key": key, "questions": json.dumps([asdict(one) for one in questions.values()])}
+        for (shard, key), questions in wanted.items()
+    ]
+    plan.run.storage.write_parquet(f"{WANTED}/{judge.print}/{part}.parquet", pl.DataFrame(found))
+    return True
+
+
+def _where(plan: Plan, when: When, rows: pl.DataFrame, part: str) -> pl.DataFrame:
+    """The rows whose score by another filter lies where the condition says."""
+    other = next((one for one in plan.scorers if one.name == when.filter), None)
+    if other is None:
+        raise RunError(f"filters: 'when' names {when.filter}, which is no filter of this recipe")
+    scored = with_score(plan.run, rows, part, other.name, other.fingerprint)
+    return scored.filter(pl.col(other.name) >= when.least, pl.col(other.name) < when.most)
+
+
+def _answer(plan: Plan, judge: Judge, parts: list[str], logs: str | None) -> None:
+    view = judge.ready.view
+    read = ReadAsked(
+        ScoreParts(plan.run, [], plan.source, {work.shard.name: asdict(work.shard) for work in plan.shards}), judge
+    )
+    with ray_cluster(logs, most_engines(view)) as ray:
+        if judge.endpoint is None:
+            least, most = engine_count(view, ray)
+            resources = actor_resources(view, ray)
+        else:
+            least, most, resources = 1, 1, {"num_cpus": 0.5}
+        jobs = [{"part": part} for part in parts]
+        done = (
+            ray.data.from_items(jobs, override_num_blocks=len(jobs))
+            .map_batches(read, batch_size=None, batch_format="pyarrow", num_cpus=0.5)
+            .map_batches(
+                AnswerBatches,
+                fn_constructor_kwargs={"judge": judge, "run": plan.run, "log": logs},
+                batch_size=IMAGES_AT_ONCE,
+                batch_format="pyarrow",
+                compute=ray.data.ActorPoolStrategy(
+                    min_size=least, max_size=most, max_tasks_in_flight_per_actor=6, max_concurrent_calls_per_actor=4
+                ),
+                zero_copy_batch=True,
+                **resources,
+            )
+        )
+        try:
+            for _ in done.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+                pass
+        except ray.exceptions.RayError as error:
+            raise typed_error(error) from None
+
+
+@dataclass(frozen=True)
+class ReadAsked:
+    """Reads and prepares the images that are asked about. A Ray task."""
+
+    images: ScoreParts
+    judge: Judge
+
+    def __call__(self, batch: pa.Table) -> Iterator[pa.Table]:
+        """Rows with `part` -> tables of _WORK."""
+        for part in batch["part"].to_pylist():
+            rows = self.images.run.storage.scan([f"{WANTED}/{self.judge.print}/{part}.parquet"]).collect()
+            for some in self.images.with_images(rows.with_row_index("row")):
+                work = [self._prepared(part, row) for row in some.iter_rows(named=True)]
+                yield pa.Table.from_pylist(work, schema=_WORK)
+
+    def _prepared(self, part: str, row: dict[str, Any]) -> dict[str, Any]:
+        work = {"part": part, **{name: row[name] for name in ("image_key", "shard", "questions")}}
+        if row["image"] is None:
+            return work | {"problem": "the image is no longer in the source"}
+        image = prepare_image(row["image"], self.judge.ready.view.image)
+        if isinstance(image, Rejection):
+            return work | {"problem": f"{image.reason}: {image.detail}"}
+        sha256 = hashlib.sha256(row["image"]).hexdigest()
+        return work | {"rgb": image.rgb, "width": image.width, "height": image.height, "sha256": sha256}
+
+
+class AnswerBatches:
+    """Asks the judge and writes its answers. A Ray actor."""
+
+    def __init__(self, judge: Judge, run: Run, log: str | None) -> None:
+        from factory.asker import Asker
+        from factory.logs import last_words, redirect_output
+
+        self.judge = judge
+        self.run = run
+        self.log = redirect_output(log, "judge")
+        ready = judge.ready
+        try:
+            self.asker = Asker(_engine(judge), judge.name, ready.view.timeout_s)
+        except EngineError as error:
+            raise EngineError(f"{error}\n{last_words(self.log)}".strip()) from None
+
+    async def __call__(self, batch: pa.Table) -> AsyncIterator[pa.Table]:
+        """A table of _WORK -> a table with `answers`, their number, once they are written."""
+        from factory.engine import EngineDied
+
+        rows = batch.to_pylist()
+        try:
+            answers = await asyncio.gather(*(self._ask(row) for row in rows))
+        except EngineDied as error:
+            raise EngineError(
+                f"the judge {self.judge.name} died: {error}; run again to go on: what it answered is kept"
+            ) from None
+        for part in {row["part"] for row in rows}:
+            mine = [answer for row, some in zip(rows, answers, strict=True) if row["part"] == part for answer in some]
+            frame = pl.DataFrame(mine, schema=tables.ANSWERS)
+            self.run.append(f"answers/{self.judge.print}", frame, f"{part}.{_short_name(rows)}")
+        yield pa.table({"answers": [sum(map(len, answers))]})
+
+    async def _ask(self, row: dict[str, Any]) -> list[dict[str, Any]]:
+        questions = [Question(**{**one, "allowed": tuple(one["allowed"])}) for one in json.loads(row["questions"])]
+        if row["rgb"] is None:
+            common = {"image_key": row["image_key"], "problem": row["problem"][:500], "created_ms": now_ms()}
+            return [{**common, "question": question.id, "asked": question.text} for question in questions]
+        return await self.asker.ask(_item(row), f"{row['sha256']}-{self.judge.ready.image_print}", questions)
+
+
+def _engine(judge: Judge) -> Any:
+    if judge.endpoint is not None:
+        from factory.endpoint import EndpointEngine
+
+        return EndpointEngine(judge.endpoint)
+    from factory.engine import Engine
+
+    return Engine(judge.group)
+
+
+def _item(row: dict[str, Any]) -> ImageItem:
+    from factory.captioner import ImageItem
+
+    return ImageItem(
+        key=row["image_key"],
+        shard=row["shard"],
+        text=None,
+        views=(),
+        rgb=row["rgb"],
+        width=row["width"],
+        height=row["height"],
+        source_width=row["width"],
+        source_height=row["height"],
+        source_format="",
+        sha256=row["sha256"],
+    )
+
+
+def _short_name(rows: list[dict[str, Any]]) -> str:
+    """The same for the same rows, so that a task that runs again writes over what it wrote."""
+    text = "\x1f".join(f"{row['image_key']}\x1f{row['questions']}" for row in rows)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]

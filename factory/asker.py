@@ -1,0 +1,115 @@
+"""Asks an engine the questions of VLM filters about one image, and watches whether the judge can answer at all."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import statistics
+from collections import deque
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from factory.clock import now_ms
+from factory.engine import Answer, RequestRefused, RequestTimeout
+from factory.errors import EngineError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from PIL import Image
+
+    from factory.captioner import ImageItem
+    from filters.questions import Question
+
+WATCHED_ANSWERS: Final = 64
+MOST_ELSEWHERE: Final = 0.5
+"""A judge whose first WATCHED_ANSWERS answers lie, in the median, with more than this outside the allowed ones is useless."""
+CONTROL_IMAGES: Final = 256
+"""About so many images for each engine are also asked about another image's caption, and a blank one about theirs."""
+
+
+class Answerer(Protocol):
+    """An engine, or a server, that answers questions."""
+
+    async def answer(
+        self, question: Question, image: Callable[[], Image.Image], image_id: str, timeout_s: float
+    ) -> Answer:
+        """As `Engine.answer`."""
+
+
+class Asker:
+    """Asks one engine. Answers are rows of tables.ANSWERS."""
+
+    def __init__(self, engine: Answerer, name: str, timeout_s: float) -> None:
+        self.engine = engine
+        self.name = name
+        self.timeout_s = timeout_s
+        self._elsewhere: list[float] = []
+        self._said: list[str] = []
+        self._recent: deque[tuple[str, Question]] = deque(maxlen=64)
+        self._seen = 0
+
+    async def ask(self, item: ImageItem, image_id: str, questions: Sequence[Question]) -> list[dict[str, Any]]:
+        """The answers to these questions about an image, each asked once, and those of controls.
+
+        Raises:
+            EngineDied: the engine is gone. EngineError: the judge answers something else than what is allowed.
+        """
+        wanted = list({question.id: question for question in questions}.values())
+        jobs = [self._row(item, question, item.image, image_id, None) for question in wanted]
+        jobs += self._controls(item, image_id, wanted)
+        return list(await asyncio.gather(*jobs))
+
+    def _controls(self, item: ImageItem, image_id: str, own: list[Question]) -> list[Any]:
+        """A question about another image asked about this one, and one about this asked about a blank one."""
+        choices = [question for question in own if question.kind == "choice"]
+        if not choices:
+            return []
+        self._seen += 1
+        jobs = []
+        others = [question for key, question in self._recent if key != item.key and question not in own]
+        if others and random.Random(item.key).random() < CONTROL_IMAGES / self._seen:
+            jobs.append(self._row(item, others[-1], item.image, image_id, "shuffled"))
+            blank = f"blank-{item.width}x{item.height}"
+            jobs.append(self._row(item, choices[0], lambda: _blank(item), blank, "blank"))
+        self._recent.append((item.key, choices[len(choices) // 2]))
+        return jobs
+
+    async def _row(
+        self, item: ImageItem, question: Question, image: Callable[[], Image.Image], image_id: str, control: str | None
+    ) -> dict[str, Any]:
+        row: dict[str, Any] = {
+            "image_key": item.key,
+            "question": question.id,
+            "asked": question.text,
+            "control": control,
+            "created_ms": now_ms(),
+        }
+        try:
+            answer = await self.engine.answer(question, image, image_id, self.timeout_s)
+        except (RequestTimeout, RequestRefused) as error:
+            return row | {"problem": str(error)[:500]}
+        if answer.elsewhere is not None:
+            self._watch(answer, question)
+        return row | {"values": answer.values, "ends": answer.ends, "elsewhere": answer.elsewhere}
+
+    def _watch(self, answer: Answer, question: Question) -> None:
+        if len(self._elsewhere) >= WATCHED_ANSWERS:
+            return
+        assert answer.elsewhere is not None
+        self._elsewhere.append(answer.elsewhere)
+        self._said.append(answer.said)
+        middle = statistics.median(self._elsewhere)
+        if len(self._elsewhere) == WATCHED_ANSWERS and middle > MOST_ELSEWHERE:
+            said = ", ".join(repr(text) for text in dict.fromkeys(self._said[:8]))
+            raise EngineError(
+                f"the judge {self.name} answers with something else than {' or '.join(question.allowed)}: {middle:.0%} of its "
+                f"probability lies elsewhere, and it begins with {said}. Change the question of the filter so that it asks for "
+                "these words, or choose another judge"
+            )
+
+
+def _blank(item: ImageItem) -> Image.Image:
+    from PIL import Image
+
+    return Image.new("RGB", (item.width, item.height), (128, 128, 128))

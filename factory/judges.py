@@ -1,0 +1,89 @@
+"""Who answers the questions of VLM filters: the captioner of each view, another model, or a server."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from factory.errors import RecipeError
+from factory.fingerprint import ORIGINAL, SPEED_ONLY, fingerprint, image_fingerprint
+from factory.models import resolve_model
+from factory.recipe import Recipe, View
+from factory.views import EngineGroup, ReadyView
+from filters.questions import SELF, Endpoint, JudgeModel, VlmFilter
+
+
+@dataclass(frozen=True)
+class Judge:
+    """A model that answers questions about images.
+
+    `print` identifies its answers: the model, how images are prepared for it, the server. `ready` is the view that serves
+    it; None where a server does.
+    """
+
+    name: str
+    print: str
+    ready: ReadyView
+    endpoint: Endpoint | None = None
+
+    @property
+    def group(self) -> EngineGroup:
+        """The engine to start for it."""
+        return EngineGroup((self.ready,), questioned=True)
+
+
+def judges_of(filter_: VlmFilter, recipe: Recipe, views: list[ReadyView]) -> dict[str, Judge]:
+    """The judge of each view's captions.
+
+    Raises:
+        RecipeError: the captions are others' and have no captioner; no such model.
+    """
+    names = [ready.name for ready in views] + ([ORIGINAL] if recipe.original else [])
+    if filter_.judge == SELF:
+        if not views:
+            raise RecipeError(
+                [
+                    f"filters.{filter_.name}: judge: self is the captioner, and these captions come from elsewhere; name a "
+                    "judge: a model as in a view, or {endpoint: http://.../v1, model: NAME}"
+                ]
+            )
+        own = {ready.name: _own(ready) for ready in views}
+        return {name: own.get(name, next(iter(own.values()))) for name in names}
+    judge = _served(filter_.judge) if isinstance(filter_.judge, Endpoint) else _model(filter_.judge, filter_.name)
+    return dict.fromkeys(names, judge)
+
+
+def _own(ready: ReadyView) -> Judge:
+    identity = ready.model.identity if ready.lora is None else f"{ready.model.identity}+{ready.lora.identity}"
+    engine = {key: value for key, value in ready.view.engine.items() if key not in SPEED_ONLY}
+    return Judge(ready.view.model, fingerprint("judge", [identity, ready.image_print, engine]), ready)
+
+
+def _model(judge: str | JudgeModel, filter_name: str) -> Judge:
+    settings = JudgeModel(model=judge) if isinstance(judge, str) else judge
+    try:
+        model = resolve_model(settings.model, settings.revision)
+    except RecipeError as error:
+        raise RecipeError([f"filters.{filter_name}.judge: {problem}" for problem in error.problems]) from None
+    view = View.model_validate(
+        {
+            "name": "judge",
+            "model": settings.model,
+            "revision": settings.revision,
+            "prompts": [{"text": "Describe the image."}],
+            "engine": settings.engine,
+            "canary": False,
+            "trust_remote_code": settings.trust_remote_code,
+        }
+        | ({"image": {"max_pixels": settings.max_pixels}} if settings.max_pixels else {})
+    )
+    return _own(ReadyView(view, model, None, ("",), image_fingerprint(view), 0))
+
+
+def _served(endpoint: Endpoint) -> Judge:
+    view = View.model_validate({"name": "judge", "model": endpoint.model, "prompts": [{"text": "-"}], "canary": False})
+    from factory.models import Model
+
+    model = Model(endpoint.model, endpoint.model, endpoint.endpoint, is_local=False)
+    ready = ReadyView(view, model, None, ("",), image_fingerprint(view), 0)
+    print_ = fingerprint("judge", [endpoint.endpoint, endpoint.model, ready.image_print])
+    return Judge(f"{endpoint.model} at {endpoint.endpoint}", print_, ready, endpoint)
