@@ -201,6 +201,7 @@ def _finished(row: dict[str, Any], completion: Completion) -> dict[str, Any]:
         "output_tokens": completion.output_tokens,
         "mean_logprob": completion.mean_logprob,
         "min_logprob": completion.min_logprob,
+        "sentence_logprobs": completion.sentence_logprobs,
         "status": Status.truncated if completion.finish_reason == "length" else Status.ok,
     }
     if not completion.text:

@@ -22,6 +22,7 @@ from factory.errors import EngineError
 from factory.prompts import neutralise
 from factory.recipe import Sampling, did_you_mean
 from factory.request_window import RequestWindow
+from filters.sentences import sentences
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -51,6 +52,7 @@ class Completion:
     output_tokens: int
     mean_logprob: float | None
     min_logprob: float | None
+    sentence_logprobs: list[dict[str, Any]]  # tables.SENTENCE_LOGPROBS
 
 
 @dataclass(frozen=True, slots=True)
@@ -345,15 +347,41 @@ def _is_parallel(group: EngineGroup) -> bool:
 
 def _completion(output: Any, prompt_tokens: int) -> Completion:
     logprobs = output.logprobs.logprobs if output.logprobs is not None else []
+    tokens = output.logprobs.decoded_tokens if output.logprobs is not None else []
+    text = output.text.strip()
     return Completion(
-        text=output.text.strip(),
+        text=text,
         finish_reason=output.finish_reason,
         stop_reason=None if output.stop_reason is None else str(output.stop_reason),
         prompt_tokens=prompt_tokens,
         output_tokens=len(output.token_ids),
         mean_logprob=sum(logprobs) / len(logprobs) if logprobs else None,
         min_logprob=min(logprobs) if logprobs else None,
+        sentence_logprobs=_by_sentence(text, len(output.text) - len(output.text.lstrip()), tokens, logprobs),
     )
+
+
+def _by_sentence(
+    text: str, before: int, tokens: Sequence[str | None], logprobs: Sequence[float]
+) -> list[dict[str, Any]]:
+    """Where each sentence of a text lies and what its tokens' log-probabilities are; `before`: characters cut off in front.
+
+    A token belongs to the sentence in which it ends. Where a character is spread over several tokens its place is not exact.
+    """
+    found = sentences(text)
+    values: list[list[float]] = [[] for _ in found]
+    end, place = -before, 0
+    for token, logprob in zip(tokens, logprobs, strict=True):
+        end += len(token or "")
+        while place < len(found) and end > found[place].end:
+            place += 1
+        if place < len(found) and end > found[place].start and token:
+            values[place].append(logprob)
+    return [
+        {"start": one.start, "end": one.end, "mean": sum(some) / len(some), "min": min(some)}
+        for one, some in zip(found, values, strict=True)
+        if some
+    ]
 
 
 def _messages(prompt: str, system: str | None, sees: bool) -> list[dict[str, Any]]:

@@ -10,6 +10,8 @@ from enum import StrEnum
 
 import polars as pl
 
+from filters.sentences import SENTENCE_LOGPROBS
+
 
 class Status(StrEnum):
     """How a row ended. Every source row ends in exactly one of these."""
@@ -52,6 +54,7 @@ CAPTIONS = pl.Schema(
         "max_tokens": pl.Int32,  # the view's limit on them
         "mean_logprob": pl.Float64,  # mean natural log-probability of the generated tokens, <= 0
         "min_logprob": pl.Float64,  # the least of them, <= 0
+        "sentence_logprobs": SENTENCE_LOGPROBS,  # the same of each sentence's tokens
         "seed": pl.Int64,  # the request's sampling seed, 0 ... 2^63-1
         "model": pl.String,  # as the recipe names it
         "model_revision": pl.String,  # commit of a Hub model, content hash of a local one

@@ -13,6 +13,8 @@ from typing import ClassVar, Final
 import polars as pl
 from pydantic import BaseModel, ConfigDict
 
+from filters.sentences import SENTENCE_LOGPROBS
+
 COLUMNS: Final[dict[str, pl.DataType]] = {
     "text": pl.String(),  # the caption; null where there is none
     "image": pl.Binary(),  # the original bytes of the image file, once a row; null where there is none
@@ -23,6 +25,7 @@ COLUMNS: Final[dict[str, pl.DataType]] = {
     "max_tokens": pl.Int64(),  # tokens allowed
     "mean_logprob": pl.Float64(),  # natural logarithm, <= 0, over the generated tokens
     "min_logprob": pl.Float64(),  # natural logarithm, <= 0, of the least likely generated token
+    "sentence_logprobs": SENTENCE_LOGPROBS,  # of each sentence's tokens; null for captions nobody generated
     "image_key": pl.String(),
     "view": pl.String(),
     "candidate": pl.Int64(),
@@ -132,6 +135,8 @@ def _converts(found: pl.DataType, wanted: pl.DataType) -> bool:
         return isinstance(found, pl.Categorical | pl.Enum)
     if wanted == pl.Binary:
         return False
+    if isinstance(wanted, pl.List):
+        return isinstance(found, pl.List)
     return found.is_integer() or (wanted.is_float() and found.is_numeric())
 
 
@@ -140,6 +145,11 @@ def _missing(name: str, column: str, found: list[str]) -> str:
         return (
             f"{name} needs the column 'image' with the bytes of each image file; the captions have "
             f"{', '.join(map(repr, found)) or 'no columns'}. Give the images, or leave {name} out."
+        )
+    if column == "answers":
+        return (
+            f"{name} asks a vision-language model, and the captions have no column 'answers' with what one said. Run it with "
+            "`factory run` or `factory filter`, which ask and score."
         )
     return (
         f"{name} needs the column {column!r}; the captions have {', '.join(map(repr, found)) or 'no columns'}. "

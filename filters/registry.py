@@ -11,6 +11,7 @@ from filters.alignment import Alignment
 from filters.artifacts import Artifacts
 from filters.blank_image import BlankImage
 from filters.boilerplate import Boilerplate
+from filters.caption_likelihood import CaptionLikelihood
 from filters.consistency import Consistency
 from filters.contract import Filter, FilterError
 from filters.duplicate_image import DuplicateImage
@@ -86,6 +87,7 @@ BUILT_IN: Final[dict[str, type[Filter]]] = {
         Alignment,
         OcrConsistency,
         VqaFaithfulness,
+        CaptionLikelihood,
         VisualPmi,
         Consistency,
     )

@@ -16,6 +16,13 @@ SENTENCES: Final = pl.List(pl.Struct({"start": pl.UInt32(), "end": pl.UInt32(), 
 lies in the text, in characters, the end exclusive, and its score in [0, 1] or null where it could not be judged."""
 
 
+SENTENCE_LOGPROBS: Final = pl.List(
+    pl.Struct({"start": pl.UInt32(), "end": pl.UInt32(), "mean": pl.Float64(), "min": pl.Float64()})
+)
+"""The type of the column `sentence_logprobs`: where each sentence lies, as in SENTENCES, and the mean and the least natural
+log-probability of its tokens, as the captioner wrote them."""
+
+
 @dataclass(frozen=True, slots=True)
 class Sentence:
     """A sentence with its end mark, and where it lies in its text, in characters, the end exclusive."""

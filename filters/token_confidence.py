@@ -6,6 +6,7 @@ import polars as pl
 from pydantic import Field
 
 from filters.contract import Filter
+from filters.sentences import SENTENCES
 
 
 class TokenConfidence(Filter):
@@ -15,7 +16,7 @@ class TokenConfidence(Filter):
 
     **Scores** the geometric mean of the tokens' probabilities, `exp(mean_logprob)`, or with `use: min` the probability
     of the least likely token, `exp(min_logprob)`. No score where the engine gave none, as for captions from elsewhere.
-    The text is not read.
+    The text is not read. `sentences` has the same for each sentence.
 
     **Defaults.** `mean`, and no threshold: what is a high probability depends on model, prompt and temperature, so keep
     the best share of each view, or calibrate. On the own captions of a 0.7 M parameter captioner of drawn scenes, both
@@ -26,12 +27,13 @@ class TokenConfidence(Filter):
     """
 
     name: ClassVar[str] = "token_confidence"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     needs: ClassVar[tuple[str, ...]] = ()
-    uses: ClassVar[tuple[str, ...]] = ("mean_logprob", "min_logprob")
+    uses: ClassVar[tuple[str, ...]] = ("mean_logprob", "min_logprob", "sentence_logprobs")
     evidence: ClassVar[dict[str, pl.DataType]] = {
         "mean_probability": pl.Float64(),
         "min_probability": pl.Float64(),
+        "sentences": SENTENCES,
     }
 
     use: Literal["mean", "min"] = Field(
@@ -44,7 +46,13 @@ class TokenConfidence(Filter):
             _probability(f"{self.use}_logprob").alias("score"),
             mean_probability=_probability("mean_logprob"),
             min_probability=_probability("min_logprob"),
+            sentences=pl.col("sentence_logprobs").list.eval(self._sentence()),
         )
+
+    def _sentence(self) -> pl.Expr:
+        sentence = pl.element().struct
+        score = sentence.field(self.use).fill_nan(None).exp().clip(0.0, 1.0)
+        return pl.struct(sentence.field("start"), sentence.field("end"), score.alias("score"))
 
 
 def _probability(logprob: str) -> pl.Expr:
