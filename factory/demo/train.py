@@ -6,7 +6,8 @@ both styles, yes/no questions about true and false statements, open questions. A
 vision tower to see at the same time. Easy comes first: scenes with one shape, then with two, then all; and many open
 questions ("Which colour is at the top left?"), which teach the model to look, then ever more yes/no questions, which it
 learns last. From half-way on, half of the images come with questions about sentences that the model itself wrote about
-them, labelled with the truth.
+them, labelled with the truth. With ``--see-first`` the vision tower and the probe are trained alone for some steps before all
+that, which is ten times as fast as the rest, and worth it where there are many scenes.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ from factory.demo.language import (
 from factory.demo.measure import measure, prepare_pixels, write_captions
 from factory.demo.scene_probe import SceneProbe, scene_labels
 from factory.demo.scenes import Scene, draw_scene
-from factory.demo.shared_prefix import Segment, by_length, encode_images, read, segments
+from factory.demo.shared_prefix import Segment, by_length, encode_images, pixel_values, read, segments
 from factory.demo.source_row import web_text
 from factory.demo.truth import judge_caption_of
 
@@ -66,6 +67,7 @@ class Settings:
     open_first: int = 4
     open_last: int = 1
     own_sentences: bool = True
+    see_first: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +80,7 @@ class Lesson:
 
 
 _GROUP = 128
+_SEE_BATCH = 64
 _END_WEIGHT = 0.1
 _TOLD_WEIGHT = 0.5
 _OWN_EVERY, _OWN_IMAGES, _OWN_KEPT = 100, 256, 2048
@@ -105,6 +108,9 @@ def train(
     print(f"{len(scenes)} scenes drawn in {time.monotonic() - started:.0f} s", flush=True)
 
     probe = SceneProbe(model.config.text_config.hidden_size)
+    labels = [scene_labels(scene) for scene in scenes]
+    if settings.see_first:
+        _see_first(model, probe, processor, pixels, labels, settings)
     trained = [*model.parameters(), *probe.parameters()]
     decayed = [p for p in trained if p.ndim >= 2]
     plain = [p for p in trained if p.ndim < 2]
@@ -113,7 +119,6 @@ def train(
         lr=settings.learning_rate,
         betas=(0.9, 0.98),
     )
-    labels = [scene_labels(scene) for scene in scenes]
     lessons = _curriculum(scenes, settings, rng)
     own: dict[int, list[Statement]] = {}
     recent: list[dict[str, float]] = []
@@ -140,6 +145,42 @@ def train(
         if snapshots is not None and (step + 1) % 500 == 0:
             save_checkpoint(model, processor, snapshots)
     return model, processor
+
+
+def _see_first(
+    model: Idefics3ForConditionalGeneration,
+    probe: SceneProbe,
+    processor: Idefics3Processor,
+    pixels: torch.Tensor,
+    labels: list[list[int]],
+    settings: Settings,
+) -> None:
+    """Train the vision tower, the connector and the probe alone; prints the mean loss every 500 steps."""
+    seeing = [*model.model.vision_model.parameters(), *model.model.connector.parameters(), *probe.parameters()]
+    optimizer = torch.optim.AdamW(
+        seeing, lr=settings.learning_rate, betas=(0.9, 0.98), weight_decay=settings.weight_decay
+    )
+    draws = torch.Generator().manual_seed(settings.seed)
+    started = time.monotonic()
+    recent: list[float] = []
+    for step in range(settings.see_first):
+        warm = min(1.0, (step + 1) / settings.warm_up)
+        for group in optimizer.param_groups:
+            group["lr"] = settings.learning_rate * warm * max(0.02, 1 - step / settings.see_first)
+        chosen = torch.randint(len(labels), (_SEE_BATCH,), generator=draws)
+        with torch.autocast("cpu", torch.bfloat16):
+            values = pixel_values(processor, pixels[chosen])
+            features = model.model.get_image_features(values, return_dict=True).pooler_output
+            loss = probe.loss(features, [labels[number] for number in chosen.tolist()])
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(seeing, 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        recent.append(loss.item())
+        if (step + 1) % 500 == 0:
+            mean = sum(recent) / len(recent)
+            print(f"seeing {step + 1} probe {mean:.3f} {time.monotonic() - started:.0f} s", flush=True)
+            recent.clear()
 
 
 def _curriculum(scenes: list[Scene], settings: Settings, rng: random.Random) -> Iterator[list[int]]:

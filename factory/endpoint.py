@@ -1,0 +1,125 @@
+"""A server with the OpenAI API as a judge: it answers the questions of filters, one request each."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import io
+import math
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+from factory.engine import Answer, RequestRefused, RequestTimeout
+from factory.errors import EngineError
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from filters.questions import Endpoint, Question
+
+AT_ONCE: Final = 32
+RETRIES: Final = 5
+TOP: Final = 20
+"""Log-probabilities that are asked for: as many as the API allows."""
+KEY: Final = "OPENAI_API_KEY"
+
+
+class EndpointEngine:
+    """Answers through a server. The key, where it wants one, comes from the environment variable OPENAI_API_KEY."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        """Ask the server which models it serves.
+
+        Raises:
+            EngineError: nobody answers there, or not with this model.
+        """
+        from openai import AsyncOpenAI, OpenAI, OpenAIError
+
+        self.endpoint = endpoint
+        options: dict[str, Any] = {"base_url": endpoint.endpoint, "api_key": os.environ.get(KEY) or "none"}
+        try:
+            served = [model.id for model in OpenAI(**options, timeout=20, max_retries=2).models.list()]
+        except OpenAIError as error:
+            raise EngineError(
+                f"{endpoint.endpoint}: no server with the OpenAI API answers there ({_words(error)}); start it, or correct "
+                f"the judge's endpoint; where it wants a key, set {KEY}"
+            ) from None
+        if endpoint.model not in served:
+            raise EngineError(
+                f"{endpoint.endpoint}: serves {', '.join(served[:10]) or 'no model'}, not {endpoint.model}; correct the judge's model"
+            )
+        self._client = AsyncOpenAI(**options, max_retries=RETRIES)
+        self._room = asyncio.Semaphore(AT_ONCE)
+
+    async def answer(
+        self, question: Question, image: Callable[[], Image.Image], image_id: str, timeout_s: float
+    ) -> Answer:
+        """The probabilities of the allowed answers, as far as the server tells them; see `filters.questions.Question`.
+
+        A server that gives no log-probabilities is believed at its word: 1 for the answer that it gives, and `elsewhere`
+        unknown.
+
+        Raises:
+            RequestRefused: the server refuses, or cannot be asked that. RequestTimeout: it does not answer in time.
+        """
+        from openai import APIConnectionError, APIStatusError, APITimeoutError, OpenAIError
+
+        if question.kind != "choice":
+            raise RequestRefused("a server with the OpenAI API tells no log-probabilities of a text that is given")
+        content: list[dict[str, Any]] = [{"type": "text", "text": question.text}]
+        if question.sees == "image":
+            content.insert(0, {"type": "image_url", "image_url": {"url": _data_url(image())}})
+        request: dict[str, Any] = {
+            "model": self.endpoint.model,
+            "messages": [{"role": "user", "content": content}],
+            "max_tokens": 1,
+            "temperature": 0.0,
+            "timeout": timeout_s,
+        }
+        try:
+            async with self._room:
+                reply = await self._client.chat.completions.create(**request, logprobs=True, top_logprobs=TOP)
+        except APITimeoutError:
+            raise RequestTimeout(f"no answer within {timeout_s:g} s") from None
+        except APIConnectionError as error:
+            raise RequestRefused(f"the server cannot be reached any more ({_words(error)})") from None
+        except APIStatusError as error:
+            raise RequestRefused(f"the server refuses: {error.status_code} {_words(error)}") from None
+        except OpenAIError as error:
+            raise RequestRefused(_words(error)) from None
+        return _answer(reply, question.allowed)
+
+
+def _answer(reply: Any, allowed: tuple[str, ...]) -> Answer:
+    if not reply.choices:
+        raise RequestRefused("the server answers with nothing")
+    choice = reply.choices[0]
+    said = choice.message.content or ""
+    tokens = choice.logprobs.content if choice.logprobs is not None else None
+    if not tokens:
+        values = [float(said.strip().lower().startswith(answer)) for answer in allowed]
+        return Answer(values, [], None if sum(values) == 1 else 1.0, said)
+    first = {_word(one.token): 0.0 for one in tokens[0].top_logprobs}
+    for one in tokens[0].top_logprobs:
+        first[_word(one.token)] += math.exp(one.logprob)
+    values = [first.get(answer, 0.0) for answer in allowed]
+    return Answer(values, [], max(0.0, 1.0 - sum(values)), said)
+
+
+def _word(token: str) -> str:
+    return token.strip().lower()
+
+
+def _data_url(image: Image.Image) -> str:
+    """The picture as it was prepared, without loss."""
+    file = io.BytesIO()
+    image.save(file, "PNG", compress_level=1)
+    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
+
+
+def _words(error: Exception) -> str:
+    """What went wrong, on one line, without the key."""
+    text = " ".join(str(error).split())[:300] or type(error).__name__
+    key = os.environ.get(KEY)
+    return text.replace(key, "***") if key else text
