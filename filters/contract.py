@@ -13,6 +13,7 @@ from typing import ClassVar, Final
 import polars as pl
 from pydantic import BaseModel, ConfigDict
 
+from filters.answers import ANSWERS
 from filters.sentences import SENTENCE_LOGPROBS
 
 COLUMNS: Final[dict[str, pl.DataType]] = {
@@ -26,6 +27,7 @@ COLUMNS: Final[dict[str, pl.DataType]] = {
     "mean_logprob": pl.Float64(),  # natural logarithm, <= 0, over the generated tokens
     "min_logprob": pl.Float64(),  # natural logarithm, <= 0, of the least likely generated token
     "sentence_logprobs": SENTENCE_LOGPROBS,  # of each sentence's tokens; null for captions nobody generated
+    "answers": ANSWERS,  # what a vision-language model answered to the questions of filters that ask
     "image_key": pl.String(),
     "view": pl.String(),
     "candidate": pl.Int64(),
@@ -148,8 +150,8 @@ def _missing(name: str, column: str, found: list[str]) -> str:
         )
     if column == "answers":
         return (
-            f"{name} asks a vision-language model, and the captions have no column 'answers' with what one said. Run it with "
-            "`factory run` or `factory filter`, which ask and score."
+            f"{name} needs the column 'answers', what a vision-language model said to its questions; the captions have "
+            f"{', '.join(map(repr, found)) or 'no columns'}. `factory run` and `factory filter` ask one and score."
         )
     return (
         f"{name} needs the column {column!r}; the captions have {', '.join(map(repr, found)) or 'no columns'}. "

@@ -1,6 +1,6 @@
 """Filters that need a vision-language model: they ask, whoever owns an engine answers, and they turn answers into scores.
 
-A question is about one image. Its answer comes back in the column `answers` of the captions, as a list of ANSWER, found
+A question is about one image. Its answer comes back in the column `answers` of the captions (`filters/answers.py`), found
 by the question's `id`. So a filter holds no engine, and the same answer serves every filter that asks the same.
 """
 
@@ -18,17 +18,6 @@ import polars as pl
 from pydantic import BaseModel, ConfigDict, Field
 
 from filters.contract import Filter
-
-ANSWER: Final = pl.Struct(
-    {
-        "question": pl.String(),  # Question.id
-        "values": pl.List(pl.Float64()),  # of a choice: the probability of each allowed answer; of a text: see Question
-        "ends": pl.List(pl.UInt32()),  # of a text: where each token ends in it, in characters; empty for a choice
-        "elsewhere": pl.Float64(),  # of a choice: the probability of everything that is not allowed
-        "problem": pl.String(),  # why there is no answer; null where there is one
-    }
-)
-ANSWERS: Final = pl.List(ANSWER)
 
 SELF: Final = "self"
 

@@ -15,7 +15,10 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from filters import Filter, FilterError, SetFilter, build, registered, spill
+from filters.answers import ANSWERS
 from filters.contract import COLUMNS
+from filters.questions import Question, VlmFilter
+from filters.sentences import SENTENCE_LOGPROBS, sentences
 from tests.images import encoded, gif_bomb, jpeg_declaring, picture, png_bomb, samples, webp_bomb
 
 ODD_TEXTS: list[str | None] = [
@@ -83,6 +86,8 @@ def captions(texts: list[str | None]) -> pl.DataFrame:
         mean_logprob=-(size % 11) / 10,
         min_logprob=pl.when(size % 4 != 0).then(-(size % 13).cast(pl.Float64)),
         inputs=pl.when(size % 5 != 1).then(pl.lit("alt-text: a dog on a wide beach")),
+        sentence_logprobs=pl.Series([_logprobs(text) for text in texts], dtype=SENTENCE_LOGPROBS),
+        answers=pl.Series([answers(text) for text in texts], dtype=ANSWERS),
         image_key=pl.lit("image"),
         view=pl.lit("self"),
         candidate=pl.lit(0, pl.Int64),
@@ -91,6 +96,35 @@ def captions(texts: list[str | None]) -> pl.DataFrame:
 
 def names(of_sets: bool) -> list[str]:
     return [name for name, kind in registered().items() if issubclass(kind, SetFilter) is of_sets]
+
+
+ASKING = [build(name, {}) for name, kind in registered().items() if issubclass(kind, VlmFilter)]
+
+
+def answers(text: str | None) -> list[dict[str, object]] | None:
+    """An answer to every question about a text, a function of the question alone; some questions have none."""
+    if text is None:
+        return None
+    asked = {question.id: question for one in ASKING if isinstance(one, VlmFilter) for question in one.ask(text)}
+    return [_answer(question) for question in asked.values()]
+
+
+def _answer(question: Question) -> dict[str, object]:
+    number = int(question.id, 16)
+    if number % 10 == 0:
+        return {"question": question.id, "problem": "no answer within 10 s"}
+    if question.kind == "choice":
+        share = (number % 101) / 100
+        values = [share * 0.9, *[(1 - share) * 0.9 / (len(question.allowed) - 1)] * (len(question.allowed) - 1)]
+        return {"question": question.id, "values": values, "ends": [], "elsewhere": 0.1}
+    ends = list(range(7, len(question.text), 7))
+    return {"question": question.id, "values": [-(end % 5) / 2 for end in ends], "ends": ends}
+
+
+def _logprobs(text: str | None) -> list[dict[str, float]] | None:
+    if text is None or len(text) % 4 == 0:
+        return None
+    return [{"start": one.start, "end": one.end, "mean": -0.5, "min": -1.5} for one in sentences(text)[:100]]
 
 
 every_filter = pytest.mark.parametrize("caption_filter", list(registered()), indirect=True)
@@ -119,6 +153,8 @@ def caption_filter(request: pytest.FixtureRequest, models: dict[str, str]) -> Fi
 def frame_for(caption_filter: Filter, texts: list[str | None]) -> pl.DataFrame:
     """As little as the filter needs: the texts, and one image where it is an image filter."""
     frame = pl.DataFrame({"text": texts}, schema={"text": pl.String})
+    if "answers" in caption_filter.needs:
+        return frame.with_columns(answers=pl.Series([answers(text) for text in texts], dtype=ANSWERS))
     if "image" not in caption_filter.needs:
         return frame
     return frame.with_columns(image=pl.lit(encoded(picture(), "PNG")))
@@ -154,7 +190,9 @@ def test_scores_the_same_in_another_process(models: dict[str, str]) -> None:
         "params = lambda name: {'model': models[name]} if name in models else {}\n"
         "from tests.images import encoded, picture\n"
         "frame = pl.DataFrame({'text': ['a dog runs by. a dog runs by.', 'a b c d a b c d', 'Answer: \"yes\"']})\n"
+        "from tests.filters.test_filter_contract import ANSWERS, answers\n"
         "frame = frame.with_columns(image=pl.lit(encoded(picture(), 'PNG')))\n"
+        "frame = frame.with_columns(pl.Series('answers', [answers(text) for text in frame['text']], dtype=ANSWERS))\n"
         "print(json.dumps([build(name, params(name)).score(frame)['score'].to_list() for name in registered()]))"
     )
 
@@ -243,7 +281,9 @@ def test_leaves_the_captions_as_they_were(caption_filter: Filter) -> None:
 
 
 @every_filter
-@pytest.mark.parametrize("empty", [captions([]), pl.DataFrame({"text": [], "image": []})], ids=["typed", "untyped"])
+@pytest.mark.parametrize(
+    "empty", [captions([]), pl.DataFrame({"text": [], "image": [], "answers": []})], ids=["typed", "untyped"]
+)
 def test_no_captions_give_no_scores(caption_filter: Filter, empty: pl.DataFrame) -> None:
     scores = caption_filter.score(empty)
 

@@ -1,0 +1,17 @@
+"""The column in which filters that ask a vision-language model get its answers."""
+
+from typing import Final
+
+import polars as pl
+
+ANSWER: Final = pl.Struct(
+    {
+        "question": pl.String(),  # Question.id
+        "values": pl.List(pl.Float64()),  # of a choice: the probability of each allowed answer; of a text: see Question
+        "ends": pl.List(pl.UInt32()),  # of a text: where each token ends in it, in characters; empty for a choice
+        "elsewhere": pl.Float64(),  # of a choice: the probability of everything that is not allowed
+        "problem": pl.String(),  # why there is no answer; null where there is one
+    }
+)
+ANSWERS: Final = pl.List(ANSWER)
+"""The type of the column `answers`: of each question that was asked about the image, one answer."""
