@@ -22,7 +22,7 @@ def test_the_score_can_be_the_least_likely_tokens_probability() -> None:
 
 
 def test_both_probabilities_are_evidence() -> None:
-    evidence = TokenConfidence().score(LOGPROBS[0])
+    evidence = TokenConfidence().score(LOGPROBS[0]).drop("sentences")
 
     assert evidence.row(0) == pytest.approx((math.exp(-0.1), math.exp(-0.1), math.exp(-2.0)))
 
