@@ -409,6 +409,28 @@ def calibrate_command(
         sys.exit(1)
 
 
+@command("evaluate")
+@click.argument("run")
+@click.option("--truth", type=click.Choice(["demo"]), default="demo", show_default=True, help="Who knows what is right.")
+@JSON
+def evaluate_command(run: str, truth: str, as_json: bool) -> None:
+    """Compare a run's captions, filters and selection with the truth, sentence by sentence.
+
+    Tells the share of sentences that are right before and after selection, errors by type, and how well each filter tells
+    right sentences from wrong ones (AUROC, precision of the best-scored part), with intervals.
+
+    \b
+    Example:
+      factory evaluate runs/quickstart --truth demo
+    """
+    from factory.evaluating import evaluate
+    from factory.plan import reopen
+    from factory.run import find_run
+
+    found = evaluate(reopen(find_run(run)))
+    click.echo(json.dumps(found.as_json()) if as_json else "\n".join(found.lines()))
+
+
 @command("filters")
 @click.argument("name", required=False)
 @JSON
