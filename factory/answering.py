@@ -54,24 +54,27 @@ _WORK: Final = pa.schema(
 def answer_and_score(plan: Plan, logs: str | None, progress: Progress) -> int:
     """Score with every filter that asks, in the order of the recipe; ask what nobody asked yet. Returns rows scored."""
     scored = 0
-    for scorer in plan.scorers:
-        if isinstance(scorer.filter, VlmFilter):
-            answer_missing(plan, scorer, logs, progress)
-            scored += score_answered(plan, scorer, logs)
+    asking = [scorer for scorer in plan.scorers if isinstance(scorer.filter, VlmFilter)]
+    for place, scorer in enumerate(asking):
+        # Those after it that wait for nobody's score are asked with it: an engine starts once for all of them.
+        together = [scorer, *(one for one in asking[place + 1 :] if _asks(one).when is None)]
+        answer_missing(plan, together, logs, progress)
+        scored += score_answered(plan, scorer, logs)
     return scored
 
 
-def answer_missing(plan: Plan, scorer: Scorer, logs: str | None, progress: Progress) -> None:
-    """Get every answer that the filter needs for captions it has not scored and the run does not have.
+def answer_missing(plan: Plan, scorers: list[Scorer], logs: str | None, progress: Progress) -> None:
+    """Get every answer that these filters need for captions they have not scored and the run does not have.
 
     Raises:
         EngineError: a judge cannot answer at all.
     """
-    for judge in {judge.print: judge for judge in scorer.judges.values()}.values():
+    missing = {scorer.name: set(plan.run.unscored(scorer.name, scorer.fingerprint)) for scorer in scorers}
+    for judge in {judge.print: judge for scorer in scorers for judge in scorer.judges.values()}.values():
         parts = [
             part
-            for part in plan.run.unscored(scorer.name, scorer.fingerprint)
-            if _write_wanted(plan, scorer, judge, part)
+            for part in sorted(set().union(*missing.values()))
+            if _write_wanted(plan, [scorer for scorer in scorers if part in missing[scorer.name]], judge, part)
         ]
         if parts:
             progress.phase(f"asking {judge.name}")
@@ -80,27 +83,32 @@ def answer_missing(plan: Plan, scorer: Scorer, logs: str | None, progress: Progr
             plan.run.storage.remove(f"{WANTED}/{judge.print}/{part}.parquet")
 
 
-def _write_wanted(plan: Plan, scorer: Scorer, judge: Judge, part: str) -> bool:
+def _asks(scorer: Scorer) -> VlmFilter:
+    assert isinstance(scorer.filter, VlmFilter)
+    return scorer.filter
+
+
+def _write_wanted(plan: Plan, scorers: list[Scorer], judge: Judge, part: str) -> bool:
     """Write the questions about a part's captions that have no answer yet: one row per image. False for none."""
-    filter_ = scorer.filter
-    assert isinstance(filter_, VlmFilter)
-    views = [view for view, one in scorer.judges.items() if one.print == judge.print]
     captions = plan.run.storage.scan([f"captions/{part}.parquet"]).filter(
         pl.col("fingerprint").is_in(plan.caption_prints),
         pl.col("status") != Status.failed,
         pl.col("text").is_not_null(),
-        pl.col("view").is_in(views),
     )
     rows = captions.select(*CAPTION_KEY, "shard", "fingerprint", "text").collect()
-    if filter_.when is not None:
-        rows = _where(plan, When.parse(filter_.when), rows, part)
     known = plan.run.answers(judge.print, part).filter(pl.col("control").is_null(), pl.col("problem").is_null())
     answered = set(known.select("image_key", "question").iter_rows())
     wanted: dict[tuple[str, str], dict[str, Question]] = {}
-    for shard, key, text in rows.select("shard", "image_key", "text").iter_rows():
-        for question in filter_.ask(text):
-            if (key, question.id) not in answered:
-                wanted.setdefault((shard, key), {})[question.id] = question
+    for scorer in scorers:
+        filter_ = _asks(scorer)
+        views = [view for view, one in scorer.judges.items() if one.print == judge.print]
+        mine = rows.filter(pl.col("view").is_in(views))
+        if filter_.when is not None:
+            mine = _where(plan, When.parse(filter_.when), mine, part)
+        for shard, key, text in mine.select("shard", "image_key", "text").iter_rows():
+            for question in filter_.ask(text):
+                if (key, question.id) not in answered:
+                    wanted.setdefault((shard, key), {})[question.id] = question
     if not wanted:
         return False
     found = [

@@ -411,7 +411,9 @@ def calibrate_command(
 
 @command("evaluate")
 @click.argument("run")
-@click.option("--truth", type=click.Choice(["demo"]), default="demo", show_default=True, help="Who knows what is right.")
+@click.option(
+    "--truth", type=click.Choice(["demo"]), default="demo", show_default=True, help="Who knows what is right."
+)
 @JSON
 def evaluate_command(run: str, truth: str, as_json: bool) -> None:
     """Compare a run's captions, filters and selection with the truth, sentence by sentence.
