@@ -356,11 +356,13 @@ def demo_captions(scenes: int, seed: int) -> pl.DataFrame:
 def set_level(bench: Bench) -> dict[str, Any]:
     """Time, memory and disk that each set filter takes a row, at several numbers of rows."""
     measured: dict[str, dict[str, Any]] = {name: {} for name in bench.options.set_filters}
+    pool = [text.split() for text in (*bench.human, *(text for texts in bench.vlm.values() for text in texts))]
+    pieces = pl.Series([" ".join(words[at : at + 6]) for words in pool for at in range(0, len(words) - 5, 3)])
     with tempfile.TemporaryDirectory() as temporary:
         folder = bench.options.set_folder or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
         for rows in bench.options.set_rows:
-            files = [set_file(bench, folder, number) for number in range(-(-rows // FILE_ROWS))]
+            files = [set_file(pieces, bench.options.seed, folder, number) for number in range(-(-rows // FILE_ROWS))]
             for name in measured:
                 measured[name][str(rows)] = in_another_process(score_a_set, name, files, rows)
     first, last = str(bench.options.set_rows[0]), str(bench.options.set_rows[-1])
@@ -373,15 +375,13 @@ def set_level(bench: Bench) -> dict[str, Any]:
     return answer
 
 
-def set_file(bench: Bench, folder: Path, number: int) -> Path:
-    """A Parquet file of captions of 24 words: four pieces of captions, so that as few are alike in a large set as in a small one;
+def set_file(pieces: pl.Series, seed: int, folder: Path, number: int) -> Path:
+    """A Parquet file of captions of 24 words: four `pieces`, so that as few are alike in a large set as in a small one;
     but a hundredth of them says what another of the file says, and a twentieth the same but for its last word."""
     path = folder / f"{number:05}.parquet"
     if path.exists():
         return path
-    rng = np.random.default_rng([bench.options.seed, number])
-    pool = [text.split() for text in (*bench.human, *(text for texts in bench.vlm.values() for text in texts))]
-    pieces = pl.Series([" ".join(words[at : at + 6]) for words in pool for at in range(0, len(words) - 5, 3)])
+    rng = np.random.default_rng([seed, number])
     drawn = [pieces.gather(rng.integers(len(pieces), size=FILE_ROWS)) for _ in range(4)]
     texts = pl.select(pl.concat_str(drawn, separator=" ")).to_series()
     source = rng.integers(FILE_ROWS, size=FILE_ROWS)
