@@ -101,6 +101,9 @@ def test_a_caption_is_as_good_as_its_worst_sentence_or_as_their_mean(align: str)
         0, named=True
     )
 
+    lowest = scored(Alignment(model=align, low=-1, high=1), (f"{first} {second}", PICTURE)).row(0, named=True)
+
+    assert lowest["score"] == pytest.approx((lowest["cosine_min"] + 1) / 2, abs=2e-4)
     assert both["cosine_min"] == min(one["cosine_min"], two["cosine_min"])
     assert both["cosine_mean"] == pytest.approx((one["cosine_min"] + two["cosine_min"]) / 2, abs=2e-4)
     assert both["worst"] == (first if one["cosine_min"] < two["cosine_min"] else second)

@@ -100,6 +100,19 @@ def test_rows_of_one_image_are_no_duplicates_of_each_other(tmp_path: Path) -> No
     assert scores_of([("a", one), ("a", one), ("a", one)], tmp_path)["score"].to_list() == [1.0] * 3
 
 
+def test_what_is_like_a_duplicate_alone_stays() -> None:
+    """One, two and three in a row, each 4 bits further: the third is 8 bits from the one that stays."""
+    hashed = pl.DataFrame(
+        {"image_key": ["a", "b", "c"], "phash": [0, 0b1111, 0b1111_1111], "pixels": [3, 2, 1], "reason": [None] * 3},
+        schema_overrides={"phash": pl.UInt64, "reason": pl.String},
+    )
+
+    decided = DuplicateImage()._decided(hashed, lambda: iter(()))
+
+    assert decided["score"].to_list() == [1.0, 0.0, 1.0]
+    assert decided["duplicate_of"].to_list() == [None, "a", None]
+
+
 def test_images_without_a_hash_have_no_score(tmp_path: Path) -> None:
     flat = encoded(Image.new("RGB", (90, 90), "white"), "PNG")
 

@@ -73,7 +73,9 @@ def test_16_bit_grey_keeps_its_shades() -> None:
         (gif_bomb(), "too_many_pixels"),
         (jpeg_declaring(60_000, 60_000), "too_many_pixels"),
         (jpeg_declaring(200, 200, scans=500), "too_complex"),
+        (png_bomb(10_000, 10_000), "too_many_pixels"),  # below the size at which Pillow itself refuses
         (jpeg2000_declaring(30_000, 30_000), "too_many_pixels"),
+        (jpeg2000_declaring(5_000, 5_000), "too_many_pixels"),
         (bmp(3000, 3000, 1, b"\0\1"), "too_complex"),
         (tiff(60_000, 60_000, b"\0" * 16, {}), "too_many_pixels"),
     ],
