@@ -1,7 +1,7 @@
 """The HTTP side of the local Hub: one method per endpoint, a request log, faults.
 
-    with LocalHub(folder) as hub:
-        HfApi(endpoint=hub.url, token=hub.token).create_repo("org/name", repo_type="dataset")
+with LocalHub(folder) as hub:
+    HfApi(endpoint=hub.url, token=hub.token).create_repo("org/name", repo_type="dataset")
 """
 
 from __future__ import annotations
@@ -505,9 +505,7 @@ def paths_info(request: Request, name: str, revision: str) -> Answer:
         raise Refusal(413, "too many parameters")
     found = [_file(request.hub, path, commit.tree[path]) for path in paths if path in commit.tree]
     folders = {path for path in paths if any(one.startswith(path + "/") for one in commit.tree)}
-    return Answer(
-        found + [{"type": "directory", "oid": "0" * 40, "size": 0, "path": path} for path in sorted(folders)]
-    )
+    return Answer(found + [{"type": "directory", "oid": "0" * 40, "size": 0, "path": path} for path in sorted(folders)])
 
 
 @route("resolve", "GET HEAD", "/datasets/{R}/resolve/(?P<revision>[^/]+)/(?P<path>.+)")
