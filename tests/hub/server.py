@@ -84,6 +84,7 @@ class LocalHub:
         self.tokens = {TOKEN: "write", READER: "read"}
         self.token, self.reader = TOKEN, READER
         self.retry_after_s = 0
+        self.cut_content_at: int | None = None  # the next large file breaks off after so many bytes
         self.lock = threading.RLock()
         self._server = _Server(("127.0.0.1", 0), _Handler)
         self._server.hub = self
@@ -594,21 +595,19 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(
         self, request: Request, function: Endpoint | None, values: dict[str, str], fault: Fault | None
     ) -> Answer:
-        if fault and fault.action:
-            if fault.is_after:
-                self._call(request, function, values)
-            fault.action()
-        if fault and not fault.is_after:
-            self._raise(fault)
-        answer = self._call(request, function, values)
-        if fault and fault.is_after:
-            try:
-                self._raise(fault)
-            except Refusal as refusal:
-                return _refused(refusal, request.hub)
+        try:
+            if fault and not fault.is_after:
+                self._happen(fault)
+            answer = self._call(request, function, values)
+            if fault and fault.is_after:
+                self._happen(fault)
+        except Refusal as refusal:
+            return _refused(refusal, request.hub)
         return answer
 
-    def _raise(self, fault: Fault) -> None:
+    def _happen(self, fault: Fault) -> None:
+        if fault.action:
+            fault.action()
         if fault.what == "drop":
             raise Dropped
         if fault.what in STATUSES:
@@ -646,8 +645,15 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header(key, value)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(body)
+        if self.command == "HEAD":
+            return
+        cut = self.server.hub.cut_content_at
+        if cut is not None and self.path.startswith("/content/") and len(body) > cut:
+            self.server.hub.cut_content_at = None
+            self.wfile.write(body[:cut])
+            self.close_connection = True
+            return
+        self.wfile.write(body)
 
     def log_message(self, *arguments: Any) -> None:
         """The log is kept in memory instead."""
