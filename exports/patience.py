@@ -34,7 +34,7 @@ class Patience:
     most_asked_s: float = (
         900.0  # the Hub's windows for rate limits are five minutes; quotas by the hour are not waited for
     )
-    sleep: Callable[[float], None] = time.sleep
+    sleep: Callable[[float], None] = lambda seconds: time.sleep(seconds)
     failed: int = field(default=0, init=False)
 
     def wait(self, error: Transient) -> None:

@@ -67,10 +67,10 @@ def build(
     return find_release(built.url)
 
 
-def rewrite(release: LocalRelease, files: dict[str, bytes] | None = None, **manifest: Any) -> LocalRelease:
+def rewrite(release: LocalRelease, contents: dict[str, bytes] | None = None, **manifest: Any) -> LocalRelease:
     """The release with other small files and manifest keys, its manifest put right."""
     content = {**release.manifest, **manifest}
-    for path, data in (files or {}).items():
+    for path, data in (contents or {}).items():
         (release.folder / path).write_bytes(data)
         for file in content["files"]:
             if file["path"] == path:

@@ -86,6 +86,7 @@ class LocalHub:
         self.retry_after_s = 0
         self.cut_content_at: int | None = None  # the next large file breaks off after so many bytes
         self.lock = threading.RLock()
+        self.is_up = True
         self._server = _Server(("127.0.0.1", 0), _Handler)
         self._server.hub = self
         self.port = self._server.server_address[1]
@@ -101,9 +102,16 @@ class LocalHub:
         self.stop()
 
     def stop(self) -> None:
-        """The Hub is down: connections are refused."""
+        """The Hub is down: open connections break, new ones are refused."""
+        if not self.is_up:
+            return
+        self.is_up = False
         self._server.shutdown()
         self._server.server_close()
+        for connection in list(self._server.connections):
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+        self.files.xet.rename(self.files.xet.with_name("xet-store-down"))
 
     def fail(
         self,
@@ -546,6 +554,14 @@ class _Server(ThreadingHTTPServer):
     request_queue_size = 64
     hub: LocalHub
 
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.connections: set[socket.socket] = set()
+
+    def shutdown_request(self, request: Any) -> None:
+        self.connections.discard(request)
+        super().shutdown_request(request)
+
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Clients that are killed leave broken connections: no noise."""
 
@@ -556,6 +572,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def setup(self) -> None:
         super().setup()
+        self.server.connections.add(self.connection)
         self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def _serve(self) -> None:
@@ -572,9 +589,10 @@ class _Handler(BaseHTTPRequestHandler):
             with contextlib.suppress(OSError):
                 self.connection.shutdown(socket.SHUT_RDWR)
             return
-        self._log(request, name, answer.status, fault)
+        status, headers, body = self._prepare(answer)
+        self._log(request, name, status, fault)
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            self._send(answer)
+            self._send(status, headers, body)
 
     do_GET = do_POST = do_PUT = do_DELETE = do_HEAD = _serve
 
@@ -622,7 +640,7 @@ class _Handler(BaseHTTPRequestHandler):
         except Refusal as refusal:
             return _refused(refusal, request.hub)
 
-    def _send(self, answer: Answer) -> None:
+    def _prepare(self, answer: Answer) -> tuple[int, dict[str, str], bytes]:
         headers = dict(answer.headers)
         body = answer.body
         if isinstance(body, Path):
@@ -640,6 +658,9 @@ class _Handler(BaseHTTPRequestHandler):
             else:
                 headers["Content-Range"] = f"bytes {start}-{end}/{len(body)}"
                 status, body = 206, body[start : end + 1]
+        return status, headers, body
+
+    def _send(self, status: int, headers: dict[str, str], body: bytes) -> None:
         self.send_response(status)
         for key, value in headers.items():
             self.send_header(key, value)

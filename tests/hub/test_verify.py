@@ -66,6 +66,7 @@ def test_a_connection_cut_in_the_middle_goes_on_where_it_broke(
 ) -> None:
     monkeypatch.setattr("time.sleep", lambda seconds: None)
     target = published(hub, tmp_path)
+    monkeypatch.setattr("exports.hub.CHUNK", 4096)
     hub.cut_content_at = 10_000
     verified = check(hub, target)
     assert verified.problems == []
@@ -115,7 +116,7 @@ def test_a_directory_is_verified_alike(tmp_path: Path) -> None:
 def test_a_manifest_that_points_outside_is_refused(tmp_path: Path, path: str) -> None:
     release = build(tmp_path / "birds")
     with pytest.raises(ReleaseError, match="which is no path inside a release"):
-        rewrite(release, files=None, **{"files": [{"path": path, "bytes": 1, "sha256": "0" * 64}]})
+        rewrite(release, files=[{"path": path, "bytes": 1, "sha256": "0" * 64}])
     with pytest.raises(ReleaseError, match="which is no path inside a release"):
         verify(str(release.folder))
 
