@@ -188,13 +188,13 @@ def _fetch(hub: HubRepository, address: HubAddress, commit: str, cache_dir: str 
 def _not_complete(error: Exception, address: HubAddress, commit: str) -> Exception:
     from huggingface_hub.errors import LocalEntryNotFoundError
 
-    if isinstance(error, LocalEntryNotFoundError):
+    failure = explain(error, f"fetching {address}", address.repo)
+    if isinstance(error, LocalEntryNotFoundError) or isinstance(failure, Transient):
         return ReleaseError(
             f"{address} (commit {commit}) is not wholly in the local cache and the Hub does not answer; "
             "run again when it does. No other revision is taken instead"
         )
-    failure = explain(error, "fetching", address.repo)
-    return ReleaseError(f"{failure}; run again") if isinstance(failure, Transient) else failure
+    return failure
 
 
 def _as_pattern(path: str) -> str:

@@ -70,10 +70,7 @@ def open_local(folder: Path | str) -> LocalRelease:
     """
     folder = Path(folder)
     if not folder.is_dir():
-        remote = "://" in str(folder)
-        raise ReleaseError(
-            f"{folder} is not on this disk; copy the release here first" if remote else f"{folder}: no such directory"
-        )
+        raise ReleaseError(f"{folder}: no such directory")
     try:
         data = (folder / MANIFEST).read_bytes()
     except FileNotFoundError:
@@ -113,6 +110,8 @@ def find_release(target: Path | str, version: str | None = None) -> LocalRelease
     Raises:
         ReleaseError: it is not there, or the release has another version.
     """
+    if "://" in str(target):
+        raise ReleaseError(f"{target} is not on this disk; copy the release here first")
     folder = Path(target)
     if (folder / MANIFEST).exists() or not folder.is_dir():
         release = open_local(folder)

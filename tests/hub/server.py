@@ -84,6 +84,7 @@ class LocalHub:
         self.tokens = {TOKEN: "write", READER: "read"}
         self.token, self.reader = TOKEN, READER
         self.retry_after_s = 0
+        self.signature = ""  # a query that upload URLs carry, as storage has it
         self.cut_content_at: int | None = None  # the next large file breaks off after so many bytes
         self.lock = threading.RLock()
         self.is_up = True
@@ -283,7 +284,7 @@ def _upload_of(hub: LocalHub, name: str, wanted: dict[str, Any]) -> dict[str, An
         return answer
     verify = {"href": f"{hub.url}/lfs-verify/{name}"}
     if size <= hub.multipart_bytes:
-        return {**answer, "actions": {"upload": {"href": f"{hub.url}/lfs/{oid}"}, "verify": verify}}
+        return {**answer, "actions": {"upload": {"href": f"{hub.url}/lfs/{oid}?{hub.signature}"}, "verify": verify}}
     parts = math.ceil(size / hub.multipart_bytes)
     header = {f"{part:05d}": f"{hub.url}/lfs-part/{oid}/{part}" for part in range(1, parts + 1)}
     header["chunk_size"] = str(hub.multipart_bytes)
