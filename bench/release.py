@@ -69,6 +69,7 @@ class Outcome:
     problem: str  # '' where it survived
     runs: int
     seconds: float
+    said: str  # the last error
 
 
 def main() -> None:
@@ -99,6 +100,9 @@ def fault_matrix(modes: list[str], only: list[str] | None, jobs: int) -> dict[st
     bad = [one for one in outcomes if one.problem or not one.is_fired]
     for one in bad:
         print(f"{one.case}: {'fired' if one.is_fired else 'not fired'}; {one.problem}", file=sys.stderr)
+    for one in outcomes:
+        if one.runs > 1 and not one.case.kind.startswith("kill"):
+            print(f"{one.case} took {one.runs} runs: {one.said}", file=sys.stderr)
     return {
         "faults_tried": len(outcomes),
         "faults_fired": sum(one.is_fired for one in outcomes),
@@ -162,7 +166,7 @@ def prepare(folder: Path, mode: str, scene: str) -> Scene:
     with LocalHub(root / "hub") as hub:
         if scene != "first":
             first = build_first(root / "birds")
-            subprocess.run(command(first), env=environment(hub, root, mode), check=True, stderr=subprocess.DEVNULL)
+            subprocess.run(command(first), env=environment(hub, root, mode), check=True, stdout=subprocess.DEVNULL)
         repositories = copy.deepcopy(hub.repositories)
     down = root / "hub" / "xet-store-down"
     down.rename(root / "hub" / "xet-store")
@@ -202,7 +206,7 @@ def try_case(folder: Path, case: Case, scene: Scene) -> Outcome:
             fault = hub.fail(case.endpoint, f"call {when}".strip(), skip=skip, action=kill)
         else:
             fault = hub.fail(case.endpoint, case.kind, skip=skip)
-        runs, code = 0, None
+        runs, code, said = 0, None, ""
         while code != 0 and runs < RUNS:
             runs += 1
             process[:] = [
@@ -210,13 +214,15 @@ def try_case(folder: Path, case: Case, scene: Scene) -> Outcome:
                     command(release),
                     env=environment(hub, root, case.mode),
                     stdout=subprocess.DEVNULL,
-                    stderr=subprocess.DEVNULL,
+                    stderr=subprocess.PIPE,
                 )
             ]
-            code = process[0].wait(timeout=240)
+            error = process[0].communicate(timeout=240)[1].decode()
+            code = process[0].returncode
+            said = error if code else said
         problem = f"exit code {code} after {runs} runs" if code else state_problem(hub, release)
     shutil.rmtree(root, ignore_errors=True)
-    return Outcome(case, bool(fault.fired), problem, runs, time.monotonic() - started)
+    return Outcome(case, bool(fault.fired), problem, runs, time.monotonic() - started, said)
 
 
 def state_problem(hub: LocalHub, release: LocalRelease) -> str:

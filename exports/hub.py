@@ -172,10 +172,14 @@ class HubRepository:
 
     def create(self, private: bool) -> None:
         """Create the repository if it is not there."""
-        self._call(
-            "creating the repository",
-            lambda: self.api.create_repo(self.repo, repo_type=DATASET, private=private or None, exist_ok=True),
-        )
+
+        def ask() -> None:
+            try:
+                self.api.create_repo(self.repo, repo_type=DATASET, private=private or None, exist_ok=True)
+            except KeyError:  # a conflict that does not say where the repository is
+                raise Transient(f"creating {self.repo}: the Hub is busy with it") from None
+
+        self._call("creating the repository", ask)
 
     def create_branch(self, branch: str, commit: str) -> None:
         """Create a branch if it is not there."""

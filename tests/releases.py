@@ -47,7 +47,9 @@ def row(number: int, caption: str = "A caption", scores: dict[str, float | None]
     )
 
 
-def rows(count: int = 20, caption: str = "A caption", scores: dict[str, float | None] | None = None) -> list[ReleaseRow]:
+def rows(
+    count: int = 20, caption: str = "A caption", scores: dict[str, float | None] | None = None
+) -> list[ReleaseRow]:
     return [row(number, f"{caption} {number}", scores) for number in range(count)]
 
 

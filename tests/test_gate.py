@@ -72,7 +72,10 @@ def test_everything_wrong_is_listed_at_once(tmp_path: Path) -> None:
     with pytest.raises(ReleaseError) as caught:
         check_gate(build(tmp_path, content=content, license="unknown"))
     text = str(caught.value)
-    assert "30 of 30 rows have no licence field (album/00000, album/00001, album/00002, album/00003, album/00004, ...)" in text
+    assert (
+        "30 of 30 rows have no licence field (album/00000, album/00001, album/00002, album/00003, album/00004, ...)"
+        in text
+    )
     assert "30 rows have a caption whose nsfw score is below 0.5" in text
     assert len(text.splitlines()) == 5
 

@@ -41,9 +41,7 @@ def test_a_release_is_published_verified_and_published_again(
 
 
 @pytest.mark.parametrize("mode", ["lfs"])
-def test_what_is_wrong_is_one_message(
-    hub: LocalHub, tmp_path: Path, environment: dict[str, str], mode: str
-) -> None:
+def test_what_is_wrong_is_one_message(hub: LocalHub, tmp_path: Path, environment: dict[str, str], mode: str) -> None:
     release = build(tmp_path / "birds")
     to = ("--to", "hub:org/birds")
     for arguments, words in [

@@ -60,7 +60,9 @@ class Place:
 
 
 @pytest.fixture(params=KINDS)
-def place(request: pytest.FixtureRequest, mode: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
+def place(
+    request: pytest.FixtureRequest, mode: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Place]:
     if request.param == "real":
         monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", mode == "lfs")
         environment = {"HF_HOME": str(tmp_path / "home"), "HF_HUB_DISABLE_XET": str(int(mode == "lfs"))}
@@ -122,7 +124,9 @@ def test_a_pointer_to_what_was_never_uploaded_is_refused(place: Place, tmp_path:
 
 def test_uploading_twice_and_committing_nothing_new_make_no_commit(place: Place, tmp_path: Path) -> None:
     operation, _ = large(tmp_path)
-    place.api.preupload_lfs_files(place.repo, [operation], repo_type="dataset", revision=place.branch, free_memory=False)
+    place.api.preupload_lfs_files(
+        place.repo, [operation], repo_type="dataset", revision=place.branch, free_memory=False
+    )
     commit = place.commit(operation)
     again = CommitOperationAdd("data/large.parquet", operation.path_or_fileobj)
     assert place.commit(again) == commit

@@ -15,6 +15,7 @@ from exports.local_release import LocalRelease
 from exports.patience import Patience
 from exports.publish import Published, publish
 from exports.release import ReleaseError
+from tests.hub.faults import KINDS
 from tests.hub.repository import Repository, git_blob_oid
 from tests.hub.server import LocalHub
 from tests.releases import build, rewrite, rows
@@ -323,10 +324,36 @@ def test_the_hub_is_waited_for_as_long_as_it_asks(hub: LocalHub, tmp_path: Path)
         send(build(tmp_path / "birds", "1.1.0", rows(20, "B")), hub, patience=Patience(sleep=waits.append))
 
 
+ENDPOINTS = ("info", "refs", "tree", "resolve", "preupload", "validate_yaml", "commit", "tag")
+
+
+FAULTS = [
+    (endpoint, kind)
+    for endpoint in ENDPOINTS
+    for kind in (*KINDS, "409 after", "504 after")
+    if not kind.startswith(("409", "412")) or endpoint in ("commit", "tag")
+]
+
+
+@pytest.mark.parametrize(("endpoint", "kind"), FAULTS)
+def test_any_single_fault_is_survived_without_running_again(
+    hub: LocalHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, endpoint: str, kind: str
+) -> None:
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    send(build(tmp_path / "birds"), hub)
+    fault = hub.fail(endpoint, kind)
+    release = build(tmp_path / "birds", "1.1.0", rows(20, "Another caption"))
+    send(release, hub)
+    assert fault.fired
+    published_once(hub, release)
+
+
 # --- many shards ---
 
 
-def many_shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str = "1.0.0", caption: str = "A") -> LocalRelease:
+def many_shards(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str = "1.0.0", caption: str = "A"
+) -> LocalRelease:
     monkeypatch.setattr("exports.release.ROW_GROUP_BYTES", 1)
     return build(tmp_path / "birds", version, rows(12, caption), shard_bytes=1)
 
