@@ -202,10 +202,9 @@ def try_case(folder: Path, case: Case, scene: Scene) -> Outcome:
 
         what, _, when = case.kind.partition(" ")
         skip = SKIPPED.get(f"{case.scene} {case.endpoint}", 0)
-        if what == "kill":
-            fault = hub.fail(case.endpoint, f"call {when}".strip(), skip=skip, action=kill)
-        else:
-            fault = hub.fail(case.endpoint, case.kind, skip=skip)
+        is_kill = what == "kill"
+        kind = f"call {when}".strip() if is_kill else case.kind
+        fault = hub.fail(case.endpoint, kind, skip=skip, action=kill if is_kill else None)
         runs, code, said = 0, None, ""
         while code != 0 and runs < RUNS:
             runs += 1

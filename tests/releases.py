@@ -63,7 +63,7 @@ def build(
     """A release of these rows in `<home>/<version>/`."""
     content = rows() if content is None else content
     names = content[0].scores
-    info = ReleaseInfo("birds", "cc-by-4.0", {name: "A score." for name in names}, inputs=version)
+    info = ReleaseInfo("birds", "cc-by-4.0", dict.fromkeys(names, "A score."), inputs=version)
     info = dataclasses.replace(info, **changes)
     built = build_release(content, str(home), version, info, shard_bytes)
     return find_release(built.url)

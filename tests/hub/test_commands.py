@@ -14,7 +14,7 @@ import pytest
 from tests.command import factory, fail, succeed
 from tests.hub.repository import Repository
 from tests.hub.server import LocalHub
-from tests.releases import build, rewrite, rows
+from tests.releases import build, rows
 
 
 @pytest.fixture
@@ -22,8 +22,9 @@ def environment(hub: LocalHub, tmp_path: Path, mode: str) -> dict[str, str]:
     return hub.environment(tmp_path / "home", mode == "xet")
 
 
-def test_a_release_is_published_verified_and_published_again(
-    hub: LocalHub, tmp_path: Path, environment: dict[str, str]
+@pytest.mark.parametrize("mode", ["xet"])
+def test_a_release_is_published_and_verified(
+    hub: LocalHub, tmp_path: Path, environment: dict[str, str], mode: str
 ) -> None:
     build(tmp_path / "birds")
     to = ("--to", "hub:org/birds")
@@ -33,39 +34,21 @@ def test_a_release_is_published_verified_and_published_again(
     assert done.returncode == 0, done.stderr
     assert "tagging v1.0.0" in done.stderr
     assert f"pinned   hub:org/birds@{hub.repositories['org/birds'].tags['v1.0.0']}" in done.stdout
-    again = json.loads(succeed("publish", tmp_path / "birds", *to, "--json", **environment))
-    assert again["is_new"] is False
     verified = json.loads(succeed("verify", "hub:org/birds@v1.0.0", "--json", **environment))
     assert verified["ok"] is True
-    assert "every byte as in the manifest" in succeed("verify", tmp_path / "birds")
 
 
 @pytest.mark.parametrize("mode", ["lfs"])
 def test_what_is_wrong_is_one_message(hub: LocalHub, tmp_path: Path, environment: dict[str, str], mode: str) -> None:
     release = build(tmp_path / "birds")
-    to = ("--to", "hub:org/birds")
-    for arguments, words in [
-        ((release.folder, "--to", "org/birds"), "write hub:org/name"),
-        ((tmp_path / "none", *to), "no such directory"),
-        ((release.folder, *to, "--version", "1.1.0"), "A release never changes"),
-        ((release.folder, "--to", "hub:elsewhere/birds"), "no right to do it"),
-    ]:
-        message = fail("publish", *arguments, **environment)
-        assert message.splitlines()[-1].startswith("error: ")
-        assert words in message
+    assert "write hub:org/name" in fail("publish", release.folder, "--to", "org/birds", **environment)
     secret = "hf_" + "w" * 34
-    message = fail("publish", release.folder, *to, **{**environment, "HF_TOKEN": secret})
-    assert "does not accept this token" in message
+    message = fail("publish", release.folder, "--to", "hub:org/birds", **{**environment, "HF_TOKEN": secret})
+    assert message.splitlines()[-1].startswith("error: the Hub does not accept this token")
     assert secret not in message
-    assert "no Hub token" in fail("publish", release.folder, *to, **{**environment, "HF_TOKEN": ""})
-    assert "HF_HUB_OFFLINE is set" in fail("publish", release.folder, *to, **{**environment, "HF_HUB_OFFLINE": "1"})
-    unlicensed = build(tmp_path / "cats", license="unknown")
-    assert "must not be published:\n  the licence" in fail("publish", unlicensed.folder, *to, **environment)
-    done = factory("verify", rewrite(release, note="x").folder / "data")
-    assert (done.returncode, "holds no release" in done.stderr) == (1, True)
     (release.folder / "README.md").write_text("x")
     done = factory("verify", release.folder)
-    assert (done.returncode, "README.md" in done.stdout, "Traceback" in done.stderr) == (1, True, False)
+    assert (done.returncode, "README.md: 1 bytes" in done.stdout, "Traceback" in done.stderr) == (1, True, False)
 
 
 @pytest.mark.parametrize("mode", ["lfs"])
@@ -86,7 +69,7 @@ def test_a_run_is_published_by_its_directory(
 
 @pytest.mark.parametrize(
     ("mode", "endpoint"),
-    [("lfs", "create"), ("lfs", "commit"), ("lfs", "commit after"), ("xet", "preupload"), ("xet", "tag")],
+    [("lfs", "commit after"), ("xet", "preupload"), ("xet", "tag")],
 )
 def test_a_publisher_killed_at_any_stage_is_finished_by_the_next(
     hub: LocalHub, tmp_path: Path, environment: dict[str, str], mode: str, endpoint: str

@@ -59,7 +59,7 @@ def test_with_the_hub_down_the_cache_serves_that_very_version_or_nothing(hub: Lo
     hub.stop()
     assert opened(hub, "hub:org/birds@v1.0.0").load()["caption"][0] == "A caption 0"
     for missing in ("hub:org/birds@v1.1.0", f"hub:org/birds@{later.commit}", "hub:org/other@v1.0.0"):
-        with pytest.raises(ReleaseError, match="the Hub d(id|oes) not answer"):
+        with pytest.raises(ReleaseError, match=r"the Hub d(id|oes) not answer"):
             opened(hub, missing)
 
 
