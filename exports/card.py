@@ -77,7 +77,7 @@ def write_card(info: ReleaseInfo, manifest: dict[str, Any]) -> str:
         "",
         "## Licence",
         "",
-        f"Captions: {info.license}. Images keep the licences of their source.",
+        f"Captions: {info.license}. Images: {info.image_license or 'as their source says, in source_fields'}.",
         "",
         "## Known limits",
         "",

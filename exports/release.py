@@ -57,6 +57,8 @@ class ReleaseInfo:
     filters: dict[str, str]  # name -> one line
     inputs: str  # fingerprint of what the release is made from; equal inputs are not built twice
     provenance: dict[str, Any] = field(default_factory=dict)  # for the card: models, prompts, sampling, counts, recipe
+    image_license: str | None = None  # of all images; None where each row has its own
+    limits: dict[str, float] = field(default_factory=dict)  # filter -> least score of any caption that is published
 
 
 @dataclass(frozen=True)
@@ -208,6 +210,8 @@ def _write_shards(rows: Iterable[ReleaseRow], building: Storage, info: ReleaseIn
         "format": FORMAT,
         "name": info.name,
         "license": info.license,
+        "image_license": info.image_license,
+        "limits": info.limits,
         "inputs": info.inputs,
         "rows": total,
         "caption_words": words,
