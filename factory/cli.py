@@ -409,6 +409,73 @@ def calibrate_command(
         sys.exit(1)
 
 
+@command("publish")
+@click.argument("release", metavar="RELEASE|RUN")
+@click.option("--to", required=True, metavar="hub:ORG/NAME", help="Dataset on the Hub; created where it is missing.")
+@click.option("--version", metavar="X.Y.Z", help="Which version.  [default: that of RELEASE, or the newest]")
+@click.option("--private", is_flag=True, help="Create the dataset as a private one.")
+@click.option("--dry-run", is_flag=True, help="Check everything and say what would be sent; change nothing.")
+@click.option("--force-card", is_flag=True, help="Replace a README.md that was edited by hand.")
+@JSON
+def publish_command(
+    release: str, to: str, version: str | None, private: bool, dry_run: bool, force_card: bool, as_json: bool
+) -> None:
+    """Publish a release to the Hub: one commit, verified, then a tag that never moves.
+
+    Run it again after whatever broke it: it reads what is on the Hub and goes on from there.
+
+    \b
+    Example:
+      factory publish datasets/web-recaption --to hub:org/web-recaption --version 1.2.0 --dry-run
+    """
+    from exports.address import parse_address
+    from exports.hub import prepare_process
+    from exports.local_release import find_release
+    from exports.publish import publish
+    from factory.release_folder import release_folder
+
+    address = parse_address(to)
+    found = find_release(release_folder(release), version)
+    prepare_process()
+    _quiet_bars(as_json)
+    published = publish(
+        found, address, private=private, dry_run=dry_run, force_card=force_card, report=_progress(as_json)
+    )
+    click.echo(json.dumps(published.summary()) if as_json else "\n".join(published.lines()))
+
+
+@command("verify")
+@click.argument("target", metavar="hub:ORG/NAME@vX.Y.Z|DIR")
+@JSON
+def verify_command(target: str, as_json: bool) -> None:
+    """Compare every byte of a release with its manifest, on the Hub or in a directory.
+
+    \b
+    Example:
+      factory verify hub:org/web-recaption@v1.2.0
+    """
+    from exports.hub import prepare_process
+    from exports.verify import verify
+
+    if target.startswith("hub:"):
+        prepare_process()
+    verified = verify(target, report=_progress(as_json))
+    click.echo(json.dumps(verified.summary()) if as_json else "\n".join(verified.lines()))
+    if verified.problems:
+        sys.exit(1)
+
+
+def _progress(as_json: bool) -> Callable[[str], None] | None:
+    return None if as_json else lambda line: click.echo(line, err=True)
+
+
+def _quiet_bars(as_json: bool) -> None:
+    from huggingface_hub.utils.tqdm import disable_progress_bars
+
+    if as_json or not sys.stderr.isatty():
+        disable_progress_bars()
+
+
 @command("filters")
 @click.argument("name", required=False)
 @JSON

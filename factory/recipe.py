@@ -335,6 +335,15 @@ class Release(Part):
     license: str = Field(
         default="unknown", min_length=1, description="Licence of the captions, as on the Hub (cc-by-4.0)."
     )
+    image_license: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Licence of all images, as on the Hub; unset: each row names its own (source.fields: [license]).",
+    )
+    limits: dict[str, float] = Field(
+        default_factory=dict,
+        description="filter: least score of any caption that may be published; pii and nsfw have 0.5 unless set.",
+    )
     caption: str | None = Field(
         default=None,
         description="How the chosen caption is put together from views, for example "
@@ -350,6 +359,14 @@ class Release(Part):
         "trim a cut last sentence (of truncated captions), mask personal data. The original text stays beside.",
     )
     shard_mb: int = Field(default=400, ge=1, le=5000, description="Size of a Parquet shard in MB.")
+
+    @field_validator("limits")
+    @classmethod
+    def _limits_are_scores(cls, value: dict[str, float]) -> dict[str, float]:
+        for name, least in value.items():
+            if not 0 <= least <= 1:
+                raise ValueError(f"{name}: scores are between 0 and 1, got {least}")
+        return value
 
     @field_validator("version")
     @classmethod
@@ -420,6 +437,9 @@ class Recipe(Part):
                 raise ValueError(
                     f"select.keep_unscored: '{name}' is not in select.require{did_you_mean(name, list(self.select.require))}"
                 )
+        for name in self.release.limits if self.release else ():
+            if name not in names:
+                raise ValueError(f"release.limits: no filter '{name}' in this recipe{did_you_mean(name, names)}")
         for name in self.select.filters:
             if name not in names:
                 raise ValueError(f"select: '{name}' is not among the filters of this recipe{did_you_mean(name, names)}")

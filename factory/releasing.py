@@ -34,11 +34,22 @@ def release(plan: Plan, counts: dict[str, Any], recipe_text: str) -> tuple[Relea
     assert settings is not None
     wanted, changed = _write_selected(plan)
     inputs = fingerprint(
-        "release", [_file_hash(plan), settings.license, settings.shard_mb, settings.caption, settings.without]
+        "release",
+        [
+            _file_hash(plan),
+            settings.license,
+            settings.image_license,
+            settings.limits,
+            settings.shard_mb,
+            settings.caption,
+            settings.without,
+        ],
     )
     info = ReleaseInfo(
         name=plan.recipe.name,
         license=settings.license,
+        image_license=settings.image_license,
+        limits=settings.limits,
         filters={scorer.name: _summary(scorer.filter) for scorer in plan.scorers},
         inputs=inputs,
         provenance={
