@@ -22,7 +22,7 @@ QUESTION = "Describe the image."  # where neither the release nor the options ha
 BATCH_ROWS = 16
 BUFFER_BYTES = 1 << 20
 ORIGINAL = "original"  # the view that is the source's own text
-_PLAIN_KEY = re.compile(r"[a-z0-9_][a-z0-9_-]{0,99}")
+_PLAIN_KEY = re.compile(r"[a-z0-9_][a-z0-9_-]{0,79}")
 _HASHED_KEY = re.compile(r".*-[0-9a-f]{20}")
 
 

@@ -89,7 +89,7 @@ class TarShards:
         self._keys.clear()
         self._digest = hashlib.sha256()
         self._file = (self.folder / self.names[-1]).open("wb")
-        self._tar = tarfile.open(fileobj=self._file, mode="w", format=tarfile.USTAR_FORMAT)
+        self._tar = tarfile.TarFile(fileobj=self._file, mode="w", format=tarfile.USTAR_FORMAT)
 
 
 def _padded(size: int) -> int:
