@@ -100,6 +100,9 @@ class Diff:
             found.append(f"{kind.replace('_', ' ')}, for example")
             for change in changes:
                 found.append(f"  {_shown(change.id)}")
+                if change.before == change.after:
+                    found.append(f"      {_shown(change.before)}")
+                    continue
                 found += [f"    - {_shown(change.before)}"] if change.before is not None else []
                 found += [f"    + {_shown(change.after)}"] if change.after is not None else []
         return found
@@ -220,7 +223,7 @@ class _Spilled:
     columns: list[str] = field(default_factory=list)
     rows: int = 0
     pieces: int = 0
-    histograms: dict[str, Any] = field(default_factory=dict)  # column -> counts of BINS
+    histograms: dict[str, Any] = field(default_factory=dict)  # column -> rows by score in steps of 1 / BINS
     sums: dict[str, float] = field(default_factory=dict)
     nulls: dict[str, int] = field(default_factory=dict)
 
@@ -244,7 +247,7 @@ class _Spilled:
         if not rows:
             return Scores(0, self.nulls[column], None, {})
         places = np.searchsorted(counts.cumsum(), [max(1, share * rows) for share in QUANTILES])
-        values = [round(float(place + 0.5) / BINS, 4) for place in places]
+        values = [float(place) / BINS for place in places]
         mean = round(self.sums[column] / rows, 6)
         return Scores(rows, self.nulls[column], mean, dict(zip(map(str, QUANTILES), values, strict=True)))
 
@@ -306,7 +309,7 @@ def _count_scores(spilled: _Spilled, batch: pa.RecordBatch, scores: list[str]) -
     for name in scores:
         values = batch[name].drop_null().to_numpy(zero_copy_only=False).astype(np.float64)
         finite = values[np.isfinite(values)]
-        counts = np.bincount(np.clip((finite * BINS).astype(np.int64), 0, BINS - 1), minlength=BINS)
+        counts = np.bincount(np.clip(np.rint(finite * BINS).astype(np.int64), 0, BINS), minlength=BINS + 1)
         spilled.histograms[name] = spilled.histograms.get(name, 0) + counts
         spilled.sums[name] = spilled.sums.get(name, 0.0) + float(finite.sum())
         spilled.nulls[name] = spilled.nulls.get(name, 0) + batch.num_rows - len(finite)
