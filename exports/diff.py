@@ -184,7 +184,7 @@ class _Side:
         assert self.hub is not None
         try:
             system = HfFileSystem(endpoint=self.hub.api.endpoint, token=self.hub.api.token)
-            with system.open(f"datasets/{self.hub.repo}@{self.commit}/{path}", "rb") as file:
+            with system.open(f"datasets/{self.hub.repo}@{self.commit}/{path}", "rb", cache_type="none") as file:
                 yield file
         except ReleaseError:
             raise
