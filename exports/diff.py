@@ -18,7 +18,7 @@ from exports.consume import DEFAULT_FOLDER
 from exports.hub import MAIN, HubRepository, explain
 from exports.local_release import find_release, read_manifest
 from exports.manifest import MANIFEST
-from exports.patience import Patience
+from exports.patience import Patience, Transient, Unreachable
 from exports.release import ReleaseError
 from exports.verify import commit_of
 
@@ -189,7 +189,10 @@ class _Side:
         except ReleaseError:
             raise
         except Exception as error:
-            raise explain(error, f"reading {path}", self.hub.repo) from None
+            failure = explain(error, f"reading {path}", self.hub.repo)
+            if isinstance(failure, Transient):
+                raise Unreachable(f"{failure}; run the same command again") from None
+            raise failure from None
 
 
 def _open(target: str | Path, endpoint: str | None) -> _Side:
