@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import tarfile
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
+
+END = b"\0" * (2 * tarfile.BLOCKSIZE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,66 +32,61 @@ class Sample:
 
 @dataclass
 class TarShards:
-    """Writes `train-NNNNN.tar`, a new one when the last has `limit` bytes. The same samples give the same bytes."""
+    """Writes `train-NNNNN.tar`, a new one when the last has `limit` bytes. The same samples give the same bytes.
+
+    Headers are written here, since `tarfile` keeps every member in memory.
+    """
 
     folder: Path
     limit: int
     names: list[str] = field(default_factory=list)
     counts: list[int] = field(default_factory=list)
-    digests: list[str] = field(default_factory=list)  # SHA-256 of keys and contents
-    _tar: tarfile.TarFile | None = None
-    _file: Any = None
+    digests: list[str] = field(default_factory=list)  # SHA-256 of the samples of each tar
+    position: int = 0  # where the samples of the tar being written end, in bytes
+    _file: IO[bytes] | None = None
     _digest: Any = None
     _keys: set[str] = field(default_factory=set)
 
     def holds(self, key: str) -> bool:
-        """Whether the tar being written has a sample of that key; readers would merge two."""
-        return key in self._keys
+        """Whether the tar that the next sample goes to has one of that key; readers would merge two."""
+        return key in self._keys and self.position < self.limit
 
     def add(self, key: str, parts: dict[str, bytes]) -> Sample:
         """Append a sample; parts by extension. Its tar is `names[-1]`."""
-        if self._tar is None or self._tar.offset >= self.limit:
+        if self._file is None or self.position >= self.limit:
             self.close()
             self._open()
-        tar = self._tar
-        assert tar is not None
-        start = tar.offset
+        start = self.position
         places = []
         for name, data in parts.items():
             member = tarfile.TarInfo(f"{key}.{name}")  # no time, no owner
             member.size = len(data)
-            header = tar.offset
-            tar.addfile(member, io.BytesIO(data))
-            places.append(Part(name, tar.offset - _padded(len(data)), len(data)))
-            assert places[-1].offset - header >= tarfile.BLOCKSIZE
-            self._digest.update(f"{member.name}\0{len(data)}\0".encode())
-            self._digest.update(data)
-        tar.members.clear()  # tarfile keeps all members otherwise
+            self._write(member.tobuf(tarfile.USTAR_FORMAT))
+            places.append(Part(name, self.position, len(data)))
+            self._write(data)
+            self._write(b"\0" * (-len(data) % tarfile.BLOCKSIZE))
         self._keys.add(key)
         self.counts[-1] += 1
-        return Sample(key, start, tar.offset - start, tuple(places))
-
-    @property
-    def position(self) -> int:
-        """Where the samples of the tar being written end, in bytes."""
-        return self._tar.offset if self._tar is not None else 0
+        return Sample(key, start, self.position - start, tuple(places))
 
     def close(self) -> None:
         """End the tar being written."""
-        if self._tar is not None:
-            self._tar.close()
+        if self._file is not None:
+            self._file.write(END)
             self._file.close()
             self.digests.append(self._digest.hexdigest())
-        self._tar = None
+        self._file = None
 
     def _open(self) -> None:
         self.names.append(f"train-{len(self.names):05d}.tar")
         self.counts.append(0)
         self._keys.clear()
         self._digest = hashlib.sha256()
+        self.position = 0
         self._file = (self.folder / self.names[-1]).open("wb")
-        self._tar = tarfile.TarFile(fileobj=self._file, mode="w", format=tarfile.USTAR_FORMAT)
 
-
-def _padded(size: int) -> int:
-    return -(-size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
+    def _write(self, data: bytes) -> None:
+        assert self._file is not None
+        self._file.write(data)
+        self._digest.update(data)
+        self.position += len(data)
