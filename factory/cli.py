@@ -465,6 +465,31 @@ def verify_command(target: str, as_json: bool) -> None:
         sys.exit(1)
 
 
+@command("diff")
+@click.argument("before", metavar="hub:ORG/NAME@vX.Y.Z|DIR|RUN")
+@click.argument("after", metavar="hub:ORG/NAME@vX.Y.Z|DIR|RUN")
+@click.option("--examples", type=click.IntRange(min=0), default=3, show_default=True, help="Rows shown of each change.")
+@JSON
+def diff_command(before: str, after: str, examples: int, as_json: bool) -> None:
+    """Compare two versions of a release: rows, captions, images, scores, drop reasons.
+
+    No image is read or fetched.
+
+    \b
+    Example:
+      factory diff hub:org/web-recaption@v1.1.0 datasets/web-recaption/1.2.0
+    """
+    from exports.diff import diff
+    from exports.hub import prepare_process
+    from factory.release_folder import release_folder
+
+    targets = [target if target.startswith("hub:") else release_folder(target) for target in (before, after)]
+    if any(str(target).startswith("hub:") for target in targets):
+        prepare_process()
+    found = diff(*targets, examples=examples)
+    click.echo(json.dumps(found.summary()) if as_json else "\n".join(found.lines()))
+
+
 def _progress(as_json: bool) -> Callable[[str], None] | None:
     return None if as_json else lambda line: click.echo(line, err=True)
 

@@ -7,12 +7,14 @@ import hashlib
 import io
 import json
 import random
+import shutil
 from pathlib import Path
 from typing import Any
 
 import yaml
 from PIL import Image
 
+from exports.formats import export
 from exports.local_release import LocalRelease, find_release
 from exports.manifest import MANIFEST, canonical_json, sha256_hex
 from exports.release import ReleaseInfo, ReleaseRow, build_release
@@ -87,3 +89,21 @@ def card_metadata(release: LocalRelease) -> dict[str, Any]:
 
 def manifest_of(release: LocalRelease) -> dict[str, Any]:
     return json.loads((release.folder / MANIFEST).read_text())  # type: ignore[no-any-return]
+
+
+def with_sft(release: LocalRelease, scratch: Path) -> LocalRelease:
+    """The release with the config `sft`, where it has none: the adapter's shards, declared in card and manifest."""
+    if any(file.path.startswith("sft/") for file in release.files):
+        return release
+    export(release.folder, scratch / "sft", "sft")
+    shutil.move(scratch / "sft" / "data", release.folder / "sft")
+    files = list(release.manifest["files"])
+    for path in sorted((release.folder / "sft").iterdir()):
+        data = path.read_bytes()
+        files.append({"path": f"sft/{path.name}", "bytes": len(data), "sha256": sha256_hex(data)})
+    _, head, body = (release.folder / "README.md").read_text().split("---\n", 2)
+    metadata = yaml.safe_load(head)
+    sft = {"config_name": "sft", "data_files": [{"split": "train", "path": "sft/train-*.parquet"}]}
+    metadata["configs"] = [*metadata["configs"], sft]
+    card = f"---\n{yaml.safe_dump(metadata, sort_keys=False)}---\n{body}"
+    return rewrite(release, {"README.md": card.encode()}, files=files)

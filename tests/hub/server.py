@@ -81,6 +81,7 @@ class LocalHub:
         self.repositories: dict[str, Repository] = {}
         self.faults = Faults()
         self.log: list[Logged] = []
+        self.bytes_sent = 0  # of the bodies of all answers
         self.tokens = {TOKEN: "write", READER: "read"}
         self.token, self.reader = TOKEN, READER
         self.retry_after_s = 0
@@ -675,6 +676,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(body[:cut])
             self.close_connection = True
             return
+        self.server.hub.bytes_sent += len(body)
         self.wfile.write(body)
 
     def log_message(self, *arguments: Any) -> None:

@@ -1,0 +1,31 @@
+"""`factory export RELEASE --format NAME`: a release as a trainer reads it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from exports.address import is_hub
+from factory.release_folder import release_folder
+
+if TYPE_CHECKING:
+    from exports.formats import Exported
+
+
+def export_format(
+    release: str, to: str, format: str, view: str | None = None, prompts: tuple[str, ...] = (), shard_mb: int = 500
+) -> Exported:
+    """Write a release in a trainer's format.
+
+    Args:
+        release: hub:org/name@v1.2.0, the directory of a release, or of a run that has one (its own).
+        to: a directory that is not there yet.
+        format: one of `exports.formats.FORMATS`.
+        view, prompts, shard_mb: see `exports.formats.Options`.
+
+    Raises:
+        ReleaseError, RunError: no such release, or nothing in it fits the format.
+    """
+    from exports.formats import export
+
+    target = release if is_hub(release) else release_folder(release)
+    return export(target, to, format, view=view, prompts=prompts, shard_mb=shard_mb)
