@@ -224,11 +224,13 @@ class HubRepository:
         )
         return str(done.oid)
 
-    def tag(self, tag: str, commit: str, message: str) -> None:
-        """Create a tag; `Transient` where it exists, so that it is looked at before anything else is done."""
+    def tag(self, tag: str, commit: str) -> None:
+        """Create a tag; `Transient` where it exists, so that it is looked at before anything else is done.
+
+        It has no message: a tag with one is an object of its own, and references would name that instead of the commit.
+        """
         self._call(
-            f"tagging {tag}",
-            lambda: self.api.create_tag(self.repo, tag=tag, revision=commit, tag_message=message, repo_type=DATASET),
+            f"tagging {tag}", lambda: self.api.create_tag(self.repo, tag=tag, revision=commit, repo_type=DATASET)
         )
 
     def _call(self, what: str, function: Callable[[], Result]) -> Result:
@@ -312,6 +314,8 @@ def _explain_status(error: Any, what: str, repo: str) -> Exception:
 def _explain_xet(error: BaseException, what: str, repo: str) -> Exception:
     text = redact(str(error)).strip().splitlines()
     said = text[-1] if text else type(error).__name__
+    if "No space left" in said or "os error 28" in said:
+        return ReleaseError(f"{what} in {repo}: no space left for the client's cache; set HF_HOME to a larger disk")
     if "XetAuthentication" in type(error).__name__ or "401" in said or "403" in said:
         return ReleaseError(f"{what} in {repo}: this token has no right to do it ({said})")
     return Transient(f"{what} in {repo}: {said}")

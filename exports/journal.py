@@ -25,9 +25,11 @@ def record(home: Path, event: str, **facts: Any) -> None:
     when = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     line = json.dumps({"time": when, "event": event, **facts}, sort_keys=True) + "\n"
     try:
-        handle = os.open(home / JOURNAL, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        handle = os.open(home / JOURNAL, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
         try:
-            os.write(handle, line.encode())
+            size = os.fstat(handle).st_size
+            cut = size > 0 and os.pread(handle, 1, size - 1) != b"\n"  # a full disk took the end of the last line
+            os.write(handle, (("\n" if cut else "") + line).encode())
             os.fsync(handle)
         finally:
             os.close(handle)
@@ -36,7 +38,7 @@ def record(home: Path, event: str, **facts: Any) -> None:
 
 
 def read_journal(home: Path) -> list[dict[str, Any]]:
-    """All events, oldest first. A last line that a full disk cut off is left out."""
+    """All events, oldest first. A line that a full disk cut off is left out."""
     try:
         lines = (home / JOURNAL).read_text().splitlines()
     except FileNotFoundError:

@@ -29,6 +29,7 @@ from exports.publish_plan import (
     PublishPlan,
     Tree,
     card_is_ours,
+    check_limits,
     check_strangers,
     check_succession,
     differences,
@@ -160,6 +161,7 @@ class _Publisher:
             raise ReleaseError(f"{address}: this is version {self.release.version}, which is tagged {self.tag}")
         self.hub.require_token()
         self.report(f"checking {self.release.folder}")
+        check_limits(self.release)
         check_gate(self.release)
         if not self.dry_run:
             self._record("started")
@@ -276,7 +278,7 @@ class _Publisher:
 
     def _tag(self, commit: str) -> Published:
         self.report(f"tagging {self.tag}")
-        self.hub.tag(self.tag, commit, self.description)
+        self.hub.tag(self.tag, commit)
         self.patience.progress()
         return self._published(commit, is_new=True)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,8 @@ from exports.schema_change import number_of, schema_problem
 
 Tree = dict[str, RemoteFile]
 SHOWN = 12
+MOST_PER_FOLDER = 10_000  # huggingface.co/docs/hub/storage-limits
+MOST_BYTES = 500_000_000_000
 
 
 @dataclass(frozen=True)
@@ -119,6 +122,22 @@ def check_strangers(release: LocalRelease, tree: Tree, previous: dict[str, Any] 
             "files that no release put there are in the way; move them, or publish to another repository:\n"
             + listed(in_the_way)
         )
+
+
+def check_limits(release: LocalRelease) -> None:
+    """Raises ReleaseError where the Hub would refuse the commit, but only after everything was uploaded."""
+    folders = Counter(file.path.rpartition("/")[0] for file in release.files)
+    for folder, files in folders.items():
+        if files > MOST_PER_FOLDER:
+            raise ReleaseError(
+                f"{folder}/ has {files:,} files and the Hub takes {MOST_PER_FOLDER:,} in a folder; use larger shards (release.shard_mb)"
+            )
+    for file in release.files:
+        if file.size > MOST_BYTES:
+            raise ReleaseError(
+                f"{file.path} has {file.size / 1e9:,.0f} GB and the Hub takes {MOST_BYTES / 1e9:,.0f} GB in a file; "
+                "use smaller shards (release.shard_mb)"
+            )
 
 
 def card_is_ours(remote_sha256: str, previous: dict[str, Any] | None) -> bool:

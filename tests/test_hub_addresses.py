@@ -110,8 +110,12 @@ def test_a_release_is_found_by_directory_and_version(tmp_path: Path) -> None:
 def test_a_journal_is_only_added_to_and_survives_a_cut_line(tmp_path: Path) -> None:
     record(tmp_path, "started", repo="org/birds")
     with (tmp_path / "published.jsonl").open("a") as file:
-        file.write('{"event": "cut o\n')
+        file.write('{"event": "cut o')
     record(tmp_path, "published", commit="c")
     assert [one["event"] for one in read_journal(tmp_path)] == ["started", "published"]
     with pytest.raises(ReleaseError, match="cannot be written"):
         record(tmp_path / "none", "started")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "published.jsonl").symlink_to("/dev/full")
+    with pytest.raises(ReleaseError, match=r"cannot be written \(No space left on device\)"):
+        record(tmp_path / "full", "started")

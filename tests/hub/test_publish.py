@@ -80,19 +80,39 @@ def test_the_files_travel_in_the_mode_asked_for(hub: LocalHub, tmp_path: Path, m
     assert bool(hub.requests("lfs_put")) == (mode == "lfs")
 
 
-def test_a_second_version_sends_what_changed_and_deletes_what_is_gone(hub: LocalHub, tmp_path: Path) -> None:
-    content = rows(30)
-    first = build(tmp_path / "birds", content=content, shard_bytes=1)
+def test_a_second_version_sends_what_changed_and_deletes_what_is_gone(
+    hub: LocalHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("exports.release.ROW_GROUP_BYTES", 10_000)
+    first = build(tmp_path / "birds", content=rows(30), shard_bytes=10_000)
+    shards = [file.path for file in first.files if file.is_data]
+    assert len(shards) > 4
     send(first, hub)
-    second = build(tmp_path / "birds", "1.1.0", rows(30, "Another caption"), shard_bytes=1)
-    published = send(second, hub)
-    assert "data/train-00000.parquet" in published.added
-    fewer = build(tmp_path / "birds", "1.2.0", rows(5, "Another caption"), shard_bytes=10**9)
-    send(fewer, hub)
-    repository = published_once(hub, fewer)
-    assert sorted(repository.tags) == ["v1.0.0", "v1.1.0", "v1.2.0"]
+    fewer = build(tmp_path / "birds", "1.1.0", rows(20), shard_bytes=10_000)
+    published = send(fewer, hub)
+    left = [file.path for file in fewer.files if file.is_data]
+    assert published.deleted == shards[len(left) :]
+    assert shards[0] not in published.added  # its rows are the same
+    repository = hub.repositories[REPO]
+    tree = repository.commits[repository.branches["main"]].tree
+    assert sorted(path for path in tree if path.startswith("data/")) == left
     published_once(hub, first)
-    published_once(hub, second)
+    published_once(hub, fewer)
+
+
+def test_a_file_of_ours_that_somebody_removed_is_no_problem(
+    hub: LocalHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("exports.release.ROW_GROUP_BYTES", 10_000)
+    first = build(tmp_path / "birds", content=rows(30), shard_bytes=10_000)
+    send(first, hub)
+    shards = [file.path for file in first.files if file.is_data]
+    repository = hub.repositories[REPO]
+    repository.edit("main", "removed by hand", {shards[0]: None, shards[-1]: None})
+    published = send(build(tmp_path / "birds", "1.1.0", rows(20), shard_bytes=10_000), hub)
+    assert shards[0] in published.added
+    assert shards[-1] not in published.deleted
+    assert "v1.1.0" in repository.tags
 
 
 def test_files_that_are_not_ours_stay(hub: LocalHub, tmp_path: Path) -> None:
@@ -316,6 +336,28 @@ def test_an_attempt_that_died_between_commit_and_tag_is_finished(hub: LocalHub, 
     hub.repositories[REPO].edit("main", "edited in between", {"README.md": b"by hand"})
     assert send(release, hub).commit == commit
     published_once(hub, release)
+
+
+def test_what_an_attempt_uploaded_is_not_sent_again(hub: LocalHub, tmp_path: Path) -> None:
+    release = build(tmp_path / "birds")
+    fault = hub.fail("commit", "503", times=9)
+    with pytest.raises(ReleaseError, match="the Hub answered 503"):
+        send(release, hub, patience=Patience(tries=1))
+    fault.times = 0
+    stored, puts = hub.files.stored_bytes(), len(hub.requests("lfs_put"))
+    assert stored > 0
+    send(release, hub)
+    assert (hub.files.stored_bytes(), len(hub.requests("lfs_put"))) == (stored, puts)
+
+
+def test_what_the_hub_would_refuse_after_the_upload_is_refused_before(
+    hub: LocalHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("exports.publish_plan.MOST_PER_FOLDER", 2)
+    release = many_shards(tmp_path, monkeypatch)
+    with pytest.raises(ReleaseError, match=r"data/ has 12 files and the Hub takes 2 in a folder; use larger shards"):
+        send(release, hub)
+    assert hub.log == []
 
 
 def test_the_hub_is_waited_for_as_long_as_it_asks(hub: LocalHub, tmp_path: Path) -> None:
