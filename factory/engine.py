@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import cache, lru_cache
 from importlib import metadata, util
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from factory.errors import EngineError
 from factory.recipe import Sampling, did_you_mean
@@ -309,11 +309,13 @@ def _adapter(lora: Model | None) -> tuple[Any, dict[str, Any]]:
     import json
 
     from huggingface_hub import snapshot_download
+    from vllm.config.lora import MaxLoRARanks
     from vllm.lora.request import LoRARequest
 
     path = lora.path if lora.is_local else snapshot_download(lora.path, revision=lora.revision)
     rank = int(json.loads((Path(path) / "adapter_config.json").read_text())["r"])
-    return LoRARequest(lora.identity, 1, path), {"enable_lora": True, "max_loras": 1, "max_lora_rank": rank}
+    served = min((least for least in get_args(MaxLoRARanks) if least >= rank), default=rank)  # vLLM takes only some ranks
+    return LoRARequest(lora.identity, 1, path), {"enable_lora": True, "max_loras": 1, "max_lora_rank": served}
 
 
 # --- what can be known without starting or importing vLLM ---

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import ClassVar, Final
 
@@ -86,8 +87,8 @@ class ShiftedRows(SetFilter):
     ) -> Iterator[pl.DataFrame]:
         """Scores in frames of BLOCK rows."""
         sizes = [min(BLOCK, rows - start) for start in range(0, rows, BLOCK)] or [0]
-        blocks = reslice(map(self._rows, batches()), sizes)
         none = pl.DataFrame(schema={"text": pl.String, "signal": pl.String})
+        blocks = reslice(chain([none], map(self._rows, batches())), sizes)
         before, now = none, next(blocks)
         for after in (*blocks, none):
             signal = pl.concat([before.tail(self.max_shift), now, after.head(self.max_shift)])["signal"]

@@ -113,7 +113,7 @@ class Answers:
 
 
 def reslice(frames: Iterable[pl.DataFrame], heights: Iterable[int]) -> Iterator[pl.DataFrame]:
-    """The rows of `frames`, at least one, in order, in frames of these heights, which take no more than there are."""
+    """The rows of `frames`, at least one, in order, in frames of these heights, together no more than there are."""
     stream = iter(frames)
     rows = next(stream)
     for height in heights:
