@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from exports.address import is_hub
@@ -12,7 +13,14 @@ if TYPE_CHECKING:
 
 
 def export_format(
-    release: str, to: str, format: str, view: str | None = None, prompts: tuple[str, ...] = (), shard_mb: int = 500
+    release: str,
+    to: str,
+    format: str,
+    *,
+    view: str | None = None,
+    prompts: tuple[str, ...] = (),
+    shard_mb: int = 500,
+    report: Callable[[str], None] | None = None,
 ) -> Exported:
     """Write a release in a trainer's format.
 
@@ -21,11 +29,15 @@ def export_format(
         to: a directory that is not there yet.
         format: one of `exports.formats.FORMATS`.
         view, prompts, shard_mb: see `exports.formats.Options`.
+        report: called with a line of progress.
 
     Raises:
         ReleaseError, RunError: no such release, or nothing in it fits the format.
     """
     from exports.formats import export
+    from exports.hub import prepare_process
 
+    if is_hub(release):
+        prepare_process()
     target = release if is_hub(release) else release_folder(release)
-    return export(target, to, format, view=view, prompts=prompts, shard_mb=shard_mb)
+    return export(target, to, format, report=report, view=view, prompts=prompts, shard_mb=shard_mb)

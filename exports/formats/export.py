@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from exports.consume import OpenedRelease, open_release
+from exports.consume import OpenedRelease, Report, open_release
 from exports.formats.example import Options, Tally, flat_schema, read_examples
 from exports.formats.whole_directory import whole_directory
 from exports.manifest import canonical_json
@@ -75,13 +75,21 @@ CHANGES = {
 }
 
 
-def export(release: OpenedRelease | str | Path, to: str | Path, format: str, **options: Any) -> Exported:
+def export(
+    release: OpenedRelease | str | Path,
+    to: str | Path,
+    format: str,
+    *,
+    report: Report | None = None,
+    **options: Any,
+) -> Exported:
     """Write a release in a trainer's format.
 
     Args:
         release: an opened release, or what `open_release` takes: hub:org/name@v1.2.0, or a directory.
         to: a directory that is not there yet (or is empty); it appears when all of it is written.
         format: one of FORMATS.
+        report: called with a line of progress while the release is fetched and checked.
         options: fields of `Options`: view, prompts, seed, shard_mb.
 
     Returns:
@@ -99,7 +107,7 @@ def export(release: OpenedRelease | str | Path, to: str | Path, format: str, **o
         raise ReleaseError(f"shard_mb is {chosen.shard_mb}; it is at least 1")
     adapter: Any = importlib.import_module(f"exports.formats.{format}")
     with whole_directory(to) as folder:  # says that `to` exists before the release is fetched
-        opened = release if isinstance(release, OpenedRelease) else open_release(release)
+        opened = release if isinstance(release, OpenedRelease) else open_release(release, report=report)
         files = opened.data_files()
         tally = Tally()
         needs = FORMATS[format]
