@@ -314,7 +314,9 @@ def _adapter(lora: Model | None) -> tuple[Any, dict[str, Any]]:
 
     path = lora.path if lora.is_local else snapshot_download(lora.path, revision=lora.revision)
     rank = int(json.loads((Path(path) / "adapter_config.json").read_text())["r"])
-    served = min((least for least in get_args(MaxLoRARanks) if least >= rank), default=rank)  # vLLM takes only some ranks
+    served = min(
+        (least for least in get_args(MaxLoRARanks) if least >= rank), default=rank
+    )  # vLLM takes only some ranks
     return LoRARequest(lora.identity, 1, path), {"enable_lora": True, "max_loras": 1, "max_lora_rank": served}
 
 
