@@ -232,7 +232,10 @@ def _write_files(
         "writer": writer_versions(),
         "rows": shards.counts["default"].rows,
         "caption_words": shards.counts["default"].words,
-        "configs": {config: {"splits": {"train": vars(counts)}} for config, counts in shards.counts.items()},
+        # `datasets` cannot read a config without rows, so there is none.
+        "configs": {
+            config: {"splits": {"train": vars(counts)}} for config, counts in shards.counts.items() if counts.rows
+        },
         "id_sequence_sha256": ids_digest(written.ids_sha256 or "" for written in data),
         "schema": {field.name: str(field.type) for field in shards.schemas["default"]},
         "schemas": {

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import posixpath
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -73,6 +74,7 @@ def write_shard_file(
     """
     import pyarrow.parquet as pq
 
+    storage.fs.makedirs(posixpath.dirname(storage.full(path)), exist_ok=True)
     leaves = _leaves(schema)
     plain = [name for name in leaves if has_images and name.endswith(".bytes")]
     ids = hashlib.sha256()

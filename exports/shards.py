@@ -100,8 +100,6 @@ class Shards:
         self._number = membership.next_shard
         self._pool = ThreadPoolExecutor(1)
         self._writing: Future[None] | None = None
-        for config in self.schemas:
-            building.fs.makedirs(building.full(FOLDERS[config]), exist_ok=True)
 
     def __enter__(self) -> Shards:
         return self
@@ -146,10 +144,8 @@ class Shards:
             if sum(map(len, waiting)) >= REJECTED_ROWS:
                 self._write_rejected(number, pl.concat(waiting))
                 waiting, number = [], number + 1
-        if waiting or not number:
-            rows = pl.concat(waiting) if waiting else pl.DataFrame(schema={"id": pl.String})
-            if rows.height or not number:
-                self._write_rejected(number, rows)
+        if sum(map(len, waiting)):
+            self._write_rejected(number, pl.concat(waiting))
 
     # --- gathering ---
 
