@@ -157,7 +157,7 @@ ABOUT = {
 
 
 def _configs(manifest: dict[str, Any]) -> list[tuple[str, ...]]:
-    found = []
+    found: list[tuple[str, ...]] = []
     for name, config in manifest["configs"].items():
         counts = config["splits"]["train"]
         found.append((name, f"{counts['rows']:,}", f"{counts['words']:,}" if counts["words"] else "", ABOUT[name]))
@@ -185,7 +185,7 @@ def rule_table(counts: dict[str, Any]) -> list[tuple[str, ...]]:
     dropped: dict[str, int] = counts.get("dropped", {})
     order = {name: place for place, name in enumerate(counts.get("rules", []))}
     left = total = counts.get("captions", 0)
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for reason in sorted(dropped, key=lambda one: (order.get(one, order.get(one.split(":")[0], len(order))), one)):
         before, left = left, left - dropped[reason]
         rows.append(

@@ -74,11 +74,11 @@ def rest_schema(filters: Iterable[str]) -> pl.Schema:
     """The default config's columns as a Polars schema for `RowBatch.rest`: `file_name` instead of `image`, no ids."""
     import polars as pl
 
-    kinds = {"candidate": pl.Int16, "kept": pl.Boolean, "output_tokens": pl.Int32, "seed": pl.Int64}
+    kinds: dict[str, Any] = {"candidate": pl.Int16, "kept": pl.Boolean, "output_tokens": pl.Int32, "seed": pl.Int64}
     scores = [f"score_{name}" for name in filters]
     kinds |= dict.fromkeys(["mean_logprob", "min_logprob", *scores], pl.Float64)
     captions = pl.Struct({name: kinds.get(name, pl.String) for name in (*CAPTION_FIELDS, *scores)})
-    texts = dict.fromkeys(
+    texts: dict[str, Any] = dict.fromkeys(
         ("id", "file_name", "caption", "view", "original", "source", "source_fields", "license", "sha256"), pl.String
     )
     return pl.Schema(

@@ -61,15 +61,14 @@ class Membership:
             return cls.none()
         order = np.argsort(np.concatenate(ids), kind="stable")
         known = int(manifest.get("next_shard", 0))
-        joined = (np.concatenate(pieces)[order] for pieces in (ids, shards, captions))
-        return cls(*joined, next_shard=max(known, max(numbers) + 1))
+        in_order, places, texts = (np.concatenate(pieces)[order] for pieces in (ids, shards, captions))
+        return cls(in_order, places, texts, next_shard=max(known, max(numbers) + 1))
 
     def places(self, ids: pl.Series) -> np.ndarray:
         """The shard of each id, NEW for one that the parent has not."""
         import numpy as np
 
         place, is_known = self._find(ids)
-
         return np.where(is_known, self.shards[place] if len(self.shards) else NEW, NEW)
 
     def expect(self, ids: Iterable[pl.Series]) -> dict[int, int]:

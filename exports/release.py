@@ -144,6 +144,7 @@ def build_release(
         home.remove_tree(building)
     return ReleaseResult(chosen, _url(home, chosen), manifest["rows"], is_new=True)
 
+
 def released_versions(home: Storage) -> list[str]:
     """The versions in a directory, oldest first."""
     found = [name for name in home.directories() if SEMVER.fullmatch(name)]

@@ -92,7 +92,9 @@ class Shards:
         self.files: list[tuple[str, WrittenFile]] = []
         self.counts = {config: ConfigCounts() for config in constants.configs}
         self.schemas = {
-            config: features(config, constants.filters).arrow_schema for config in FOLDERS if config in constants.configs
+            config: features(config, constants.filters).arrow_schema
+            for config in FOLDERS
+            if config in constants.configs
         }
         self._expected = expected
         self._known: dict[int, _Open] = {}
@@ -251,7 +253,9 @@ class Shards:
             rows = batch.rest[start:stop]
             talks = rows["turns"].to_list()
             times = [len(talk) for talk in talks]
-            pictures = [image for image, count in zip(batch.images[start:stop], times, strict=True) for _ in range(count)]
+            pictures = [
+                image for image, count in zip(batch.images[start:stop], times, strict=True) for _ in range(count)
+            ]
             names = [name for name, count in zip(rows["file_name"], times, strict=True) for _ in range(count)]
             prompts = [_prompt(talk[: place + 1]) for talk in talks for place in range(len(talk))]
             answers = [[{"role": "assistant", "content": turn["answer"]}] for talk in talks for turn in talk]

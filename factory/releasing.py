@@ -76,9 +76,7 @@ def run_fingerprint(plan: Plan) -> str:
     """Identifies what a run did to an image: captions, scores, rules. More images of the same source do not change it."""
     scorers = [f"{scorer.name}:{scorer.alone}" for scorer in plan.scorers]
     rules = plan.recipe.select.model_dump(mode="json")
-    return fingerprint(
-        "run", [source_identity(plan.recipe), plan.caption_prints, scorers, rules, plan.recipe.seed]
-    )
+    return fingerprint("run", [source_identity(plan.recipe), plan.caption_prints, scorers, rules, plan.recipe.seed])
 
 
 class SelectedImages:
@@ -242,7 +240,7 @@ class _PieceImages:
             height="source_height",
             drop_reason=pl.when(~keep).then("reason"),
         ).hstack([*chosen.get_columns(), *beside.get_columns(), pl.Series("file_name", files, pl.String)])
-        batch = RowBatch(self.images, rest.select(schema.names()).cast(schema))  # type: ignore[arg-type]
+        batch = RowBatch(self.images, rest.select(schema.names()).cast(schema))
         self._empty()
         return batch
 
@@ -281,7 +279,16 @@ def _rule_order(select: Select) -> list[str]:
     """The reasons of drops in the order in which the rules are applied."""
     by_score = [reason for name in select.require for reason in (f"unscored:{name}", f"require:{name}")]
     top = [reason for name in select.keep_top for reason in (f"unscored:{name}", f"keep_top:{name}")]
-    reasons = ["duplicate_key", "failed", "truncated", *by_score, *top, f"best_of:{select.best_of}", "dedup:exact", "budget"]
+    reasons = [
+        "duplicate_key",
+        "failed",
+        "truncated",
+        *by_score,
+        *top,
+        f"best_of:{select.best_of}",
+        "dedup:exact",
+        "budget",
+    ]
     return list(dict.fromkeys(reasons))
 
 
@@ -309,4 +316,6 @@ def _assembly_lines(plan: Plan) -> list[str]:
         "turns": f"`turns` asks one question for each of {views}; `caption` is the first answer.",
     }
     fallback = {"chosen": "have their first kept caption", "leave_out": "are left out", "error": "stop the build"}
-    return [f"{said[rule.rule]} Images that lack a text it asks for {fallback[settings.without]}; they are counted below."]
+    return [
+        f"{said[rule.rule]} Images that lack a text it asks for {fallback[settings.without]}; they are counted below."
+    ]

@@ -73,7 +73,7 @@ class Selected:
     def pieces(self) -> Iterator[Piece]:
         """The pieces in the order of the source."""
         for number, shards in enumerate(self._pieces):
-            captions = pl.read_ipc(self._file(number), memory_map=False)
+            captions = pl.read_ipc(self._file(number))
             if captions.height:
                 yield Piece(shards, captions)
 
@@ -96,7 +96,7 @@ class Selected:
         with self.plan.run.storage.open(SELECTION) as file:
             table = pq.ParquetFile(file)
             for group in range(table.metadata.num_row_groups):
-                rows = pl.DataFrame(table.read_row_group(group)).cast(SELECTION_SCHEMA)  # type: ignore[arg-type]
+                rows = pl.DataFrame(table.read_row_group(group)).cast(SELECTION_SCHEMA)
                 rows = rows.filter(~pl.col("reason").eq_missing(pl.lit("duplicate_key")))
                 released = pl.col("kept").any().over("image_key") | pl.lit(self._releases_dropped)
                 rows = rows.with_columns(released=released)
