@@ -71,8 +71,8 @@ def write_card(info: ReleaseInfo, manifest: dict[str, Any]) -> str:
         "",
         *(info.provenance.get("assembly") or ["`caption` is the first kept caption in the order of these views."]),
         "`captions` holds all captions of an image with their lineage: model, revision, prompt, seed, engine and scores.",
-        "`turns` is the same as questions and answers. Marks that a trainer would take for an image are written in the other "
-        "case (`<IMAGE>`) in `caption` and `turns`, not in `captions`.",
+        "`turns` is the same as questions and answers. What a trainer would take for an image or the end of a turn has a space "
+        "after its first sign in `caption` and `turns` (`< image>`), not in `captions`.",
         "",
         *_rewrites(counts),
         "## Selection",

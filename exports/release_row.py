@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from exports.placeholders import neutralised
+from exports.placeholder import neutral
 
 if TYPE_CHECKING:
     import polars as pl
@@ -50,7 +50,9 @@ class ReleaseRow:
     scores: dict[str, float | None]  # of the chosen caption, by filter
     captions: list[dict[str, Any]]  # all views and candidates, with lineage (CAPTION_FIELDS)
     source: str | None = None  # where in the source it is, for example 'webdataset:00012.tar'
-    turns: tuple[Turn, ...] = ()  # the conversation for training; () means QUESTION and the caption
+    turns: tuple[
+        Turn, ...
+    ] = ()  # the conversation for training; () means the prompt of the caption (or QUESTION) and it
     keep: bool = True
     drop_reason: str | None = None
 
@@ -101,7 +103,7 @@ def _batch(rows: list[ReleaseRow], filters: list[str]) -> RowBatch:
         record = {
             "id": row.id,
             "file_name": row.file_name,
-            "caption": neutralised(row.caption),
+            "caption": neutral(row.caption),
             "view": row.view,
             "original": row.original,
             "source": row.source,
@@ -114,8 +116,8 @@ def _batch(rows: list[ReleaseRow], filters: list[str]) -> RowBatch:
             "keep": row.keep,
             "drop_reason": row.drop_reason,
             "turns": [
-                {"question": turn.question, "answer": neutralised(turn.answer), "view": turn.view}
-                for turn in row.turns or (Turn(QUESTION, row.caption, row.view),)
+                {"question": neutral(turn.question), "answer": neutral(turn.answer), "view": turn.view}
+                for turn in row.turns or (_only_turn(row),)
             ],
             "captions": [_caption(one, filters) for one in row.captions],
             **{f"score_{name}": row.scores.get(name) for name in filters},
@@ -124,6 +126,13 @@ def _batch(rows: list[ReleaseRow], filters: list[str]) -> RowBatch:
             values.append(record[name])
     frame = pl.DataFrame([pl.Series(name, values, schema[name]) for name, values in columns.items()])
     return RowBatch([row.image for row in rows], frame)
+
+
+def _only_turn(row: ReleaseRow) -> Turn:
+    """The caption as the answer to the prompt it was made with; to QUESTION where that is not known."""
+    own = (one for one in row.captions if one.get("view") == row.view and one.get("text") == row.caption)
+    prompt = next((one.get("prompt") for one in own), None)
+    return Turn(prompt if prompt and prompt.strip() else QUESTION, row.caption, row.view)
 
 
 def _caption(caption: dict[str, Any], filters: list[str]) -> dict[str, Any]:

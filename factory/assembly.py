@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from exports.placeholders import neutralised
+from exports.placeholder import neutral
 from exports.release import Turn
 from factory.fingerprint import ORIGINAL
 from factory.recipe import TEMPLATE_FIELD, CaptionRule, Recipe
@@ -86,7 +86,7 @@ class Assembly:
         return next((view for view, end in ends.items() if number < end), next(reversed(rule.shares)))
 
     def _of(self, answers: list[tuple[str, str]], key: str) -> Assembled:
-        turns = tuple(Turn(self._question(view, key), neutralised(text), view) for view, text in answers)
+        turns = tuple(Turn(neutral(self._question(view, key)), neutral(text), view) for view, text in answers)
         return Assembled(turns[0].answer, turns[0].view, turns)
 
     def _question(self, view: str, key: str) -> str:

@@ -26,8 +26,8 @@ from PIL import Image
 from exports.formats import FORMATS, Exported, export
 from exports.formats.example import Tally, file_key
 from exports.formats.image_kind import extension
-from exports.formats.placeholder import neutral
-from exports.release import ReleaseError, ReleaseRow
+from exports.placeholder import neutral
+from exports.release import ReleaseError, ReleaseRow, Turn
 from factory.errors import RunError
 from factory.format_export import export_format
 from tests.releases import build, noise, row, rows
@@ -200,14 +200,47 @@ def test_ids_never_become_paths(tmp_path: Path, format: str) -> None:
 
 @pytest.mark.parametrize("format", WITH_IMAGES)
 def test_no_caption_or_question_forges_an_image_or_a_turn(tmp_path: Path, format: str) -> None:
-    to, done = written(tmp_path, format, [prompted(0, "Look at <image>", HOSTILE_CAPTION), row(1)])
-    (caption,) = (caption for image, _, caption in READERS[format](to) if image == noise(0))
-    if format == "webdataset":  # feeds contrastive training as well: as released
+    content = [prompted(0, "Look at <image>", HOSTILE_CAPTION), row(1)]
+    to, _ = written(tmp_path, format, content)
+    ((question, caption),) = (texts for image, *texts in READERS[format](to) if image == noise(0))
+    assert (caption, question) == (HARMLESS_CAPTION, None if format == "webdataset" else "Look at < image>")
+
+
+@pytest.mark.parametrize("format", WITH_IMAGES)
+def test_the_caption_of_a_view_is_made_harmless_and_counted(tmp_path: Path, format: str) -> None:
+    to, done = written(tmp_path, format, [prompted(0, "Look at <image>", HOSTILE_CAPTION), row(1)], view="self")
+    ((question, caption),) = (texts for image, *texts in READERS[format](to) if image == noise(0))
+    if format == "webdataset":  # feeds contrastive training as well: as the view has it
         assert (caption, done.changed) == (HOSTILE_CAPTION, {})
     else:
-        (question,) = (question for image, question, _ in READERS[format](to) if image == noise(0))
         assert (caption, question) == (HARMLESS_CAPTION, "Look at < image>")
         assert done.changed == {"default_question": 1, "neutralised": 1}
+
+
+TURNS = (Turn("What is it?", "A bird", "self"), Turn("And behind it?", "A tree", "detailed"))
+
+
+@pytest.mark.parametrize(("format", "reader"), [("llava", "train.json"), ("sharegpt", "train.jsonl")])
+def test_all_turns_of_a_conversation_are_written(tmp_path: Path, format: str, reader: str) -> None:
+    to, _ = written(tmp_path, format, [dataclasses.replace(row(0, "A bird"), turns=TURNS)])
+    text = (to / reader).read_text()
+    (one,) = json.loads(text) if format == "llava" else [json.loads(line) for line in text.splitlines()]
+    assert [(turn["from"], turn["value"].removeprefix("<image>").strip()) for turn in one["conversations"]] == [
+        ("human", "What is it?"),
+        ("gpt", "A bird"),
+        ("human", "And behind it?"),
+        ("gpt", "A tree"),
+    ]
+    assert text.count("<image>") == 1
+
+
+def test_chat_formats_have_all_turns_and_sft_a_row_for_each_answer(tmp_path: Path) -> None:
+    content = [dataclasses.replace(row(0, "A bird"), turns=TURNS)]
+    (chat,) = read_parquet(written(tmp_path / "chat", "messages", content)[0])
+    assert [turn["content"] for turn in chat["messages"]] == ["What is it?", "A bird", "And behind it?", "A tree"]
+    first, second = read_parquet(written(tmp_path / "sft", "sft", content)[0])
+    assert [turn["content"] for turn in second["prompt"]] == ["What is it?", "A bird", "And behind it?"]
+    assert (first["completion"][0]["content"], second["completion"][0]["content"]) == ("A bird", "A tree")
 
 
 @pytest.mark.parametrize("format", FORMATS)
@@ -350,7 +383,7 @@ def test_the_kind_of_an_image_is_in_its_bytes() -> None:
 def test_text_is_one_caption_a_line_and_its_words_are_counted(tmp_path: Path) -> None:
     content = [row(0, "Two\nlines\u2028here"), row(1, " and\ttabs "), row(2, "<image>")]
     to, done = written(tmp_path, "text", content)
-    assert (to / "train-00000.txt").read_text().splitlines() == ["Two lines here", "and tabs", "<image>"]
+    assert (to / "train-00000.txt").read_text().splitlines() == ["Two lines here", "and tabs", "< image>"]
     assert done.words == 6
     loaded = datasets.load_dataset("text", data_files=str(to / "*.txt"), split="train")
     assert loaded["text"][0] == "Two lines here"

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from exports.formats.image_kind import extension
-from exports.formats.placeholder import neutral
+from exports.placeholder import neutral
 from exports.release import ReleaseError
+from exports.release_row import QUESTION
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-QUESTION = "Describe the image."  # where neither the release nor the options have one
 BATCH_ROWS = 16
 BUFFER_BYTES = 1 << 20
 ORIGINAL = "original"  # the view that is the source's own text
@@ -48,7 +48,13 @@ class Example:
     question: str
     caption: str
     fields: dict[str, str | int | float | bool | None]  # every flat column of the release, None for NaN
+    more: tuple[tuple[str, str], ...] = ()  # further questions and answers, of releases with several turns
     changes: tuple[str, ...] = ()  # what is not as released: neutralised, default_question
+
+    @property
+    def turns(self) -> tuple[tuple[str, str], ...]:
+        """The whole conversation as questions and answers."""
+        return ((self.question, self.caption), *self.more)
 
 
 @dataclass
@@ -70,6 +76,13 @@ class Tally:
         self.written += 1
         self.words += len(example.caption.split())
         self.changed.update(example.changes)
+
+
+def conversation(example: Example, mark: str) -> list[dict[str, str]]:
+    """The turns as LLaVA writes them (`from`, `value`), the image's mark before the first question."""
+    spoken = [part for question, answer in example.turns for part in (("human", question), ("gpt", answer))]
+    first, *rest = [{"from": who, "value": text} for who, text in spoken]
+    return [{**first, "value": mark + first["value"]}, *rest]
 
 
 def file_key(id: str) -> str:
@@ -136,13 +149,16 @@ def _rows(path: str, options: Options, images: bool) -> Iterator[dict[str, Any]]
         if missing:
             raise ReleaseError(f"{Path(path).name} has no column {', '.join(missing)}, so it is no shard of a release")
         columns = [column.name for column in _flat(schema)]
-        columns += [name for name in ("image", "captions") if name in schema.names and (images or name != "image")]
+        columns += [
+            name for name in ("image", "captions", "turns") if name in schema.names and (images or name != "image")
+        ]
         for batch in file.iter_batches(BATCH_ROWS, columns=columns, use_threads=False):
             yield from batch.to_pylist()
 
 
 def _example(row: dict[str, Any], options: Options, tally: Tally, images: bool, asks: bool) -> Example | None:
     candidates = row.pop("captions", None) or []
+    turns = row.pop("turns", None) or []
     image = row.pop("image", None)
     chosen, caption = _chosen(row, candidates, options)
     if not caption or not caption.strip():
@@ -159,14 +175,17 @@ def _example(row: dict[str, Any], options: Options, tally: Tally, images: bool, 
     key = file_key(id)
     question = QUESTION
     changes = []
+    more: list[tuple[str, str]] = []
     if asks:
-        own = _question(id, chosen, options)
-        texts = own or QUESTION, caption
-        question, caption = map(neutral, texts)
+        turns = [(turn["question"], turn["answer"]) for turn in turns] if options.view is None else []
+        own = _question(id, turns, chosen, options)
+        released = [(own or QUESTION, caption), *turns[1:]]
+        (question, caption), *more = [(neutral(asked), neutral(answer)) for asked, answer in released]
         changes = [] if own else ["default_question"]
-        changes += [] if (question, caption) == texts else ["neutralised"]
+        changes += [] if [(question, caption), *more] == released else ["neutralised"]
     fields = {name: _plain(value) for name, value in row.items()} | {"caption": caption}
-    return Example(id, key, data, kind, f"{key}.{kind}" if kind else key, question, caption, fields, tuple(changes))
+    name = f"{key}.{kind}" if kind else key
+    return Example(id, key, data, kind, name, question, caption, fields, tuple(more), tuple(changes))
 
 
 def _chosen(
@@ -178,15 +197,21 @@ def _chosen(
     view = row.get("view") if options.view is None else options.view
     kept = [one for one in candidates if one.get("view") == view and one.get("kept")]
     if options.view is not None:
-        return (kept[0], kept[0].get("text")) if kept else (None, None)
+        return (kept[0], _text(kept[0])) if kept else (None, None)
     caption = row["caption"]
-    return next((one for one in kept if one.get("text") == caption), None), caption
+    return next((one for one in kept if neutral(_text(one)) == caption), None), caption
 
 
-def _question(id: str, chosen: dict[str, Any] | None, options: Options) -> str | None:
+def _text(candidate: dict[str, Any]) -> str:
+    return candidate.get("rewritten") or candidate.get("text") or ""
+
+
+def _question(id: str, turns: list[tuple[str, str]], chosen: dict[str, Any] | None, options: Options) -> str | None:
     if options.prompts:
         digest = hashlib.sha256(f"{options.seed}\0{id}".encode()).digest()
         return options.prompts[int.from_bytes(digest[:8]) % len(options.prompts)]
+    if turns and turns[0][0] != QUESTION:
+        return turns[0][0]
     prompt = (chosen or {}).get("prompt")
     return prompt if prompt and prompt.strip() else None
 

@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from exports.formats.example import Example, Options, Tally
+from exports.formats.example import Example, Options, Tally, conversation
 from exports.formats.image_folder import ImageFolder
 
 
@@ -28,10 +28,7 @@ def write(examples: Iterable[Example], folder: Path, options: Options, tally: Ta
             record = {
                 "id": example.id,
                 "image": path,
-                "conversations": [
-                    {"from": "human", "value": f"<image>\n{example.question}"},
-                    {"from": "gpt", "value": example.caption},
-                ],
+                "conversations": conversation(example, "<image>\n"),
             }
             file.write(separator + json.dumps(record))
             separator = ",\n"

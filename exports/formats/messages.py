@@ -27,8 +27,9 @@ def write(examples: Iterable[Example], folder: Path, options: Options, tally: Ta
                 "id": example.id,
                 "images": [{"bytes": example.image, "path": example.file_name}],
                 "messages": [
-                    {"role": "user", "content": example.question},
-                    {"role": "assistant", "content": example.caption},
+                    {"role": role, "content": text}
+                    for turn in example.turns
+                    for role, text in zip(("user", "assistant"), turn, strict=True)
                 ],
             }
 

@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from exports.formats.example import Example, Options, Tally
+from exports.formats.example import Example, Options, Tally, conversation
 from exports.formats.image_folder import ImageFolder
 
 INFO = {
@@ -36,10 +36,7 @@ def write(examples: Iterable[Example], folder: Path, options: Options, tally: Ta
             tally.wrote(example)
             record = {
                 "id": example.id,
-                "conversations": [
-                    {"from": "human", "value": f"<image>{example.question}"},
-                    {"from": "gpt", "value": example.caption},
-                ],
+                "conversations": conversation(example, "<image>"),
                 "images": [path],
             }
             file.write(json.dumps(record) + "\n")

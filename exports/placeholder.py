@@ -27,4 +27,6 @@ _PLACEHOLDER = re.compile(
 
 def neutral(text: str) -> str:
     """The text with every trainer's placeholder and control token made plain: `<image>` becomes `< image>`."""
+    if "<" not in text and "[" not in text:
+        return text
     return _PLACEHOLDER.sub(lambda match: match.group() + " ", text)
