@@ -113,6 +113,31 @@ def open_release(
     return opened
 
 
+def released_file(target: str | Path, path: str, *, endpoint: str | None = None, cache_dir: str | None = None) -> Path:
+    """One file of a release on this disk, checked against the manifest; no other file is fetched.
+
+    Args:
+        target: as for `open_release`.
+        path: of the file within the release, for example recipe.yaml.
+
+    Raises:
+        ReleaseError: as `open_release`, or the release has no such file.
+    """
+    if not is_hub(str(target)):
+        release = find_release(target)
+    else:
+        address = parse_address(str(target))
+        hub = HubRepository(address.repo, endpoint)
+        commit = _pinned(hub, address, cache_dir, Patience(tries=3))
+        release = _fetch(hub, address, commit, cache_dir, lambda line: None, only=path)
+    found = [file for file in release.files if file.path == path]
+    if not found:
+        raise ReleaseError(f"{target} has no {path}")
+    if wrong := damage(release, found):
+        raise ReleaseError(f"{release.folder} is not the release that its manifest describes:\n" + listed(wrong))
+    return release.local(found[0])
+
+
 def _pinned(hub: HubRepository, address: HubAddress, cache_dir: str | None, patience: Patience) -> str:
     """The commit of a pinned address: from the Hub; where it does not answer, what this machine saw the tag at before."""
     revision = address.revision
@@ -155,7 +180,14 @@ def _remember(hub: HubRepository, revision: str, cache_dir: str | None) -> None:
         raise explain(error, f"asking for {revision}", hub.repo) from None
 
 
-def _fetch(hub: HubRepository, address: HubAddress, commit: str, cache_dir: str | None, report: Report) -> LocalRelease:
+def _fetch(
+    hub: HubRepository,
+    address: HubAddress,
+    commit: str,
+    cache_dir: str | None,
+    report: Report,
+    only: str | None = None,
+) -> LocalRelease:
     from huggingface_hub import snapshot_download
 
     def download(patterns: list[str]) -> Path:
@@ -181,7 +213,7 @@ def _fetch(hub: HubRepository, address: HubAddress, commit: str, cache_dir: str 
     problem = version_problem(address.revision or "", release.version)
     if problem:
         raise ReleaseError(f"{address} is not what its tag says: {problem}")
-    download([_as_pattern(file.path) for file in release.files])
+    download([_as_pattern(file.path) for file in release.files if only in (None, file.path)])
     return release
 
 

@@ -17,6 +17,7 @@ def export_format(
     to: str,
     format: str,
     *,
+    version: str | None = None,
     view: str | None = None,
     prompts: tuple[str, ...] = (),
     shard_mb: int = 500,
@@ -28,6 +29,7 @@ def export_format(
         release: hub:org/name@v1.2.0, the directory of a release, or of a run that has one (its own).
         to: a directory that is not there yet.
         format: one of `exports.formats.FORMATS`.
+        version: of a directory that holds several; None means the newest.
         view, prompts, shard_mb: see `exports.formats.Options`.
         report: called with a line of progress.
 
@@ -36,8 +38,9 @@ def export_format(
     """
     from exports.formats import export
     from exports.hub import prepare_process
+    from exports.local_release import find_release
 
     if is_hub(release):
         prepare_process()
-    target = release if is_hub(release) else release_folder(release)
+    target = release if is_hub(release) else find_release(release_folder(release), version).folder
     return export(target, to, format, report=report, view=view, prompts=prompts, shard_mb=shard_mb)
