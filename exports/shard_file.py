@@ -1,6 +1,6 @@
 """One Parquet file of a release: row groups of a fixed share of images, the images in plain pages.
 
-What makes a new version cheap to publish is here (docs/decisions/0009-shards.md): images are neither compressed nor
+What makes a new version cheap to publish is here (docs/decisions/0010-shards.md): images are neither compressed nor
 dictionary-encoded, and where a row group ends depends on the images alone, so that other captions leave their bytes as
 they are.
 """

@@ -218,7 +218,7 @@ class Shards:
         tables = {"default": self._default, "sft": self._sft, "text": self._text}[config]
         path = f"{FOLDERS[config]}/train-{number:05d}.parquet"
         if config != "default":
-            batch = _kept(batch)
+            batch = _kept(batch, has_image=config == "sft")
             bounds = group_bounds(batch.sizes, self.group_bytes)
             if not batch.images:
                 return
@@ -324,8 +324,10 @@ def _joined(batches: list[RowBatch]) -> RowBatch:
     return RowBatch(images, pl.concat([batch.rest for batch in batches]))
 
 
-def _kept(batch: RowBatch) -> RowBatch:
-    return batch if batch.rest["keep"].all() else _rows(batch, batch.rest["keep"].to_numpy())
+def _kept(batch: RowBatch, has_image: bool) -> RowBatch:
+    """The rows with a released caption; of these, where asked, the ones with an image."""
+    wanted = batch.rest["keep"] & batch.rest["bytes"].is_not_null() if has_image else batch.rest["keep"]
+    return batch if wanted.all() else _rows(batch, wanted.to_numpy())
 
 
 def _from_disk(path: Path) -> RowBatch:

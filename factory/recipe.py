@@ -403,9 +403,9 @@ class Release(Part):
         "trim a cut last sentence (of truncated captions), mask personal data. The original text stays beside.",
     )
     configs: tuple[Literal["default", "sft", "text", "rejected"], ...] = Field(
-        default=("default",),
-        description="What is written beside the default config: sft (images, prompt, completion; stores the images a second "
-        "time on disk, not on the Hub), text (captions alone), rejected (dropped captions, no images).",
+        default=("default", "sft", "text"),
+        description="What is written; default always is. sft: images, prompt, completion (the images a second time on disk, not "
+        "on the Hub). text: captions alone. rejected: dropped captions, no images.",
     )
     dropped: Literal["leave_out", "include"] = Field(
         default="leave_out",
