@@ -6,7 +6,7 @@ Parts and their keys, of the JSON object in the last line:
 
 - faults (release_faults.py; --modes, --only, --jobs): faults_tried, faults_fired, faults_survived
 - reupload (release_reupload.py; --images): reupload_recaptioned, reupload_dropped_tenth, reupload_unchanged: bytes that
-  reach the Hub's Xet store, as shares of the release's bytes; reupload_unchanged_commits
+  reach the Hub's Xet store, as shares of the release's bytes; reupload_unchanged_commits; the same with sft and text
 - build (release_build.py; --build-gb, --repeats): build_over_pyarrow: rate of `factory export` from local files over that
   of pyarrow.parquet.write_table with the finished table in memory
 - memory (release_build.py; --memory-gb): peak_rss_growth: peak memory of `factory export` at the larger size over that at

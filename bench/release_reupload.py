@@ -27,7 +27,13 @@ WORDS = [
 
 
 def reupload(images: int) -> dict[str, Any]:
-    """Publish the versions to a local Hub. Returns the shares of bytes."""
+    """Publish the versions to local Hubs, with the config default alone, and with sft and text. Returns the shares of bytes."""
+    alone = shares(images, ("default",))
+    return alone | {"reupload_with_sft_and_text": shares(images, ("default", "sft", "text"))}
+
+
+def shares(images: int, configs: tuple[str, ...]) -> dict[str, Any]:
+    """Of a release of these configs."""
     with tempfile.TemporaryDirectory() as folder, LocalHub(Path(folder) / "hub") as hub:
         root = Path(folder)
 
@@ -39,13 +45,13 @@ def reupload(images: int) -> dict[str, Any]:
             subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL)
             return (hub.files.stored_bytes() - before) / sum(file.size for file in release.files)
 
-        first = build(root, images, "first")
+        first = build(root, images, "first", configs)
         sent = publish(first)
         commits = len(hub.repositories[REPO].commits)
-        unchanged = publish(build(root, images, "first"))
+        unchanged = publish(build(root, images, "first", configs))
         more_commits = len(hub.repositories[REPO].commits) - commits
-        recaptioned = publish(build(root, images, "second"))
-        dropped = publish(build(root, images, "second", without=10))
+        recaptioned = publish(build(root, images, "second", configs))
+        dropped = publish(build(root, images, "second", configs, without=10))
         size = sum(file.size for file in first.files)
         shards = sum(file.is_data for file in first.files)
     return {
@@ -59,9 +65,10 @@ def reupload(images: int) -> dict[str, Any]:
     }
 
 
-def build(root: Path, images: int, caption: str, without: int = 0) -> LocalRelease:
+def build(root: Path, images: int, caption: str, configs: tuple[str, ...], without: int = 0) -> LocalRelease:
     """The next version; `without` n: one of n rows is left out, at random."""
-    info = ReleaseInfo("birds", "cc-by-4.0", {"length": "A score."}, inputs=f"{caption} {without} {random.random()}")
+    inputs = f"{caption} {without} {random.random()}"  # never those of the version before, so that it is built
+    info = ReleaseInfo("birds", "cc-by-4.0", {"length": "A score."}, inputs, configs=configs)
     built = build_release(rows(images, caption, without), str(root / "birds"), "auto", info, 400_000_000)
     return find_release(built.url)
 

@@ -24,13 +24,14 @@ def write_card(info: ReleaseInfo, manifest: dict[str, Any]) -> str:
 
     Args:
         info: what the release says about itself; of `provenance`: `views`, `counts`, `rules` (filter table), `recipe`,
-            `assembly` (lines), all optional.
+            `assembly` (lines), `source` (text), `source_datasets` (Hub ids), all optional.
         manifest: everything but the card's own entry.
     """
     import yaml
 
     counts = manifest["counts"]
     version = manifest["version"]
+    made = info.provenance.get("views")
     lines = [
         "---",
         yaml.safe_dump(_metadata(info, manifest), sort_keys=False, allow_unicode=True, width=1000).strip(),
@@ -38,11 +39,13 @@ def write_card(info: ReleaseInfo, manifest: dict[str, Any]) -> str:
         "",
         f"# {_cell(info.name)} {version}",
         "",
-        f"{manifest['rows']:,} rows with captions ({manifest['caption_words']:,} words in the chosen captions), "
-        f"{'written by the models below' if info.provenance.get('views') else 'which the source had'}, scored and selected by "
-        "rules. Image bytes are the originals.",
+        "## Dataset description",
         "",
-        "## How to load this version",
+        f"{manifest['rows']:,} rows with captions ({manifest['caption_words']:,} words in the chosen captions), "
+        f"{'written by the models below' if made else 'which the source had'}, scored and selected by rules. Image bytes are the "
+        "originals.",
+        "",
+        "### How to load this version",
         "",
         "A tag never moves, so this is the same data in every year:",
         "",
@@ -54,57 +57,77 @@ def write_card(info: ReleaseInfo, manifest: dict[str, Any]) -> str:
         "A revision that is not in the cache is replaced by another one when the Hub is unreachable; "
         f'`exports.open_release("hub:ORG/NAME@v{version}")` never does that.',
         "",
-        *_table(("config", "rows", "words", "what it is"), _configs(manifest)),
-        "",
-        "## Version and changelog",
+        "### Version and changelog",
         "",
         *_changelog(manifest.get("changelog", [])),
         "",
+        "### Licence",
+        "",
+        f"Captions: {_cell(info.license)}. Images: {_cell(info.image_license or 'as `license` and `source_fields` of each row say')}. "
+        "Captions are also under the terms of the models below.",
+        "",
         "## Uses",
         "",
-        "Training and evaluation of models that describe images. Not for facts about the persons, places or brands shown: "
-        "nobody checked the captions one by one.",
+        "### Direct use",
         "",
-        "## How the captions were made",
+        "Training and evaluation of models that describe images.",
+        "",
+        "### Out-of-scope use",
+        "",
+        "Facts about the persons, places or brands shown: nobody checked the captions one by one.",
+        "",
+        "## Dataset structure",
+        "",
+        *_table(("config", "rows", "words", "what it is"), _configs(manifest)),
+        "",
+        "`captions` holds all captions of an image with their lineage: model, revision, prompt, seed, engine and scores. "
+        "`turns` is the caption as questions and answers. What a trainer would take for an image or the end of a turn has a space "
+        "after its first sign in `caption` and `turns` (`< image>`), not in `captions`.",
+        "",
+        "## Dataset creation",
+        "",
+        "### Source data",
+        "",
+        f"{_cell(info.provenance.get('source', 'Images and texts as `source` and `source_fields` of each row say'))}. Nothing was "
+        "changed in the images, and what could not be read was left out:",
+        "",
+        *_table(("state", "images"), [(state, f"{number:,}") for state, number in counts.get("images", {}).items()]),
+        "",
+        "### How the captions were made",
         "",
         *_table(("view", "model", "revision", "prompts", "sampling"), info.provenance.get("views", [])),
         "",
         *(info.provenance.get("assembly") or ["`caption` is the first kept caption in the order of these views."]),
-        "`captions` holds all captions of an image with their lineage: model, revision, prompt, seed, engine and scores.",
-        "`turns` is the same as questions and answers. What a trainer would take for an image or the end of a turn has a space "
-        "after its first sign in `caption` and `turns` (`< image>`), not in `captions`.",
         "",
         *_rewrites(counts),
-        "## Selection",
+        "### Selection",
         "",
         f"{counts.get('captions', 0):,} captions were made, {counts.get('kept', 0):,} kept.",
         "",
-        *_table(("rule", "captions in", "dropped", "captions out", "share dropped"), rule_table(counts)),
+        *_table(("rule", "captions in", "dropped", "captions out", "share of all"), rule_table(counts)),
         "",
         *_shares(counts),
         "",
         *_left_out(counts),
-        "## Scores",
+        "### Scores",
         "",
         "Between 0 and 1, higher is better; null where a filter could not judge. They are float64, so a threshold means the same "
         "in every reader.",
         "",
         *_table(("column", "what it measures"), [(f"score_{name}", line) for name, line in info.filters.items()]),
         "",
-        "## Images",
+        "### Personal and sensitive information",
         "",
-        *_table(("state", "images"), [(state, f"{number:,}") for state, number in counts.get("images", {}).items()]),
+        _sensitive(info),
         "",
-        "## Licence",
+        "## Bias, risks and limitations",
         "",
-        f"Captions: {_cell(info.license)}. Images: {_cell(info.image_license or 'as `license` and `source_fields` of each row say')}. "
-        "Captions are also under the terms of the models above.",
+        "Images are unchanged, with whatever bias their source has; captions add that of the models that wrote them.",
         "",
-        "## Known failures",
+        "### Known failures",
         "",
-        "Captions are machine-written and can be wrong; the scores say how likely, not whether. Text in images may be read out "
-        "wrongly, counts above five are often wrong, and filters miss what their judges miss. Images are unchanged, with "
-        "whatever bias their source has.",
+        "Captions can be wrong; the scores say how likely, not whether. Text in images may be read out wrongly, counts above five "
+        "are often wrong, and filters miss what their judges miss.",
         "",
         "## Checksums",
         "",
@@ -116,8 +139,28 @@ def write_card(info: ReleaseInfo, manifest: dict[str, Any]) -> str:
         "",
         *_fenced(info.provenance.get("recipe", ""), "yaml"),
         "",
+        "## Citation",
+        "",
+        f"Name this repository and the version, {version}.",
+        "",
+        "## Contact",
+        "",
+        "The discussions of this repository.",
+        "",
     ]
     return "\n".join(lines)
+
+
+def _sensitive(info: ReleaseInfo) -> str:
+    """What was done about personal data and unsafe images, by the filters that are there and the limits of publishing."""
+    looked = [name for name in ("pii", "nsfw", "toxicity") if name in info.filters]
+    if not looked:
+        return "Neither images nor captions were searched for personal data or unsafe content."
+    found = ", ".join(f"`score_{name}`" for name in looked)
+    limits = "; ".join(f"{name} at least {least:g}" for name, least in sorted(info.limits.items()))
+    return f"Searched for by filters: {found}. Filters miss some." + (
+        f" Limits of publishing: {limits}." if limits else ""
+    )
 
 
 def _metadata(info: ReleaseInfo, manifest: dict[str, Any]) -> dict[str, Any]:
@@ -131,6 +174,7 @@ def _metadata(info: ReleaseInfo, manifest: dict[str, Any]) -> dict[str, Any]:
         **({"license": info.license} if known else {}),
         "annotations_creators": ["machine-generated" if synthetic else "found"],
         "language_creators": ["machine-generated" if synthetic else "found"],
+        **({"source_datasets": info.provenance["source_datasets"]} if info.provenance.get("source_datasets") else {}),
         "task_categories": ["image-to-text", "image-text-to-text"],
         "tags": [*(["synthetic"] if synthetic else []), "image-captions", "caption-factory"],
         "size_categories": [next(name for limit, name in SIZES if manifest["rows"] < limit)],

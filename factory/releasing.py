@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import posixpath
+import re
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ from exports.release_row import BATCH_BYTES, BATCH_ROWS, licence_of, source_fiel
 from factory.assembly import Assembled, Assembly, split_cuts
 from factory.fingerprint import ORIGINAL_IMAGE, fingerprint, source_identity
 from factory.plan import Plan
-from factory.recipe import CaptionsSource, Select
+from factory.recipe import CaptionsSource, HuggingFaceSource, Select
 from factory.selected import Piece, Selected
 from factory.sources.source import SourceRow
 
@@ -57,6 +58,8 @@ def release(plan: Plan, counts: dict[str, Any], recipe_text: str) -> tuple[Relea
                 "counts": counts | beside | ({"rewritten": selected.rewritten} if settings.rewrite else {}),
                 "recipe": recipe_text,
                 "assembly": _assembly_lines(plan),
+                "source": _source_line(plan),
+                "source_datasets": _source_datasets(plan),
             },
         )
         shard_bytes = settings.shard_mb * 1_000_000
@@ -298,6 +301,18 @@ def _view_line(plan: Plan, place: int) -> tuple[str, ...]:
     sampling = yaml.safe_dump(ready.view.sampling.model_dump(mode="json"), default_flow_style=True).strip()
     model = ready.view.model + (f" + {ready.view.lora}" if ready.view.lora else "")
     return ready.name, model, ready.model.revision, prompts, sampling
+
+
+def _source_line(plan: Plan) -> str:
+    source = plan.recipe.source
+    return f"Read from a source of kind {source.kind}" + (f", {found[0]}" if (found := _source_datasets(plan)) else "")
+
+
+def _source_datasets(plan: Plan) -> list[str]:
+    """The Hub id of the source, where it is one."""
+    source = plan.recipe.source
+    on_hub = isinstance(source, HuggingFaceSource) and source.revision and re.fullmatch(r"[\w.-]+/[\w.-]+", source.path)
+    return [source.path] if on_hub and isinstance(source, HuggingFaceSource) else []
 
 
 def _assembly_lines(plan: Plan) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import random
+import re
 from pathlib import Path
 from typing import Any
 
@@ -232,9 +233,13 @@ def test_the_card_has_every_section_and_metadata_the_hub_reads(tmp_path: Path) -
     build(tmp_path / "birds", content=rows(3))
     release = build(tmp_path / "birds", "1.1.0", provenance=provenance)
     card = (release.folder / "README.md").read_text()
-    for heading in ("How to load this version", "Version and changelog", "Uses", "How the captions were made", "Selection", "Scores",
-                    "Licence", "Known failures", "Checksums", "Recipe"):  # fmt: skip
-        assert f"## {heading}\n" in card
+    headings = re.findall(r"^##+ (.+)$", card.split("name: birds")[0], re.MULTILINE)
+    assert headings == [
+        "Dataset description", "How to load this version", "Version and changelog", "Licence", "Uses", "Direct use",
+        "Out-of-scope use", "Dataset structure", "Dataset creation", "Source data", "How the captions were made", "Selection",
+        "Scores", "Personal and sensitive information", "Bias, risks and limitations", "Known failures", "Checksums", "Recipe",
+    ]  # fmt: skip
+    assert card.endswith("The discussions of this repository.\n")
     assert 'revision="v1.1.0"' in card
     assert "- 1.1.0: 17 images added" in card
     assert "| self | org/model | abc123 | Describe it. | {temperature: 0.7} |" in card

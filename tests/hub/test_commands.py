@@ -14,6 +14,7 @@ import pytest
 from tests.command import factory, fail, succeed
 from tests.hub.repository import Repository
 from tests.hub.server import LocalHub
+from tests.recipes import write_recipe
 from tests.releases import build, rows
 
 
@@ -109,3 +110,31 @@ def test_what_the_client_logs_holds_no_token_and_no_signed_url(
     assert "503" in done.stderr
     assert "secret123" not in done.stdout + done.stderr
     assert hub.token not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("mode", ["lfs"])
+def test_a_published_release_is_run_again_and_exported_by_its_address(
+    hub: LocalHub, tmp_path: Path, environment: dict[str, str], mode: str
+) -> None:
+    captions = [f"A photo of bird number {number} on a branch" for number in range(12)]
+    (tmp_path / "captions.jsonl").write_text("\n".join(json.dumps({"text": text}) for text in captions))
+    recipe = {
+        "name": "birds",
+        "source": {"kind": "captions", "path": str(tmp_path / "captions.jsonl")},
+        "original": True,
+        "filters": [{"length": {"min_words": 3}}],
+        "release": {"to": "set", "version": "1.2.0", "license": "cc0-1.0", "image_license": "cc0-1.0"},
+    }
+    first = json.loads(succeed("run", write_recipe(tmp_path, recipe), "--out", "run", "--json", cwd=tmp_path))
+    succeed("publish", "run", "--to", "hub:org/birds", cwd=tmp_path, **environment)
+    address = "hub:org/birds@v1.2.0"
+    again = ("run", address, "--out", "run2", "--set", "release.to=set2", "--json")
+    second = json.loads(succeed(*again, cwd=tmp_path, **environment))
+    assert second["release"]["rows"] == first["release"]["rows"] == 12
+    manifests = [json.loads((tmp_path / name / "1.2.0" / "manifest.json").read_text()) for name in ("set", "set2")]
+    assert manifests[0]["created_from"] == manifests[1]["created_from"]
+    assert manifests[0]["id_sequence_sha256"] == manifests[1]["id_sequence_sha256"]
+    succeed("export", address, "--format", "text", "--to", "corpus", cwd=tmp_path, **environment)
+    assert sorted((tmp_path / "corpus" / "train-00000.txt").read_text().splitlines()) == sorted(captions)
+    message = fail("run", "hub:org/birds@main", cwd=tmp_path, **environment)
+    assert "is not pinned; name a version (hub:org/birds@v1.2.0)" in message
