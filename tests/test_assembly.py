@@ -26,9 +26,9 @@ KEPT = {"short": "A cat", "long": "A cat sits on a mat"}
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """40 scenes with captions of two views, a quarter of them dropped."""
+    """40 scenes with captions of two views, about half of them dropped."""
     source = {"kind": "demo", "scenes": 40, "seed": 3}
-    select = {"require": {"token_confidence": 0.3}}
+    select = {"require": {"token_confidence": 0.6}}
     return captioned(tmp_path_factory.mktemp("assembly"), views=VIEWS, source=source, select=select)[0]
 
 

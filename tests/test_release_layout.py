@@ -233,7 +233,7 @@ def test_the_card_has_every_section_and_metadata_the_hub_reads(tmp_path: Path) -
     build(tmp_path / "birds", content=rows(3))
     release = build(tmp_path / "birds", "1.1.0", provenance=provenance)
     card = (release.folder / "README.md").read_text()
-    headings = re.findall(r"^##+ (.+)$", card.split("name: birds")[0], re.MULTILINE)
+    headings = re.findall(r"^##+ (.+)$", card.split("```yaml")[0], re.MULTILINE)
     assert headings == [
         "Dataset description", "How to load this version", "Version and changelog", "Licence", "Uses", "Direct use",
         "Out-of-scope use", "Dataset structure", "Dataset creation", "Source data", "How the captions were made", "Selection",
