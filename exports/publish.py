@@ -36,6 +36,7 @@ from exports.publish_plan import (
     is_same,
     listed,
     make_plan,
+    upload_groups,
 )
 from exports.release import ReleaseError
 from exports.schema_change import number_of
@@ -44,7 +45,6 @@ if TYPE_CHECKING:
     from huggingface_hub import CommitOperationAdd
 
 STAGED_ABOVE = 100  # shards; the Hub advises 50-100 files a commit and gives a commit 60 s
-UPLOAD_GROUP = 50  # files uploaded between two lines of progress
 Report = Callable[[str], None]
 
 
@@ -240,13 +240,13 @@ class _Publisher:
         self.checked |= {file.path for file in files}
 
     def _upload(self, files: Sequence[ReleaseFile], branch: str) -> None:
-        total, sent = sum(file.size for file in files), 0
-        for start in range(0, len(files), UPLOAD_GROUP):
-            group = files[start : start + UPLOAD_GROUP]
-            self.report(f"uploading file {start + 1} of {len(files)}, {_bytes(sent)} of {_bytes(total)}")
+        total, sent, done = sum(file.size for file in files), 0, 0
+        for group in upload_groups(files):
+            self.report(f"uploading file {done + 1} of {len(files)}, {_bytes(sent)} of {_bytes(total)}")
             self.hub.upload([self._addition(file) for file in group], branch)
             self.patience.progress()
             sent += sum(file.size for file in group)
+            done += len(group)
 
     def _addition(self, file: ReleaseFile) -> CommitOperationAdd:
         from huggingface_hub import CommitOperationAdd
@@ -338,7 +338,7 @@ class _Publisher:
         missing = [file for file in plan.add if not is_same(self.release, file, tree.get(file.path))]
         last = [file for file in missing if not file.is_data]
         shards = [file for file in missing if file.is_data]
-        groups = [shards[start : start + UPLOAD_GROUP] for start in range(0, len(shards), UPLOAD_GROUP)]
+        groups = upload_groups(shards)
         for number, group in enumerate(groups, 1):
             self._upload(group, self.staging)
             self.report(f"committing group {number} of {len(groups)} to {self.staging}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,8 @@ from exports.schema_change import number_of, schema_problem
 Tree = dict[str, RemoteFile]
 SHOWN = 12
 MOST_PER_FOLDER = 10_000  # huggingface.co/docs/hub/storage-limits
+UPLOAD_GROUP = 50  # files uploaded between two lines of progress
+REPEATS_IMAGES = "sft/"
 MOST_BYTES = 500_000_000_000
 
 
@@ -157,3 +159,16 @@ def _paths(manifest: dict[str, Any] | None) -> set[str]:
     """The paths that a release of this manifest put into a repository. They are untrusted, so only strings count."""
     files = manifest["files"] if manifest else []
     return {one["path"] for one in files if isinstance(one, dict) and isinstance(one.get("path"), str)}
+
+
+def upload_groups(files: Sequence[ReleaseFile]) -> list[list[ReleaseFile]]:
+    """Files in groups that are uploaded one after the other, at most UPLOAD_GROUP each.
+
+    Files of one group travel at once, and equal chunks are found only in what is there already. So the config that repeats
+    the images of another comes after it: its images are not sent again.
+    """
+    first = [file for file in files if not file.path.startswith(REPEATS_IMAGES)]
+    second = [file for file in files if file.path.startswith(REPEATS_IMAGES)]
+    return [
+        part[start : start + UPLOAD_GROUP] for part in (first, second) for start in range(0, len(part), UPLOAD_GROUP)
+    ]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import random
 import threading
 from pathlib import Path
 from typing import Any
@@ -12,13 +14,14 @@ import pytest
 from exports.address import parse_address
 from exports.journal import read_journal
 from exports.local_release import LocalRelease
+from exports.manifest import sha256_hex
 from exports.patience import Patience
 from exports.publish import Published, publish
-from exports.release import ReleaseError
+from exports.release import ReleaseError, ReleaseRow
 from tests.hub.faults import KINDS
 from tests.hub.repository import Repository, git_blob_oid
 from tests.hub.server import LocalHub
-from tests.releases import build, rewrite, rows
+from tests.releases import build, rewrite, row, rows
 
 REPO = "org/birds"
 
@@ -338,6 +341,27 @@ def test_an_attempt_that_died_between_commit_and_tag_is_finished(hub: LocalHub, 
     published_once(hub, release)
 
 
+def photos(caption: str) -> list[ReleaseRow]:
+    """60 images of 60 kB, so that they are chunks of their own."""
+    images = [(number, random.Random(number).randbytes(60_000)) for number in range(60)]
+    return [
+        dataclasses.replace(row(number, f"{caption} {number}"), image=data, sha256=sha256_hex(data))
+        for number, data in images
+    ]
+
+
+@pytest.mark.parametrize("mode", ["xet"])
+def test_other_captions_and_the_images_of_sft_are_not_sent_again(hub: LocalHub, tmp_path: Path, mode: str) -> None:
+    release = build(tmp_path / "birds", content=photos("A caption"), configs=("default", "sft", "text"))
+    images = 60 * 60_000
+    assert sum(file.size for file in release.files) > 2 * images
+    send(release, hub)
+    first = hub.files.stored_bytes()
+    assert images < first < 1.1 * images
+    send(build(tmp_path / "birds", "1.1.0", photos("Another one"), configs=("default", "sft", "text")), hub)
+    assert 0 < hub.files.stored_bytes() - first < 0.05 * images
+
+
 def test_what_an_attempt_uploaded_is_not_sent_again(hub: LocalHub, tmp_path: Path) -> None:
     release = build(tmp_path / "birds")
     fault = hub.fail("commit", "503", times=9)
@@ -409,7 +433,7 @@ def many_shards(
 def test_many_shards_are_staged_and_reach_main_in_one_commit(
     hub: LocalHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("exports.publish.UPLOAD_GROUP", 5)
+    monkeypatch.setattr("exports.publish_plan.UPLOAD_GROUP", 5)
     hub.page = 4
     release = many_shards(tmp_path, monkeypatch)
     published = send(release, hub, staged_above=10)
@@ -435,7 +459,7 @@ STAGED_REQUESTS = [
 def test_a_staged_release_survives_a_lost_answer(
     hub: LocalHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, endpoint: str, skip: int
 ) -> None:
-    monkeypatch.setattr("exports.publish.UPLOAD_GROUP", 5)
+    monkeypatch.setattr("exports.publish_plan.UPLOAD_GROUP", 5)
     monkeypatch.setattr("time.sleep", lambda seconds: None)
     release = many_shards(tmp_path, monkeypatch)
     fault = hub.fail(endpoint, "drop after", skip=skip)
