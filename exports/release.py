@@ -217,10 +217,11 @@ def _write_files(
             for batch in ahead:
                 shards.add(batch)
             shards.finish()
-        if "rejected" in constants.configs:
-            shards.add_rejected(rejected())
+            if "rejected" in constants.configs:
+                shards.add_rejected(rejected())
+            written_files = shards.files
     prints = {config: schema_sha256(schema) for config, schema in shards.schemas.items()}
-    files = sorted((written.path, config, written) for config, written in shards.files)
+    files = sorted((written.path, config, written) for config, written in written_files)
     data = [written for _, config, written in files if config == "default"]
     manifest = {
         "format": FORMAT,

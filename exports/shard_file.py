@@ -11,7 +11,8 @@ import hashlib
 import os
 import posixpath
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -66,11 +67,12 @@ def group_bounds(sizes: list[int], group_bytes: int) -> list[tuple[int, int]]:
 
 
 def write_shard_file(
-    storage: Storage, path: str, groups: Iterator[pa.Table], schema: pa.Schema, has_images: bool
-) -> WrittenFile:
+    storage: Storage, path: str, groups: Iterator[pa.Table], schema: pa.Schema, has_images: bool, pool: Executor
+) -> Future[WrittenFile]:
     """Write row groups as one Parquet file with a page index.
 
-    On a local disk the file is on the disk when this returns. Memory is that of two row groups.
+    Memory is that of two row groups. A local file is written when this returns; `pool` hashes it and brings it onto the
+    disk while the next one is written, and the result says so.
     """
     import pyarrow.parquet as pq
 
@@ -79,9 +81,12 @@ def write_shard_file(
     plain = [name for name in leaves if has_images and name.endswith(".bytes")]
     ids = hashlib.sha256()
     rows = count = 0
-    with storage.open(path, "wb") as file, _HashingFile(file, storage.is_local) as hashing:
+    with ExitStack() as stack:
+        sink: Any = storage.full(path)
+        if not storage.is_local:
+            sink = stack.enter_context(_HashingFile(stack.enter_context(storage.open(path, "wb"))))
         with pq.ParquetWriter(
-            hashing,
+            sink,
             schema,
             compression={name: "none" if name in plain else "zstd" for name in leaves},
             use_dictionary=[name for name in leaves if name.rsplit(".", 1)[-1] in DICTIONARY],
@@ -96,8 +101,21 @@ def write_shard_file(
                 count += 1
                 if "id" in table.column_names:
                     ids.update("".join(f"{name}\n" for name in table["id"].to_pylist()).encode())
-        digest, size = hashing.finish()
-    return WrittenFile(path, size, digest, rows, count, ids.hexdigest() if "id" in schema.names else None)
+    ids_sha256 = ids.hexdigest() if "id" in schema.names else None
+
+    def finish() -> WrittenFile:
+        size, digest = _settled(sink) if storage.is_local else (sink.size, sink.digest.hexdigest())
+        return WrittenFile(path, size, digest, rows, count, ids_sha256)
+
+    return pool.submit(finish)
+
+
+def _settled(path: str) -> tuple[int, str]:
+    """Size and SHA-256 of a local file, which is on the disk then."""
+    with open(path, "rb") as file:
+        digest = hashlib.file_digest(file, "sha256")
+        os.fsync(file.fileno())
+        return file.tell(), digest.hexdigest()
 
 
 def schema_sha256(schema: pa.Schema) -> str:
@@ -117,40 +135,26 @@ def _leaves(schema: pa.Schema) -> list[str]:
 
 
 class _HashingFile:
-    """A file that knows its size and SHA-256 when it is finished, so that nothing is read twice. Hashes in a thread."""
+    """A file that knows its size and SHA-256, so that nothing is fetched again."""
 
-    def __init__(self, file: Any, is_local: bool) -> None:
+    def __init__(self, file: Any) -> None:
         self.file = file
-        self.is_local = is_local
         self.size = 0
         self.digest = hashlib.sha256()
         self.closed = False
-        self._pool = ThreadPoolExecutor(1)
-        self._pending: list[Future[None]] = []
 
     def __enter__(self) -> _HashingFile:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._pool.shutdown()
+        self.closed = True
 
     def write(self, data: Any) -> int:
         piece = data if isinstance(data, bytes) else bytes(data)
-        while len(self._pending) > 2:
-            self._pending.pop(0).result()
-        self._pending.append(self._pool.submit(self.digest.update, piece))
+        self.digest.update(piece)
         self.size += len(piece)
         self.file.write(piece)
         return len(piece)
-
-    def finish(self) -> tuple[str, int]:
-        """The digest and the size; a local file is on the disk then."""
-        self.file.flush()
-        if self.is_local:
-            os.fsync(self.file.fileno())
-        for one in self._pending:
-            one.result()
-        return self.digest.hexdigest(), self.size
 
     def tell(self) -> int:
         return self.size

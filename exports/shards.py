@@ -89,7 +89,7 @@ class Shards:
         self.shard_bytes = shard_bytes
         self.group_bytes = group_bytes
         self.memory_bytes = max(shard_bytes, 4 * group_bytes)  # of shards that are open beside the one that fills
-        self.files: list[tuple[str, WrittenFile]] = []
+        self._files: list[tuple[str, Future[WrittenFile]]] = []
         self.counts = {config: ConfigCounts() for config in constants.configs}
         self.schemas = {
             config: features(config, constants.filters).arrow_schema
@@ -100,7 +100,8 @@ class Shards:
         self._known: dict[int, _Open] = {}
         self._new = _Open()
         self._number = membership.next_shard
-        self._pool = ThreadPoolExecutor(1)
+        self._pool = ThreadPoolExecutor(1)  # writes
+        self._settling = ThreadPoolExecutor(1)  # hashes, and waits for the disk
         self._writing: Future[None] | None = None
 
     def __enter__(self) -> Shards:
@@ -108,6 +109,12 @@ class Shards:
 
     def __exit__(self, *_: object) -> None:
         self._pool.shutdown()
+        self._settling.shutdown()
+
+    @property
+    def files(self) -> list[tuple[str, WrittenFile]]:
+        """(config, file) of what was written, which is on the disk then."""
+        return [(config, file.result()) for config, file in self._files]
 
     @property
     def next_shard(self) -> int:
@@ -223,9 +230,14 @@ class Shards:
             if not batch.images:
                 return
         written = write_shard_file(
-            self.building, path, tables(batch, bounds), self.schemas[config], has_images=config in ("default", "sft")
+            self.building,
+            path,
+            tables(batch, bounds),
+            self.schemas[config],
+            has_images=config in ("default", "sft"),
+            pool=self._settling,
         )
-        self.files.append((config, written))
+        self._files.append((config, written))
 
     def _default(self, batch: RowBatch, bounds: list[tuple[int, int]]) -> Iterator[pa.Table]:
         import polars as pl
@@ -289,7 +301,8 @@ class Shards:
         )
         path = f"{FOLDERS['rejected']}/train-{number:05d}.parquet"
         tables = iter([_cast(rows, schema)])
-        self.files.append(("rejected", write_shard_file(self.building, path, tables, schema, has_images=False)))
+        written = write_shard_file(self.building, path, tables, schema, has_images=False, pool=self._settling)
+        self._files.append(("rejected", written))
         self.counts["rejected"].rows += rows.height
 
 
