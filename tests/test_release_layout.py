@@ -260,3 +260,24 @@ def test_a_release_of_no_images_is_read_as_text(tmp_path: Path) -> None:
     assert not (release.folder / "sft").exists()
     assert load(release, tmp_path)["image"][:] == [None] * 3
     assert load(release, tmp_path, "text")["words"][:] == [3] * 3
+
+
+def test_row_groups_of_sft_count_an_image_for_each_turn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("exports.release.ROW_GROUP_BYTES", 30_000)
+    turns = tuple(Turn(f"Question {number}?", "A bird", "self") for number in range(5))
+    content = [dataclasses.replace(row(number, "A bird"), turns=turns) for number in range(30)]
+    release = build(tmp_path / "birds", content=content, configs=ALL)
+    metadata = pq.read_metadata(release.folder / "sft" / "train-00000.parquet")
+    found = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
+    assert sum(group.num_rows for group in found) == 150
+    assert all(15_000 < group.total_byte_size < 60_000 for group in found)
+
+
+def test_images_of_all_row_groups_are_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("exports.release.ROW_GROUP_BYTES", 5_000)
+    content = [dataclasses.replace(one, image=None) if number % 7 == 3 else one for number, one in enumerate(rows(40))]
+    release = build(tmp_path / "birds", content=content, configs=ALL)
+    found = load(release, tmp_path).cast_column("image", datasets.Image(decode=False))
+    assert [one["bytes"] if one else None for one in found["image"]] == [one.image for one in content]
+    sft = load(release, tmp_path, "sft").cast_column("images", datasets.List(datasets.Image(decode=False)))
+    assert [one[0]["bytes"] for one in sft["images"]] == [one.image for one in content if one.image]
