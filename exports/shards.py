@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from exports.columns import FOLDERS, features
-from exports.image_memory import ImageMemory
 from exports.membership import NEW, Membership
 from exports.release_row import RowBatch
 from exports.shard_file import ROW_OVERHEAD, WrittenFile, group_bounds, write_shard_file
@@ -101,7 +100,6 @@ class Shards:
         self._known: dict[int, _Open] = {}
         self._new = _Open()
         self._number = membership.next_shard
-        self._memory = ImageMemory()
         self._pool = ThreadPoolExecutor(1)  # writes
         self._settling = ThreadPoolExecutor(1)  # hashes, and waits for the disk
         self._writing: Future[None] | None = None
@@ -257,7 +255,7 @@ class Shards:
             rows = batch.rest[start:stop]
             images = batch.images[start:stop]
             self.counts["default"].add(_counted(rows["caption"], images))
-            table = _with_column(rows, self.schemas["default"], "image", self._memory.column(images, rows["file_name"]))
+            table = _with_column(rows, self.schemas["default"], "image", _images(images, rows["file_name"]))
             del images
             batch.images[start:stop] = [None] * (stop - start)
             yield table
@@ -278,7 +276,7 @@ class Shards:
             answers = [[{"role": "assistant", "content": turn["answer"]}] for talk in talks for turn in talk]
             self.counts["sft"].add(_counted_texts([one[0]["content"] for one in answers], pictures))
             one_each = pa.array(range(len(pictures) + 1), pa.int32())
-            listed = pa.ListArray.from_arrays(one_each, self._memory.column(pictures, names))
+            listed = pa.ListArray.from_arrays(one_each, _images(pictures, names))
             columns = [
                 listed,
                 pa.array(prompts, schema.field("prompt").type),
@@ -358,6 +356,14 @@ def _from_disk(path: Path) -> RowBatch:
 
 
 # --- tables --------------------------------------------------------------------------------------------------------------
+
+
+def _images(images: list[bytes | None], names: Iterable[str | None]) -> pa.Array:
+    import pyarrow as pa
+
+    data = pa.array(images, pa.binary())
+    paths = pa.array(list(names), pa.string())
+    return pa.StructArray.from_arrays([data, paths], names=["bytes", "path"], mask=data.is_null())
 
 
 def _with_column(rows: pl.DataFrame, schema: pa.Schema, name: str, column: pa.Array) -> pa.Table:
