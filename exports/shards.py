@@ -100,6 +100,7 @@ class Shards:
         self._known: dict[int, _Open] = {}
         self._new = _Open()
         self._number = membership.next_shard
+        self._memory = _ImageMemory()
         self._pool = ThreadPoolExecutor(1)  # writes
         self._settling = ThreadPoolExecutor(1)  # hashes, and waits for the disk
         self._writing: Future[None] | None = None
@@ -255,7 +256,7 @@ class Shards:
             rows = batch.rest[start:stop]
             images = batch.images[start:stop]
             self.counts["default"].add(_counted(rows["caption"], images))
-            table = _with_column(rows, self.schemas["default"], "image", _images(images, rows["file_name"]))
+            table = _with_column(rows, self.schemas["default"], "image", self._memory.array(images, rows["file_name"]))
             del images
             batch.images[start:stop] = [None] * (stop - start)
             yield table
@@ -276,7 +277,7 @@ class Shards:
             answers = [[{"role": "assistant", "content": turn["answer"]}] for talk in talks for turn in talk]
             self.counts["sft"].add(_counted_texts([one[0]["content"] for one in answers], pictures))
             one_each = pa.array(range(len(pictures) + 1), pa.int32())
-            listed = pa.ListArray.from_arrays(one_each, _images(pictures, names))
+            listed = pa.ListArray.from_arrays(one_each, self._memory.array(pictures, names))
             columns = [
                 listed,
                 pa.array(prompts, schema.field("prompt").type),
@@ -355,15 +356,34 @@ def _from_disk(path: Path) -> RowBatch:
     return RowBatch(table["image"].to_pylist(), rest)
 
 
+class _ImageMemory:
+    """Memory for the images of a row group that serves the next one again: fresh memory costs more than the copy."""
+
+    def __init__(self) -> None:
+        self._memory = bytearray()
+
+    def array(self, images: list[bytes | None], names: Iterable[str | None]) -> pa.Array:
+        """The images as structs of `bytes` and `path`, good until the next call."""
+        import numpy as np
+        import pyarrow as pa
+
+        ends = np.cumsum([0, *(len(image or b"") for image in images)])
+        if ends[-1] > 2**31 - 1:
+            raise ValueError("the images of one row group are more than 2 GB together; take a smaller group")
+        if ends[-1] > len(self._memory):
+            self._memory = bytearray(int(ends[-1] * 1.25))
+        view = memoryview(self._memory)
+        for image, start, end in zip(images, ends[:-1].tolist(), ends[1:].tolist(), strict=True):
+            if image:
+                view[start:end] = image
+        absent = pa.array([image is None for image in images], pa.bool_())
+        offsets = pa.py_buffer(ends.astype(np.int32))
+        data = pa.Array.from_buffers(pa.binary(), len(images), [None, offsets, pa.py_buffer(self._memory)])
+        paths = pa.array(list(names), pa.string())
+        return pa.StructArray.from_arrays([data, paths], names=["bytes", "path"], mask=absent)
+
+
 # --- tables --------------------------------------------------------------------------------------------------------------
-
-
-def _images(images: list[bytes | None], names: Iterable[str | None]) -> pa.Array:
-    import pyarrow as pa
-
-    data = pa.array(images, pa.binary())
-    paths = pa.array(list(names), pa.string())
-    return pa.StructArray.from_arrays([data, paths], names=["bytes", "path"], mask=data.is_null())
 
 
 def _with_column(rows: pl.DataFrame, schema: pa.Schema, name: str, column: pa.Array) -> pa.Table:

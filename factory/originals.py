@@ -46,7 +46,7 @@ def read_missing(plan: Plan, logs: str | None, progress: Any) -> dict[str, int]:
     for report in _in_tasks(reader, tasks, logs):
         for name, rows in report.items():
             states[name] = states.get(name, 0) + rows
-        progress.phase(f"reading texts: {sum(states.values()):,} rows")
+        progress.detail(f"reading texts: {sum(states.values()):,} rows")
     return states
 
 

@@ -54,6 +54,20 @@ class Progress:
         elif not self.quiet:
             print(f"{name} ...", file=self._terminal, flush=True)
 
+    def detail(self, text: str) -> None:
+        """How far a phase is; in a log every 15 s at most."""
+        if self._rich is not None:
+            self._rich.update(self._task, description=text)
+        elif not self.quiet and self._is_time():
+            print(f"  {text}", file=self._terminal, flush=True)
+
+    def _is_time(self) -> bool:
+        now = time.monotonic()
+        if now - self._said <= PLAIN_EVERY_S:
+            return False
+        self._said = now
+        return True
+
     def update(self, images: Mapping[str, int], tokens: Mapping[str, int], deaths: int, words: str) -> None:
         """New counts: (image, view) pairs and quarantined images by state, tokens so far, engine deaths."""
         now = time.monotonic()
@@ -75,8 +89,7 @@ class Progress:
         line = " | ".join(parts)
         if self._rich is not None:
             self._rich.update(self._task, completed=done, line=line)
-        elif not self.quiet and now - self._said > PLAIN_EVERY_S:
-            self._said = now
+        elif not self.quiet and self._is_time():
             print(f"  {line}", file=self._terminal, flush=True)
 
 

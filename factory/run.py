@@ -190,7 +190,7 @@ def one_per_key(rows: pl.LazyFrame, keys: list[str], best: list[pl.Expr]) -> pl.
     import polars as pl
 
     combined = pl.sum_horizontal(pl.col(key).hash(seed) * (2 * seed + 1) for seed, key in enumerate(keys))
-    hashes = rows.select(combined.alias("_hash")).collect(engine="streaming")["_hash"].to_numpy().copy()
+    hashes = rows.select(combined.alias("_hash")).collect(engine="streaming")["_hash"].to_numpy(writable=True)
     hashes.sort()
     repeated = pl.Series("_hash", np.unique(hashes[1:][hashes[1:] == hashes[:-1]]), dtype=pl.UInt64)
     if not len(repeated):

@@ -60,7 +60,12 @@ def run_status(run: Run) -> RunStatus:
         rows = run.captions(list(view["captions"].values())).filter(pl.col("view") == name)
         rank = pl.col("status").replace_strict({"ok": 0, "truncated": 1, "failed": 2}, return_dtype=pl.Int8).max()
         states = (
-            rows.group_by("shard", "image_key").agg(rank.alias("rank")).group_by("rank").len().sort("rank").collect()
+            rows.group_by("shard", "image_key")
+            .agg(rank.alias("rank"))
+            .group_by("rank")
+            .len()
+            .sort("rank")
+            .collect(engine="streaming")
         )
         views[name] = {("ok", "truncated", "failed")[place]: number for place, number in states.iter_rows()}
     prints = [*{view["image"] for view in lock["views"].values()}, DUPLICATE]

@@ -162,7 +162,7 @@ def test_another_prompt_or_model_is_warned_about_and_another_seed_is_not(
     assert f"warning  {warning}" in outcome.lines()
     assert "another prompt since" in (home / "other" / "run" / "report.html").read_text()
     reseeded = Recipe.model_validate(first[1] | {"seed": 6})
-    assert read_calibration(other, FIRST).differences(captioner_of(ready_views(reseeded))) == []
+    assert read_calibration(other, FIRST).differences(captioner_of(reseeded, ready_views(reseeded))) == []
 
 
 def test_the_report_has_the_plot_of_a_calibration_that_the_selection_uses(home: Path, raw: dict[str, Any]) -> None:

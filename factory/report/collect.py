@@ -145,7 +145,10 @@ def _views(plan: Plan, decided: pl.LazyFrame) -> list[dict[str, str]]:
         pl.len().alias("captions"), words, pl.col("mean_logprob").mean().alias("logprob"), pl.col("engine").first()
     )  # fmt: skip
     kept = decided.group_by("view").agg(pl.col("kept").sum())
-    rows = {row["view"]: row for row in made.join(kept, on="view", how="left").collect().iter_rows(named=True)}
+    rows = {
+        row["view"]: row
+        for row in made.join(kept, on="view", how="left").collect(engine="streaming").iter_rows(named=True)
+    }
     models = {ready.name: ready.view.model for ready in plan.views}
     table = []
     for name in plan.view_names:
@@ -174,16 +177,20 @@ def _variety(plan: Plan, metrics: dict[str, Any]) -> list[dict[str, str]]:
     if not size:
         return []
     keys = ["shard", *CAPTION_KEY]
-    drawn = pl.concat_str(keys, separator="\x1f").hash(29) / 2.0**64
-    decided = plan.run.storage.scan([SELECTION])
-    texts = plan.run.captions(plan.caption_prints).select(*keys, "text")
+    identity = pl.concat_str(keys, separator="\x1f").hash(29).alias("identity")
+    decided = plan.run.storage.scan([SELECTION]).select(identity, "kept")
+    texts = plan.run.captions(plan.caption_prints).select(identity, "text")
+    drawn = pl.col("identity") / 2.0**64
     chosen = {
-        "all captions": decided.filter(drawn < size / total).select(keys),
-        "kept": decided.filter("kept").filter(drawn < size / kept).select(keys),
+        "all captions": decided.filter(drawn < size / total),
+        "kept": decided.filter("kept", drawn < size / kept),
     }
     table = []
-    for name, sample in chosen.items():
-        found = diversity([texts.join(sample, on=keys, how="semi").select("text").collect(engine="streaming")])
+    for name, rows in chosen.items():
+        sample = rows.collect(engine="streaming")["identity"]
+        found = diversity(
+            [texts.filter(pl.col("identity").is_in(sample.implode())).select("text").collect(engine="streaming")]
+        )
         shown = {column: found[column] for column in VARIETY}
         table.append({"captions": name} | {VARIETY[column]: _shown(value) for column, value in shown.items()})
     return table
@@ -208,14 +215,14 @@ def _histograms(plan: Plan, calibrations: dict[str, Calibration]) -> list[Histog
             pl.col("caption_fingerprint").is_in(plan.caption_prints)
         )
         place = (pl.col("score") * BINS).floor().clip(0, BINS - 1).cast(pl.Int32)
-        counts = dict(mine.group_by(place.alias("bin")).len().collect().iter_rows())
+        counts = dict(mine.group_by(place.alias("bin")).len().collect(engine="streaming").iter_rows())
         summary = (type(scorer.filter).__doc__ or "").strip().splitlines()[0]
         bins = tuple(int(counts.get(number, 0)) for number in range(BINS))
         least = plan.recipe.select.require.get(scorer.name)
         threshold = calibrations[least].threshold if isinstance(least, str) else least
         below = None
         if threshold is not None:
-            below = int(mine.filter(pl.col("score") < threshold).select(pl.len()).collect().item())
+            below = int(mine.filter(pl.col("score") < threshold).select(pl.len()).collect(engine="streaming").item())
         drawn.append(Histogram(scorer.name, summary, bins, threshold, int(counts.get(None, 0)), below))
     return drawn
 
@@ -258,10 +265,15 @@ def _gallery(plan: Plan) -> list[ImageCard]:
 
 def _sampled_keys(plan: Plan) -> pl.Series:
     """Keys of captions without images: the same few for the same captions, of every reason as many."""
-    drawn = pl.col("image_key").hash(17)
-    rows = plan.run.storage.scan([SELECTION]).select("image_key", "reason", drawn.alias("drawn"))
-    few = rows.group_by("reason").agg(pl.col("image_key").sort_by("drawn").head(SAMPLED_PER_REASON))
-    return few.explode("image_key").collect(engine="streaming")["image_key"].unique()
+    drawn = (pl.col("image_key").hash(17) / 2.0**64).alias("drawn")
+    rows = plan.run.storage.scan([SELECTION]).select(pl.col("reason").fill_null(""), "image_key", drawn)
+    counts = dict(rows.group_by("reason").len().collect(engine="streaming").iter_rows())
+    # Sorting all of a reason would take memory for every caption: a share of which a few times as many is expected.
+    shares = {reason: min(1.0, 8 * SAMPLED_PER_REASON / count) for reason, count in counts.items()}
+    near = [(pl.col("reason") == reason) & (pl.col("drawn") <= share) for reason, share in shares.items()]
+    some = rows.filter(pl.any_horizontal(False, *near))
+    few = some.collect(engine="streaming").sort("drawn").group_by("reason").head(SAMPLED_PER_REASON)
+    return few["image_key"].unique()
 
 
 def _even(cards: list[ImageCard]) -> list[ImageCard]:
