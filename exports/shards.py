@@ -100,9 +100,10 @@ class Shards:
         self._known: dict[int, _Open] = {}
         self._new = _Open()
         self._number = membership.next_shard
-        self._memory = _ImageMemory()
+        self._memory = {config: _ImageMemory() for config in ("default", "sft")}
         self._pool = ThreadPoolExecutor(1)  # writes
-        self._settling = ThreadPoolExecutor(1)  # hashes, and waits for the disk
+        self._beside = ThreadPoolExecutor(1)  # writes the images a second time, for sft
+        self._settling = ThreadPoolExecutor(2)  # hash, and wait for the disk
         self._writing: Future[None] | None = None
 
     def __enter__(self) -> Shards:
@@ -110,6 +111,7 @@ class Shards:
 
     def __exit__(self, *_: object) -> None:
         self._pool.shutdown()
+        self._beside.shutdown()
         self._settling.shutdown()
 
     @property
@@ -215,14 +217,18 @@ class Shards:
         batch.rest = batch.rest[order]
         batch.images = [batch.images[place] for place in order.to_list()]
         bounds = group_bounds(batch.sizes, self.group_bytes)
-        # The config with everything comes last: it frees the images while it writes.
-        for config in sorted(self.schemas, key=lambda name: name == "default"):
-            if config != "rejected":
-                self._write_config(config, number, batch, bounds)
+        # A list of its own: writing the default config lets go of its images one row group after the other.
+        pictures = RowBatch(list(batch.images), batch.rest)
+        beside = self._beside.submit(self._write_config, "sft", number, pictures, bounds)
+        for config in ("text", "default"):
+            self._write_config(config, number, batch, bounds)
+        beside.result()
         for path in shard.on_disk:
             path.unlink()
 
     def _write_config(self, config: str, number: int, batch: RowBatch, bounds: list[tuple[int, int]]) -> None:
+        if config not in self.schemas:
+            return
         tables = {"default": self._default, "sft": self._sft, "text": self._text}[config]
         path = f"{FOLDERS[config]}/train-{number:05d}.parquet"
         if config != "default":
@@ -256,7 +262,9 @@ class Shards:
             rows = batch.rest[start:stop]
             images = batch.images[start:stop]
             self.counts["default"].add(_counted(rows["caption"], images))
-            table = _with_column(rows, self.schemas["default"], "image", self._memory.array(images, rows["file_name"]))
+            table = _with_column(
+                rows, self.schemas["default"], "image", self._memory["default"].array(images, rows["file_name"])
+            )
             del images
             batch.images[start:stop] = [None] * (stop - start)
             yield table
@@ -277,7 +285,7 @@ class Shards:
             answers = [[{"role": "assistant", "content": turn["answer"]}] for talk in talks for turn in talk]
             self.counts["sft"].add(_counted_texts([one[0]["content"] for one in answers], pictures))
             one_each = pa.array(range(len(pictures) + 1), pa.int32())
-            listed = pa.ListArray.from_arrays(one_each, self._memory.array(pictures, names))
+            listed = pa.ListArray.from_arrays(one_each, self._memory["sft"].array(pictures, names))
             columns = [
                 listed,
                 pa.array(prompts, schema.field("prompt").type),

@@ -81,7 +81,8 @@ def explain(error: BaseException) -> tuple[str, int]:
         return f"error: {error}", 1
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return (
-            f"error: no space left on the disk of {error.filename or 'the run directory'}; make room and run again: what is finished is kept",
+            f"error: no space left on the disk of {error.filename or 'the run, the release or the temporary files'}; make room "
+            "and run again: what is finished is kept",
             1,
         )
     if isinstance(error, OSError) and error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
