@@ -38,6 +38,7 @@ bench: setup
 	$(VENV)/bin/python bench/throughput.py --json
 	$(VENV)/bin/python bench/memory.py --json
 	$(VENV)/bin/python bench/kill.py --json
+	$(VENV)/bin/python bench/release.py --json
 
 clean:
 	rm -rf $(VENV)

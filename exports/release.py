@@ -1,51 +1,56 @@
 """Build a release: Parquet shards that `datasets.load_dataset` reads, a manifest and a card, in one directory per version.
 
 A release is written under a temporary name and appears by rename; an existing version is never touched. Original image
-bytes are stored untouched. Memory is that of one row group, whatever the size of the release.
+bytes are stored untouched. Memory is that of about two shards, whatever the size of the release, and 20 bytes for each
+image of the version before, whose shards keep their images.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
+import tempfile
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from exports.ahead import read_ahead
 from exports.card import write_card
-from exports.manifest import FORMAT, MANIFEST, canonical_json, content_hash, sha256_hex
+from exports.manifest import FORMAT, MANIFEST, canonical_json, content_hash, ids_digest, sha256_hex, writer_versions
+from exports.membership import Membership
+from exports.release_row import CAPTION_FIELDS, ReleaseRow, RowBatch, Turn, batches
+from exports.shard_file import schema_sha256
+from exports.shards import Constants, Shards
 from exports.storage import Storage
 
 if TYPE_CHECKING:
-    import datasets
-    import pyarrow as pa
+    import polars as pl
+
+__all__ = [
+    "CAPTION_FIELDS",
+    "RECIPE",
+    "SEMVER",
+    "ReleaseError",
+    "ReleaseInfo",
+    "ReleaseResult",
+    "ReleaseRow",
+    "RowBatch",
+    "Turn",
+    "build_release",
+    "next_version",
+    "read_manifest",
+    "released_versions",
+]
 
 ROW_GROUP_BYTES = 64_000_000
+RECIPE = "recipe.yaml"
 SEMVER = re.compile(r"(\d+)\.(\d+)\.(\d+)")
 
 
 class ReleaseError(Exception):
     """A release cannot be made; the text says why and what to do."""
-
-
-@dataclass(frozen=True, slots=True)
-class ReleaseRow:
-    """One image of a release with its captions."""
-
-    id: str
-    image: bytes | None  # original bytes; None in a set of captions without images
-    file_name: str | None  # suggests a format to readers; never a path of the machine
-    caption: str  # the chosen one
-    view: str  # its view
-    original: str | None
-    fields: dict[str, Any]  # what the source says beside: url, license, ...
-    sha256: str | None
-    width: int | None  # of the source image, pixels as stored
-    height: int | None
-    scores: dict[str, float | None]  # of the chosen caption, by filter
-    captions: list[dict[str, Any]]  # all views and candidates, with lineage (CAPTION_FIELDS)
 
 
 @dataclass(frozen=True)
@@ -57,6 +62,11 @@ class ReleaseInfo:
     filters: dict[str, str]  # name -> one line
     inputs: str  # fingerprint of what the release is made from; equal inputs are not built twice
     provenance: dict[str, Any] = field(default_factory=dict)  # for the card: models, prompts, sampling, counts, recipe
+    image_license: str | None = None  # of all images; None where each row has its own
+    limits: dict[str, float] = field(default_factory=dict)  # filter -> least score of any caption that is published
+    configs: tuple[str, ...] = ("default",)  # of exports/columns.py; default is always there
+    run_id: str | None = None
+    recipe_id: str | None = None
 
 
 @dataclass(frozen=True)
@@ -69,54 +79,32 @@ class ReleaseResult:
     is_new: bool
 
 
-CAPTION_FIELDS = (
-    "view", "candidate", "text", "rewritten", "status", "kept", "reason", "finish_reason", "mean_logprob", "min_logprob", "output_tokens",
-    "prompt_id", "prompt", "seed", "model", "model_revision", "lora", "template_sha256", "engine", "fingerprint",
-)  # fmt: skip
-
-
-def features(filters: Iterable[str]) -> datasets.Features:
-    """The columns of a release as `datasets` features."""
-    from datasets import Features, Image, List, Value
-
-    text, number = Value("string"), Value("float64")
-    kinds = {"candidate": Value("int16"), "kept": Value("bool"), "mean_logprob": number, "min_logprob": number}
-    kinds |= {"output_tokens": Value("int32"), "seed": Value("int64")}
-    captions = {name: kinds.get(name, text) for name in CAPTION_FIELDS}
-    captions |= {f"score_{name}": number for name in filters}
-    columns = {
-        "id": text,
-        "image": Image(),
-        "caption": text,
-        "view": text,
-        "original": text,
-        "source_fields": text,  # JSON
-        "sha256": text,
-        "width": Value("int32"),
-        "height": Value("int32"),
-        **{f"score_{name}": number for name in filters},
-        "captions": List(captions),
-    }
-    return Features(columns)
-
-
 def build_release(
-    rows: Iterable[ReleaseRow], to: str, version: str, info: ReleaseInfo, shard_bytes: int
+    rows: Iterable[ReleaseRow | RowBatch],
+    to: str,
+    version: str,
+    info: ReleaseInfo,
+    shard_bytes: int,
+    *,
+    ids: Callable[[], Iterable[pl.Series]] = lambda: (),
+    rejected: Callable[[], Iterable[pl.DataFrame]] = lambda: (),
 ) -> ReleaseResult:
     """Write a release to `<to>/<version>/`.
 
     Args:
-        rows: the images, streamed; their order is the order of the release.
+        rows: the images, streamed in any order; each id once.
         to: directory of the versions, local or any fsspec URL.
         version: semantic version, or 'auto' for the next minor one after the newest.
         info: what the release says about itself.
-        shard_bytes: about how large a Parquet file becomes.
+        shard_bytes: about how large a new Parquet file becomes. Images that the newest version has stay in their files.
+        ids: the ids of all rows, if they are known before: shards that are complete then need not wait on the disk.
+        rejected: captions of images that are not in the release, for the config `rejected`; asked for after the rows.
 
     Returns:
         Where it is. Where the newest version (or the named one) has the same content, that one, and nothing is written.
 
     Raises:
-        ReleaseError: the version exists with another content, or there is no row to release.
+        ReleaseError: the version exists with another content, the version before cannot be read, or there is no row.
     """
     home = Storage(to)
     versions = released_versions(home)
@@ -130,9 +118,10 @@ def build_release(
             f"{_url(home, version)} exists with another content, and a release never changes; "
             f"set release.version to {next_version(versions)} (or 'auto')"
         )
+    parent = read_manifest(home, versions[-1]) if versions else None
     building = f".building-{uuid.uuid4().hex[:12]}"
     try:
-        manifest = _write_shards(rows, home.child(building), info, shard_bytes)
+        manifest = _write_files(rows, ids, rejected, home, building, info, shard_bytes, parent)
         if not manifest["rows"]:
             raise ReleaseError(
                 "no caption was kept, so there is nothing to release; the report shows why captions were dropped"
@@ -141,10 +130,12 @@ def build_release(
             if content_hash(read_manifest(home, known)) == content_hash(manifest):
                 return ReleaseResult(known, _url(home, known), manifest["rows"], is_new=False)
         chosen = next_version(versions) if version == "auto" else version
-        manifest |= {"version": chosen, "parent": versions[-1] if versions else None}
-        card = write_card(info, manifest).encode()
-        home.write(f"{building}/README.md", card)
-        manifest["files"].append({"path": "README.md", "bytes": len(card), "sha256": sha256_hex(card)})
+        manifest |= {"version": chosen, "parent": parent["version"] if parent else None}
+        manifest["changelog"] = [
+            {"version": chosen, **manifest.pop("changes")},
+            *(parent.get("changelog", []) if parent else []),
+        ]
+        _add_file(home, building, manifest, "README.md", write_card(info, manifest).encode())
         home.write(f"{building}/{MANIFEST}", canonical_json(manifest))
         if home.exists(chosen):
             raise ReleaseError(f"{_url(home, chosen)} appeared while this release was built; run again")
@@ -188,141 +179,92 @@ def _url(home: Storage, version: str) -> str:
     return f"{home.url.rstrip('/')}/{version}"
 
 
-# --- shards ------------------------------------------------------------------------------------------------------------
+# --- files -------------------------------------------------------------------------------------------------------------
 
 
-def _write_shards(rows: Iterable[ReleaseRow], building: Storage, info: ReleaseInfo, shard_bytes: int) -> dict[str, Any]:
-    """Write data/train-NNNNN.parquet; returns the manifest so far."""
-    schema = features(info.filters).arrow_schema
-    building.fs.makedirs(building.full("data"), exist_ok=True)
-    files: list[dict[str, Any]] = []
-    ids = hashlib.sha256()
-    total = words = 0
-    for number, groups in enumerate(_shards(_row_groups(rows, schema), shard_bytes)):
-        path = f"data/train-{number:05d}.parquet"
-        count, size, digest = _write_shard(building, path, groups, schema, ids)
-        files.append({"path": path, "bytes": size, "sha256": digest, "rows": count[0]})
-        total += count[0]
-        words += count[1]
-    return {
+def _write_files(
+    rows: Iterable[ReleaseRow | RowBatch],
+    ids: Callable[[], Iterable[pl.Series]],
+    rejected: Callable[[], Iterable[pl.DataFrame]],
+    home: Storage,
+    building: str,
+    info: ReleaseInfo,
+    shard_bytes: int,
+    parent: dict[str, Any] | None,
+) -> dict[str, Any]:
+    """Write the files of all configs; returns the manifest so far, with `changes` since the parent."""
+    if home.is_local:
+        home.make()
+    constants = Constants(
+        tuple(info.filters),
+        tuple(dict.fromkeys(("default", *info.configs))),
+        info.run_id,
+        info.recipe_id,
+        info.image_license,
+    )
+    membership = _membership(home, parent)
+    with tempfile.TemporaryDirectory(prefix=".scratch-", dir=home.full() if home.is_local else None) as scratch:
+        shards = Shards(
+            home.child(building),
+            Path(scratch),
+            constants,
+            membership,
+            membership.expect(ids()) if parent else {},
+            shard_bytes,
+            ROW_GROUP_BYTES,
+        )
+        with shards, read_ahead(batches(rows, info.filters), 2) as ahead:
+            for batch in ahead:
+                shards.add(batch)
+            shards.finish()
+            if "rejected" in constants.configs:
+                shards.add_rejected(rejected())
+            written_files = shards.files
+    prints = {config: schema_sha256(schema) for config, schema in shards.schemas.items()}
+    files = sorted((written.path, config, written) for config, written in written_files)
+    data = [written for _, config, written in files if config == "default"]
+    manifest = {
         "format": FORMAT,
         "name": info.name,
         "license": info.license,
+        "image_license": info.image_license,
+        "limits": info.limits,
         "inputs": info.inputs,
-        "rows": total,
-        "caption_words": words,
-        "id_sequence_sha256": ids.hexdigest(),
-        "schema": {field.name: str(field.type) for field in schema},
+        "created_from": {"run_id": info.run_id, "recipe_id": info.recipe_id},
+        "writer": writer_versions(),
+        "rows": shards.counts["default"].rows,
+        "caption_words": shards.counts["default"].words,
+        # `datasets` cannot read a config without rows, so there is none.
+        "configs": {
+            config: {"splits": {"train": vars(counts)}} for config, counts in shards.counts.items() if counts.rows
+        },
+        "id_sequence_sha256": ids_digest(written.ids_sha256 or "" for written in data),
+        "schema": {field.name: str(field.type) for field in shards.schemas["default"]},
+        "schemas": {
+            config: {field.name: str(field.type) for field in schema} for config, schema in shards.schemas.items()
+        },
         "counts": info.provenance.get("counts", {}),
-        "files": files,
+        "next_shard": shards.next_shard,
+        "changes": membership.changes(),
+        "files": [written.entry(prints[config]) for _, config, written in files],
     }
+    if info.provenance.get("recipe"):
+        _add_file(home, building, manifest, RECIPE, info.provenance["recipe"].encode())
+    return manifest
 
 
-def _row_groups(rows: Iterable[ReleaseRow], schema: pa.Schema) -> Iterator[tuple[pa.Table, int]]:
-    """Tables of about ROW_GROUP_BYTES, with their size in bytes."""
-    import pyarrow as pa
-
-    records: list[dict[str, Any]] = []
-    size = 0
-    for row in rows:
-        records.append(_record(row))
-        size += len(row.image or b"") + 2 * len(row.caption) + 500 * len(row.captions)
-        if size >= ROW_GROUP_BYTES:
-            yield pa.Table.from_pylist(records, schema=schema), size
-            records, size = [], 0
-    if records:
-        yield pa.Table.from_pylist(records, schema=schema), size
+def _add_file(home: Storage, building: str, manifest: dict[str, Any], path: str, data: bytes) -> None:
+    home.write(f"{building}/{path}", data)
+    manifest["files"].append({"path": path, "bytes": len(data), "sha256": sha256_hex(data)})
 
 
-def _record(row: ReleaseRow) -> dict[str, Any]:
-    return {
-        "id": row.id,
-        "image": None if row.image is None else {"bytes": row.image, "path": row.file_name},
-        "caption": row.caption,
-        "view": row.view,
-        "original": row.original,
-        "source_fields": json.dumps(row.fields, sort_keys=True, default=str) if row.fields else None,
-        "sha256": row.sha256,
-        "width": row.width,
-        "height": row.height,
-        **{f"score_{name}": score for name, score in row.scores.items()},
-        "captions": row.captions,
-    }
-
-
-def _shards(groups: Iterator[tuple[pa.Table, int]], shard_bytes: int) -> Iterator[Iterator[pa.Table]]:
-    """Row groups put together to shards; each shard must be consumed before the next is asked for."""
-    pending = next(groups, None)
-
-    def one_shard() -> Iterator[pa.Table]:
-        nonlocal pending
-        size = 0
-        while pending is not None and size < shard_bytes:
-            table, bytes_ = pending
-            size += bytes_
-            yield table
-            pending = next(groups, None)
-
-    while pending is not None:
-        yield one_shard()
-
-
-def _write_shard(
-    building: Storage, path: str, groups: Iterator[pa.Table], schema: pa.Schema, ids: Any
-) -> tuple[tuple[int, int], int, str]:
-    """Write one Parquet file; returns ((rows, caption words), bytes, sha256)."""
-    import pyarrow.compute as pc
-    import pyarrow.parquet as pq
-
-    rows = words = 0
-    with building.open(path, "wb") as file:
-        counted = _HashingFile(file)
-        # Images are compressed already; plain pages keep unchanged images unchanged when only captions change.
-        compression = {name: "none" if name.startswith("image.") else "zstd" for name in _leaves(schema)}
-        with pq.ParquetWriter(
-            counted, schema, compression=compression, use_dictionary=["view"], write_page_index=True
-        ) as writer:
-            for table in groups:
-                writer.write_table(table, row_group_size=table.num_rows)
-                rows += table.num_rows
-                words += pc.sum(pc.list_value_length(pc.utf8_split_whitespace(table["caption"]))).as_py() or 0
-                for name in table["id"].to_pylist():
-                    ids.update(name.encode() + b"\n")
-    return (rows, words), counted.size, counted.digest.hexdigest()
-
-
-def _leaves(schema: pa.Schema) -> list[str]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    sink = pa.BufferOutputStream()
-    with pq.ParquetWriter(sink, schema):
-        pass
-    parquet = pq.ParquetFile(sink.getvalue()).schema
-    return [parquet.column(number).path for number in range(len(parquet))]
-
-
-class _HashingFile:
-    """A file that knows its size and SHA-256 when it is closed, so that nothing is read twice."""
-
-    def __init__(self, file: Any) -> None:
-        self.file = file
-        self.size = 0
-        self.digest = hashlib.sha256()
-        self.closed = False
-
-    def write(self, data: Any) -> int:
-        view = memoryview(data)
-        self.digest.update(view)
-        self.size += view.nbytes
-        self.file.write(view)
-        return view.nbytes
-
-    def tell(self) -> int:
-        return self.size
-
-    def flush(self) -> None:
-        self.file.flush()
-
-    def close(self) -> None:
-        self.closed = True
+def _membership(home: Storage, parent: dict[str, Any] | None) -> Membership:
+    if parent is None:
+        return Membership.none()
+    try:
+        return Membership.of(home, parent)
+    except (OSError, ValueError, KeyError) as error:
+        raise ReleaseError(
+            f"{_url(home, parent['version'])}: its shards cannot be read ({error}), and a new version keeps images in their "
+            "shards; put it right (factory verify says what is wrong), or move it away"
+        ) from None

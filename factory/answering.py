@@ -124,7 +124,7 @@ def _where(plan: Plan, when: When, rows: pl.DataFrame, part: str) -> pl.DataFram
     other = next((one for one in plan.scorers if one.name == when.filter), None)
     if other is None:
         raise RunError(f"filters: 'when' names {when.filter}, which is no filter of this recipe")
-    scored = with_score(plan.run, rows, part, other.name, other.fingerprint)
+    scored = with_score(plan.run, rows, part, other.name, other.fingerprint, other.name)
     return scored.filter(pl.col(other.name) >= when.least, pl.col(other.name) < when.most)
 
 

@@ -15,7 +15,7 @@ import click
 
 from factory.errors import FactoryError
 
-RECIPE = click.argument("recipe", type=click.Path(path_type=Path))
+RECIPE = click.argument("recipe", metavar="RECIPE|RELEASE")
 SET = click.option(
     "--set", "overrides", multiple=True, metavar="KEY.PATH=VALUE", help="Change a value of the recipe; may be repeated."
 )
@@ -23,6 +23,7 @@ JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON obje
 OUT = click.option(
     "--out", metavar="DIR", help="Run directory, local or any fsspec URL.  [default: runs/<recipe name>]"
 )
+EXPORT_FORMATS = ("sft", "messages", "llava", "sharegpt", "webdataset", "text", "energon")  # exports.formats.FORMATS
 LIMIT = click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N rows of the source.")
 
 
@@ -80,7 +81,8 @@ def explain(error: BaseException) -> tuple[str, int]:
         return f"error: {error}", 1
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return (
-            f"error: no space left on the disk of {error.filename or 'the run directory'}; make room and run again: what is finished is kept",
+            f"error: no space left on the disk of {error.filename or 'the run, the release or the temporary files'}; make room "
+            "and run again: what is finished is kept",
             1,
         )
     if isinstance(error, OSError) and error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
@@ -104,7 +106,7 @@ def explain(error: BaseException) -> tuple[str, int]:
 @click.option("--quiet", is_flag=True, help="No progress.")
 @JSON
 def run_command(
-    recipe: Path,
+    recipe: str,
     overrides: tuple[str, ...],
     out: str | None,
     limit: int | None,
@@ -114,16 +116,19 @@ def run_command(
 ) -> None:
     """Run a recipe: caption what is missing, score, select, release, report.
 
-    Run it again after a crash, a Ctrl-C or a change of the recipe: only what is missing is done.
+    Run it again after a crash, a Ctrl-C or a change of the recipe: only what is missing is done. A release stands for the
+    recipe it was made with.
 
     \b
     Example:
       factory run recipes/quickstart.yaml --set views.detailed.sampling.n=2 --out runs/two
+      factory run hub:org/web-recaption@v1.2.0 --set release.to=datasets/again
     """
     from factory.pipeline import run_recipe
     from factory.recipe import load_recipe, recipe_yaml
+    from factory.released_recipe import recipe_file
 
-    loaded = load_recipe(recipe, overrides)
+    loaded = load_recipe(recipe_file(recipe), overrides)
     outcome = run_recipe(loaded, recipe_yaml(loaded), out or f"runs/{loaded.name}", limit, fresh, quiet or as_json)
     if as_json:
         click.echo(json.dumps(outcome.summary()))
@@ -138,7 +143,7 @@ def run_command(
 @OUT
 @LIMIT
 @JSON
-def plan_command(recipe: Path, overrides: tuple[str, ...], out: str | None, limit: int | None, as_json: bool) -> None:
+def plan_command(recipe: str, overrides: tuple[str, ...], out: str | None, limit: int | None, as_json: bool) -> None:
     """Show what a run would do: what is reused, what is done again and why. Starts no engine.
 
     \b
@@ -148,9 +153,10 @@ def plan_command(recipe: Path, overrides: tuple[str, ...], out: str | None, limi
     from exports.storage import Storage
     from factory.plan import make_plan
     from factory.recipe import load_recipe
+    from factory.released_recipe import recipe_file
     from factory.run import Run
 
-    loaded = load_recipe(recipe, overrides)
+    loaded = load_recipe(recipe_file(recipe), overrides)
     plan = make_plan(loaded, Run(Storage(out or f"runs/{loaded.name}")), limit)
     click.echo(json.dumps(plan.summary()) if as_json else "\n".join(plan.lines()))
 
@@ -161,7 +167,7 @@ def plan_command(recipe: Path, overrides: tuple[str, ...], out: str | None, limi
 @OUT
 @click.option("-n", "--images", type=click.IntRange(1, 192), default=16, show_default=True, help="How many images.")
 @JSON
-def preview_command(recipe: Path, overrides: tuple[str, ...], out: str | None, images: int, as_json: bool) -> None:
+def preview_command(recipe: str, overrides: tuple[str, ...], out: str | None, images: int, as_json: bool) -> None:
     """Take a few images through everything and write an HTML page of image, captions and verdicts. Releases nothing.
 
     \b
@@ -172,9 +178,10 @@ def preview_command(recipe: Path, overrides: tuple[str, ...], out: str | None, i
     from factory.calibrations import copy_calibrations
     from factory.pipeline import run_recipe
     from factory.recipe import load_recipe, recipe_yaml
+    from factory.released_recipe import recipe_file
     from factory.run import Run
 
-    loaded = load_recipe(recipe, overrides).model_copy(update={"release": None})
+    loaded = load_recipe(recipe_file(recipe), overrides).model_copy(update={"release": None})
     out = out or f"runs/{loaded.name}.preview"
     copy_calibrations(Run(Storage(f"runs/{loaded.name}")), Run(Storage(out)))
     outcome = run_recipe(loaded, recipe_yaml(loaded), out, images, quiet=as_json)
@@ -251,8 +258,10 @@ def _selection_lines(outcome: dict[str, Any]) -> list[str]:
 
 
 @command("export")
-@click.argument("run")
-@click.option("--to", metavar="DIR", help="Directory of the release's versions, local or any fsspec URL.")
+@click.argument("target", metavar="RUN|RELEASE")
+@click.option(
+    "--to", metavar="DIR", help="Directory of the release's versions (local or any fsspec URL); of --format, a new one."
+)
 @click.option("--version", metavar="X.Y.Z", help="Version of the release.  [default: the next minor version]")
 @click.option("--license", metavar="ID", help="Licence of the captions, as on the Hub (cc-by-4.0).")
 @click.option(
@@ -262,35 +271,82 @@ def _selection_lines(outcome: dict[str, Any]) -> list[str]:
     help="Rewrite the released captions so; may be repeated.",
 )
 @click.option("--uids", metavar="FILE", help="Write DataComp's sorted ids of what was kept (.npy) instead.")
+@click.option(
+    "--format", type=click.Choice(EXPORT_FORMATS), help="Write a release in a trainer's format (docs/formats.md)."
+)
+@click.option("--view", metavar="NAME", help="Of --format: the kept caption of this view, not the released one.")
+@click.option("--prompt", "prompts", multiple=True, help="Of --format: ask one of these questions; may be repeated.")
+@click.option(
+    "--shard-mb", type=click.IntRange(min=1), help="Of --format: about how large a file becomes.  [default: 500]"
+)
 @JSON
-def export_command(
-    run: str,
-    to: str | None,
-    version: str | None,
-    license: str | None,
-    rewrite: tuple[str, ...],
-    uids: str | None,
-    as_json: bool,
-) -> None:
-    """Release what a finished run selected, or write the ids of it.
+def export_command(target: str, as_json: bool, **options: Any) -> None:
+    """Release what a finished run selected, write the ids of it, or write a release in a trainer's format.
+
+    A release is hub:org/name@v1.2.0, its directory, the directory of its versions, or the run that made it.
 
     \b
     Example:
-      factory export runs/theirs --to datasets/theirs --license cc-by-4.0
+      factory export runs/theirs --to datasets/theirs --version 1.2.0 --license cc-by-4.0
+      factory export runs/theirs --to datasets/theirs --rewrite refusal --rewrite pii
       factory export runs/theirs --uids kept.npy
+      factory export hub:org/theirs@v1.2.0 --format sft --to theirs-sft
+      factory export datasets/theirs --version 1.2.0 --format llava --to theirs-llava --view spatial
     """
-    from factory.exporting import export_release, export_uids
+    given = {name: value for name, value in options.items() if value not in (None, ())}
+    _check_export(target, given)
+    if "format" in given:
+        _export_format(target, given, as_json)
+    elif "uids" in given:
+        _export_uids(target, given["uids"], as_json)
+    else:
+        _export_release(target, given, as_json)
+
+
+def _check_export(target: str, given: dict[str, Any]) -> None:
+    """Refuse options that do not go together."""
+    if "format" in given:
+        what, known = f"--format {given['format']}", {"format", "to", "version", "view", "prompts", "shard_mb"}
+    elif "uids" in given:
+        what, known = "--uids", {"uids"}
+    else:
+        what, known = "a release", {"to", "version", "license", "rewrite"}
+    names = {"prompts": "--prompt", "shard_mb": "--shard-mb"}
+    wrong = [names.get(name, f"--{name}") for name in given if name not in known]
+    if wrong and what == "a release":
+        raise click.UsageError(f"{', '.join(wrong)} goes with --format, which writes a release as a trainer reads it")
+    if wrong:
+        raise click.UsageError(f"{', '.join(wrong)} does not go with {what}")
+    if "to" in known and "to" not in given:
+        raise click.UsageError("give --to DIR" + ("" if "format" in given else ", or --uids FILE"))
+    is_release = target.startswith("hub:") or (Path(target) / "manifest.json").exists()
+    if is_release and "format" not in given:
+        raise click.UsageError(f"{target} is a release already; give --format, or name a run")
+    if target.startswith("hub:") and "version" in given:
+        raise click.UsageError("name the version in the address: hub:org/name@v1.2.0")
+
+
+def _export_format(target: str, given: dict[str, Any], as_json: bool) -> None:
+    from factory.format_export import export_format
+
+    done = export_format(target, report=_progress(as_json), **given)
+    click.echo(json.dumps(done.summary()) if as_json else "\n".join(done.lines()))
+
+
+def _export_uids(target: str, file: str, as_json: bool) -> None:
+    from factory.exporting import export_uids
+    from factory.run import find_run
+
+    number = export_uids(find_run(target), file)
+    click.echo(json.dumps({"uids": file, "rows": number}) if as_json else f"uids     {file} ({number:,} images)")
+
+
+def _export_release(target: str, given: dict[str, Any], as_json: bool) -> None:
+    from factory.exporting import export_release
     from factory.report.collect import LEFT_OUT
     from factory.run import find_run
 
-    if (to is None) == (uids is None):
-        raise click.UsageError("give either --to DIR or --uids FILE")
-    if uids is not None:
-        number = export_uids(find_run(run), uids)
-        click.echo(json.dumps({"uids": uids, "rows": number}) if as_json else f"uids     {uids} ({number:,} images)")
-        return
-    assert to is not None
-    result, left_out = export_release(find_run(run), to, version=version, license=license, rewrite=rewrite or None)
+    result, left_out = export_release(find_run(target), **given)
     if as_json:
         click.echo(json.dumps({**asdict(result), "left_out": left_out}))
         return
@@ -431,6 +487,98 @@ def evaluate_command(run: str, truth: str, as_json: bool) -> None:
 
     found = evaluate(reopen(find_run(run)))
     click.echo(json.dumps(found.as_json()) if as_json else "\n".join(found.lines()))
+
+
+@command("publish")
+@click.argument("release", metavar="RELEASE|RUN")
+@click.option("--to", required=True, metavar="hub:ORG/NAME", help="Dataset on the Hub; created where it is missing.")
+@click.option("--version", metavar="X.Y.Z", help="Which version.  [default: that of RELEASE, or the newest]")
+@click.option("--private", is_flag=True, help="Create the dataset as a private one.")
+@click.option("--dry-run", is_flag=True, help="Check everything and say what would be sent; change nothing.")
+@click.option("--force-card", is_flag=True, help="Replace a README.md that was edited by hand.")
+@JSON
+def publish_command(
+    release: str, to: str, version: str | None, private: bool, dry_run: bool, force_card: bool, as_json: bool
+) -> None:
+    """Publish a release to the Hub: one commit, verified, then a tag that never moves.
+
+    Run it again after whatever broke it: it reads what is on the Hub and goes on from there.
+
+    \b
+    Example:
+      factory publish datasets/web-recaption --to hub:org/web-recaption --version 1.2.0 --dry-run
+    """
+    from exports.address import parse_address
+    from exports.hub import prepare_process
+    from exports.local_release import find_release
+    from exports.publish import publish
+    from factory.release_folder import release_folder
+
+    address = parse_address(to)
+    found = find_release(release_folder(release), version)
+    prepare_process()
+    _quiet_bars(as_json)
+    published = publish(
+        found, address, private=private, dry_run=dry_run, force_card=force_card, report=_progress(as_json)
+    )
+    click.echo(json.dumps(published.summary()) if as_json else "\n".join(published.lines()))
+
+
+@command("verify")
+@click.argument("target", metavar="hub:ORG/NAME@vX.Y.Z|DIR")
+@JSON
+def verify_command(target: str, as_json: bool) -> None:
+    """Compare every byte of a release with its manifest, on the Hub or in a directory.
+
+    \b
+    Example:
+      factory verify hub:org/web-recaption@v1.2.0
+    """
+    from exports.hub import prepare_process
+    from exports.verify import verify
+
+    if target.startswith("hub:"):
+        prepare_process()
+    verified = verify(target, report=_progress(as_json))
+    click.echo(json.dumps(verified.summary()) if as_json else "\n".join(verified.lines()))
+    if verified.problems:
+        sys.exit(1)
+
+
+@command("diff")
+@click.argument("before", metavar="hub:ORG/NAME@vX.Y.Z|DIR|RUN")
+@click.argument("after", metavar="hub:ORG/NAME@vX.Y.Z|DIR|RUN")
+@click.option("--examples", type=click.IntRange(min=0), default=3, show_default=True, help="Rows shown of each change.")
+@JSON
+def diff_command(before: str, after: str, examples: int, as_json: bool) -> None:
+    """Compare two versions of a release: rows, captions, images, scores, drop reasons.
+
+    No image is read or fetched.
+
+    \b
+    Example:
+      factory diff hub:org/web-recaption@v1.1.0 datasets/web-recaption/1.2.0
+    """
+    from exports.diff import diff
+    from exports.hub import prepare_process
+    from factory.release_folder import release_folder
+
+    targets = [target if target.startswith("hub:") else release_folder(target) for target in (before, after)]
+    if any(str(target).startswith("hub:") for target in targets):
+        prepare_process()
+    found = diff(*targets, examples=examples)
+    click.echo(json.dumps(found.summary()) if as_json else "\n".join(found.lines()))
+
+
+def _progress(as_json: bool) -> Callable[[str], None] | None:
+    return None if as_json else lambda line: click.echo(line, err=True)
+
+
+def _quiet_bars(as_json: bool) -> None:
+    from huggingface_hub.utils.tqdm import disable_progress_bars
+
+    if as_json or not sys.stderr.isatty():
+        disable_progress_bars()
 
 
 @command("filters")

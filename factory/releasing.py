@@ -4,207 +4,295 @@ from __future__ import annotations
 
 import hashlib
 import posixpath
+import re
+import tempfile
 from collections import Counter
 from collections.abc import Iterator
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
 import polars as pl
 import yaml
 
-from exports.release import CAPTION_FIELDS, ReleaseInfo, ReleaseResult, ReleaseRow, build_release
-from factory.fingerprint import ORIGINAL_IMAGE, fingerprint
+from exports.release import CAPTION_FIELDS, ReleaseError, ReleaseInfo, ReleaseResult, RowBatch, build_release
+from exports.release_row import BATCH_BYTES, BATCH_ROWS, licence_of, source_fields
+from factory.assembly import Assembled, Assembly, split_cuts
+from factory.fingerprint import ORIGINAL_IMAGE, fingerprint, source_identity
 from factory.plan import Plan
-from factory.recipe import TEMPLATE_FIELD, CaptionsSource
-from factory.run import SELECTION
+from factory.recipe import CaptionsSource, HuggingFaceSource, Select
+from factory.selected import Piece, Selected
 from factory.sources.source import SourceRow
-from factory.tables import CAPTION_KEY, Status
 
-SELECTED = "selected.parquet"
-ASSEMBLED = "(template)"  # stands for the view of a caption that was put together from several
-EXTENSIONS = {"JPEG": "jpg", "JPEG2000": "jp2", "TIFF": "tif"}
+EXTENSIONS: Final = {"JPEG": "jpg", "JPEG2000": "jp2", "TIFF": "tif"}
 
 
 def release(plan: Plan, counts: dict[str, Any], recipe_text: str) -> tuple[ReleaseResult, dict[str, int]]:
     """Build the release of a run's selection. Returns it, and how many images are not as selected, by reason.
 
+    Memory does not grow with the run but for 8 to 20 bytes an image.
+
     Raises:
-        exports.release.ReleaseError: nothing was kept, or the version exists with another content.
+        exports.release.ReleaseError: nothing was kept, the version exists with another content, or an image lacks a text
+            and the recipe calls that an error.
     """
     settings = plan.recipe.release
     assert settings is not None
-    wanted, changed = _write_selected(plan)
-    inputs = fingerprint(
-        "release", [_file_hash(plan), settings.license, settings.shard_mb, settings.caption, settings.without]
-    )
-    info = ReleaseInfo(
-        name=plan.recipe.name,
-        license=settings.license,
-        filters={scorer.name: _summary(scorer.filter) for scorer in plan.scorers},
-        inputs=inputs,
-        provenance={
-            "views": [_view_line(plan, place) for place in range(len(plan.views))],
-            "counts": counts | ({"rewritten": changed} if settings.rewrite else {}),
-            "recipe": recipe_text,
-        },
-    )
-    rows = SelectedImages(plan)
-    result = build_release(rows, settings.to, settings.version, info, settings.shard_mb * 1_000_000)
-    if result.is_new and wanted > len(rows.met):
-        rows.counts["image_gone"] += wanted - len(rows.met)
-    plan.run.storage.remove(SELECTED)
+    storage = plan.run.storage
+    with tempfile.TemporaryDirectory(prefix=".scratch-", dir=storage.full() if storage.is_local else None) as scratch:
+        selected = Selected(plan, Path(scratch))
+        rows = SelectedImages(plan, selected)
+        content = settings.model_dump(mode="json", exclude={"to", "version"})
+        beside = {"rules": _rule_order(plan.recipe.select), "release": rows.counts}
+        info = ReleaseInfo(
+            name=plan.recipe.name,
+            license=settings.license,
+            image_license=settings.image_license,
+            limits=settings.limits,
+            filters={scorer.name: _summary(scorer.filter) for scorer in plan.scorers},
+            inputs=fingerprint("release", [selected.digest.hexdigest(), content]),
+            configs=settings.configs,
+            run_id=f"{plan.recipe.name}-{run_fingerprint(plan)}",
+            recipe_id=recipe_fingerprint(plan),
+            provenance={
+                "views": [_view_line(plan, place) for place in range(len(plan.views))],
+                "counts": counts | beside | ({"rewritten": selected.rewritten} if settings.rewrite else {}),
+                "recipe": recipe_text,
+                "assembly": _assembly_lines(plan),
+                "source": _source_line(plan),
+                "source_datasets": _source_datasets(plan),
+            },
+        )
+        shard_bytes = settings.shard_mb * 1_000_000
+        result = build_release(
+            rows, settings.to, settings.version, info, shard_bytes, ids=selected.ids, rejected=selected.rejected
+        )
     return result, dict(rows.counts)
 
 
-class SelectedImages:
-    """The images with a kept caption as release rows, in the order of the source; iterated once.
+def recipe_fingerprint(plan: Plan) -> str:
+    """Identifies the recipe of a release: all of it but where it goes, its version, and how much of the source there is."""
+    recipe = plan.recipe.model_dump(mode="json", exclude={"source": True, "release": {"to", "version"}})
+    return fingerprint("recipe", [recipe, source_identity(plan.recipe)])
 
-    `counts`: images that are gone, changed, or lack a text of the caption template. `met`: keys seen so far.
+
+def run_fingerprint(plan: Plan) -> str:
+    """Identifies what a run did to an image: captions, scores, rules. More images of the same source do not change it."""
+    scorers = [f"{scorer.name}:{scorer.alone}" for scorer in plan.scorers]
+    rules = plan.recipe.select.model_dump(mode="json")
+    return fingerprint("run", [source_identity(plan.recipe), plan.caption_prints, scorers, rules, plan.recipe.seed])
+
+
+class SelectedImages:
+    """The images to release as batches, in the order of the source; iterated once.
+
+    `counts`: images that are gone, changed, or lack a text that the assembly rule asks for; complete after the last row.
     """
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, selected: Selected) -> None:
+        settings = plan.recipe.release
+        assert settings is not None
         self.plan = plan
+        self.selected = selected
         self.counts: Counter[str] = Counter()
-        self.met: set[str] = set()
+        self.without = settings.without
+        self.scores = [f"score_{scorer.name}" for scorer in plan.scorers]
+        rule = settings.rule
+        cuts = None
+        if rule is not None and rule.rule == "split":
+            keys = (key for piece in selected.ids() for key in piece)
+            cuts = split_cuts(rule.shares, plan.recipe.seed, keys)
+        self.assembly = Assembly(plan.recipe, cuts)
 
-    def __iter__(self) -> Iterator[ReleaseRow]:
-        images = [ready.view.image for ready in self.plan.views] or [ORIGINAL_IMAGE]
-        limit = max(image.max_bytes for image in images)
-        selected = self.plan.run.storage.scan([SELECTED])
-        names = [work.shard.name for work in self.plan.shards]
-        moved = _by_key(selected.filter(~pl.col("shard").is_in(names)))  # captioned when the source was cut otherwise
-        for work in self.plan.shards:
-            here = moved | _by_key(selected.filter(pl.col("shard") == work.shard.name))
-            if not here:
+    def __iter__(self) -> Iterator[RowBatch]:
+        met = 0
+        for piece in self.selected.pieces():
+            images = _PieceImages(piece, self.scores)
+            for row, group, where in self._rows(piece, images):
+                met += 1
+                self._add(images, row, group, where)
+                if images.is_full:
+                    yield images.batch()
+            if images.groups:
+                yield images.batch()
+        if self.selected.images > met:
+            self.counts["image_gone"] += self.selected.images - met
+
+    def _rows(self, piece: Piece, images: _PieceImages) -> Iterator[tuple[SourceRow, int, str]]:
+        """The rows of the source that are to be released, each once."""
+        limit = max(image.max_bytes for image in [ready.view.image for ready in self.plan.views] or [ORIGINAL_IMAGE])
+        kind = self.plan.recipe.source.kind
+        met: set[int] = set()
+        for work in piece.shards:
+            if not images.in_shard(work.shard.name):
                 continue
             for row in self.plan.source.read(work.shard, limit):
-                captions = here.get(row.key)
-                if captions is not None and row.key not in self.met:
-                    self.met.add(row.key)
-                    yield from self._release(row, captions)
+                group = images.find(row.key, work.shard.name)
+                if group is not None and group not in met:
+                    met.add(group)
+                    yield row, group, f"{kind}:{work.shard.name}"
 
-    def _release(self, row: SourceRow, captions: pl.DataFrame) -> Iterator[ReleaseRow]:
+    def _add(self, images: _PieceImages, row: SourceRow, group: int, where: str) -> None:
         if row.data is None and not isinstance(self.plan.recipe.source, CaptionsSource):
             self.counts["image_gone"] += 1
             return
-        if row.data is not None and hashlib.sha256(row.data).hexdigest() != captions["image_sha256"][0]:
+        if row.data is not None and hashlib.sha256(row.data).hexdigest() != images.sha256[group]:
             self.counts["image_changed"] += 1
             return
-        settings = self.plan.recipe.release
-        assert settings is not None
-        caption = None
-        if settings.caption is not None:
-            caption = assemble(settings.caption, row.text, captions)
-            if caption is None:
-                self.counts[f"no_text_{settings.without}"] += 1
-                if settings.without == "leave_out":
-                    return
-        yield _release_row(self.plan, row, row.data, captions, caption)
+        kept = images.kept(group)
+        if not kept:
+            images.add(row, group, where, None)
+            return
+        assembled = self.assembly.assemble(row.key, row.text, kept)
+        if assembled is None:
+            if self.without == "error":
+                raise ReleaseError(
+                    f"image {row.key} lacks a text that release.caption asks for (it has {', '.join(kept)}); "
+                    "set release.without to chosen or leave_out"
+                )
+            self.counts[f"no_text_{self.without}"] += 1
+            if self.without == "leave_out":
+                return
+            assembled = self.assembly.chosen(row.key, kept)
+        images.add(row, group, where, assembled)
 
 
-def assemble(template: str, original: str | None, captions: pl.DataFrame) -> str | None:
-    """The caption template filled with the original text and the kept caption of each view; None where one is missing.
+class _PieceImages:
+    """The images of a piece by key, and the batch that fills."""
 
-    A template's `{name}` is replaced in one pass, so texts that hold braces stay as they are. Texts are untrusted: the
-    trainer's image placeholder in them is written in capitals, as VILA does it, so that it is no placeholder.
-    """
-    kept = captions.filter("kept").unique("view", keep="first", maintain_order=True)
-    said = kept.select("view", pl.coalesce("rewritten", "text"))
-    texts: dict[str, str | None] = {"original": original, **dict(said.iter_rows())}
-    if any(not texts.get(name) for name in TEMPLATE_FIELD.findall(template)):
-        return None
-    return TEMPLATE_FIELD.sub(lambda match: (texts[match.group(1)] or "").replace("<image>", "<IMAGE>"), template)
-
-
-def _by_key(rows: pl.LazyFrame) -> dict[str, pl.DataFrame]:
-    return {str(key): group for (key,), group in rows.collect().group_by("image_key", maintain_order=True)}
-
-
-def _write_selected(plan: Plan) -> tuple[int, int]:
-    """Join selection, captions and scores of the images with a kept caption into one table ordered by shard.
-
-    Returns the number of images in it, and how many kept captions were rewritten.
-    """
-    decided = plan.run.storage.scan([SELECTION])
-    keep = decided.group_by("image_key").agg(pl.col("kept").any()).filter("kept").select("image_key")
-    decided = decided.join(keep, on="image_key", how="semi").filter(
-        ~pl.col("reason").eq_missing(pl.lit("duplicate_key"))
-    )
-    captions = plan.run.captions(plan.caption_prints).drop("reason")
-    rows = decided.join(captions, on=["shard", *CAPTION_KEY, "fingerprint"], how="inner")
-    for scorer in plan.scorers:
-        keys = ["image_key", "view", "candidate", "caption_fingerprint"]
-        scores = plan.run.scores(scorer.name, scorer.fingerprint).select(
-            *keys, pl.col("score").alias(f"score_{scorer.name}")
+    def __init__(self, piece: Piece, scores: list[str]) -> None:
+        captions = piece.captions.filter("released")
+        self.captions = captions.with_row_index("row")
+        self.scores = scores
+        fields = pl.struct([*CAPTION_FIELDS, *scores])
+        first = ("image_sha256", "source_format", "source_width", "source_height", "shard", "moved", "reason")
+        self.table = self.captions.group_by("image_key", maintain_order=True).agg(
+            *(pl.col(name).first() for name in first), pl.col("row").first(), pl.len().alias("rows"), captions=fields
         )
-        rows = rows.join(scores, left_on=[*CAPTION_KEY, "fingerprint"], right_on=keys, how="left")
-    places = {name: place for place, name in enumerate(plan.view_names)}
-    order = pl.col("view").replace_strict(places, return_dtype=pl.Int32)
-    frame = rows.sort("shard", "image_key", order, "candidate").collect(engine="streaming")
-    assert plan.recipe.release is not None
-    frame = frame.with_columns(rewritten(frame, plan.recipe.release.rewrite))
-    plan.run.storage.write_parquet(SELECTED, frame)
-    changed = frame.filter("kept", pl.col("rewritten").is_not_null()).height
-    return frame["image_key"].n_unique(), changed
+        self.groups_by_key = {key: number for number, key in enumerate(self.table["image_key"])}
+        self.sha256: list[str | None] = self.table["image_sha256"].to_list()
+        self.shards: list[str] = self.table["shard"].to_list()
+        self.moved: list[bool] = self.table["moved"].to_list()
+        self.names = set(self.shards)
+        self.has_moved = any(self.moved)
+        self._starts: list[int] = self.table["row"].to_list()
+        self._lengths: list[int] = self.table["rows"].to_list()
+        self._views: list[str] = captions["view"].to_list()
+        self._kept: list[bool] = captions["kept"].to_list()
+        self._texts: list[str | None] = captions.select(pl.coalesce("rewritten", "text"))["rewritten"].to_list()
+        self._empty()
+
+    def in_shard(self, name: str) -> bool:
+        """Whether images of this shard are to be released."""
+        return self.has_moved or name in self.names
+
+    def find(self, key: str, shard: str) -> int | None:
+        """The number of an image that was captioned in this shard, or in one that is no more."""
+        group = self.groups_by_key.get(key)
+        return group if group is not None and (self.moved[group] or self.shards[group] == shard) else None
+
+    def kept(self, group: int) -> dict[str, str]:
+        """view -> its first kept caption."""
+        found: dict[str, str] = {}
+        for row in self._rows(group):
+            if self._kept[row]:
+                found.setdefault(self._views[row], self._texts[row] or "")
+        return found
+
+    def add(self, row: SourceRow, group: int, where: str, assembled: Assembled | None) -> None:
+        """Add an image to the batch; without anything assembled it is a dropped one."""
+        self.images.append(row.data)
+        self.size += len(row.data or b"")
+        self.groups.append(group)
+        self._chosen.append(self._chosen_row(group, assembled.view if assembled else None))
+        turns = assembled.turns if assembled else ()
+        beside = {
+            "caption": assembled.caption if assembled else None,
+            "view": assembled.view if assembled else None,
+            "original": row.text,
+            "source": where,
+            "source_fields": source_fields(row.fields),
+            "license": licence_of(row.fields),
+            "bytes": None if row.data is None else len(row.data),
+            "keep": assembled is not None,
+            "turns": [{"question": turn.question, "answer": turn.answer, "view": turn.view} for turn in turns],
+        }
+        for name, value in beside.items():
+            self._beside.setdefault(name, []).append(value)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the batch is to be taken away."""
+        return self.size >= BATCH_BYTES or len(self.images) >= BATCH_ROWS
+
+    def batch(self) -> RowBatch:
+        """The batch, which is empty then."""
+        from exports.columns import rest_schema
+
+        schema = rest_schema([name.removeprefix("score_") for name in self.scores])
+        table = self.table[self.groups]
+        chosen = self.captions[self._chosen].select(self.scores)
+        beside = pl.DataFrame([pl.Series(name, values, schema[name]) for name, values in self._beside.items()])
+        names = zip(table["image_key"], table["source_format"], self.images, strict=True)
+        files = [None if data is None else _file_name(key, kind) for key, kind, data in names]
+        keep = beside["keep"]
+        rest = table.select(
+            "captions",
+            id="image_key",
+            sha256="image_sha256",
+            width="source_width",
+            height="source_height",
+            drop_reason=pl.when(~keep).then("reason"),
+        ).hstack([*chosen.get_columns(), *beside.get_columns(), pl.Series("file_name", files, pl.String)])
+        batch = RowBatch(self.images, rest.select(schema.names()).cast(schema))
+        self._empty()
+        return batch
+
+    def _empty(self) -> None:
+        self.images: list[bytes | None] = []
+        self.groups: list[int] = []
+        self.size = 0
+        self._chosen: list[int] = []
+        self._beside: dict[str, list[Any]] = {}
+
+    def _rows(self, group: int) -> range:
+        return range(self._starts[group], self._starts[group] + self._lengths[group])
+
+    def _chosen_row(self, group: int, view: str | None) -> int:
+        """The caption whose scores are those of the image: of the released view, else the first kept one."""
+        rows = self._rows(group)
+        kept = [row for row in rows if self._kept[row]]
+        return next((row for row in kept if self._views[row] == view), kept[0] if kept else rows[0])
 
 
-def rewritten(captions: pl.DataFrame, names: tuple[str, ...]) -> pl.Series:
-    """The captions after these rewrites, one after the other; null where none of them changed anything.
-
-    `cut_sentence` is for captions of state `truncated`.
-    """
-    from filters.rewrites import cut_refusal, mask_pii, strip_opener, trim_cut_sentence
-
-    functions = {"refusal": cut_refusal, "opener": strip_opener, "cut_sentence": trim_cut_sentence, "pii": mask_pii}
-    frame = captions.select("text", "status", new=pl.lit(None, pl.String))
-    for name in names:
-        now = frame.select(pl.coalesce("new", "text").alias("now"))["now"]
-        changed = functions[name](now).alias("changed")
-        applies = pl.col("status") == Status.truncated if name == "cut_sentence" else pl.lit(True)
-        frame = frame.with_columns(changed).with_columns(
-            new=pl.when(applies & pl.col("changed").is_not_null()).then("changed").otherwise("new")
-        )
-    return frame["new"].alias("rewritten")
-
-
-def _file_hash(plan: Plan) -> str:
-    digest = hashlib.sha256()
-    with plan.run.storage.open(SELECTED) as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
-def _release_row(
-    plan: Plan, row: SourceRow, data: bytes | None, captions: pl.DataFrame, caption: str | None
-) -> ReleaseRow:
-    records = captions.to_dicts()
-    chosen = next(record for record in records if record["kept"])
-    names = [scorer.name for scorer in plan.scorers]
-    fields = [*CAPTION_FIELDS, *(f"score_{name}" for name in names)]
-    return ReleaseRow(
-        id=row.key,
-        image=data,
-        file_name=_file_name(row.key, chosen["source_format"]) if data is not None else None,
-        caption=chosen["rewritten"] or chosen["text"] if caption is None else caption,
-        view=chosen["view"] if caption is None else ASSEMBLED,
-        original=row.text,
-        fields=row.fields,
-        sha256=chosen["image_sha256"],
-        width=chosen["source_width"],
-        height=chosen["source_height"],
-        scores={name: chosen[f"score_{name}"] for name in names},
-        captions=[{name: record[name] for name in fields} for record in records],
-    )
-
-
-def _file_name(key: str, source_format: str) -> str:
+def _file_name(key: str, source_format: str | None) -> str:
     name = posixpath.basename(key) or "image"
-    extension = EXTENSIONS.get(source_format, source_format.lower())
+    kind = source_format or "jpg"
+    extension = EXTENSIONS.get(kind, kind.lower())
     return name if posixpath.splitext(name)[1] else f"{name}.{extension}"
+
+
+# --- for the card --------------------------------------------------------------------------------------------------------
 
 
 def _summary(scorer: Any) -> str:
     return (type(scorer).__doc__ or "").strip().splitlines()[0]
+
+
+def _rule_order(select: Select) -> list[str]:
+    """The reasons of drops in the order in which the rules are applied."""
+    by_score = [reason for name in select.require for reason in (f"unscored:{name}", f"require:{name}")]
+    top = [reason for name in select.keep_top for reason in (f"unscored:{name}", f"keep_top:{name}")]
+    reasons = [
+        "duplicate_key",
+        "failed",
+        "truncated",
+        *by_score,
+        *top,
+        f"best_of:{select.best_of}",
+        "dedup:exact",
+        "budget",
+    ]
+    return list(dict.fromkeys(reasons))
 
 
 def _view_line(plan: Plan, place: int) -> tuple[str, ...]:
@@ -213,3 +301,36 @@ def _view_line(plan: Plan, place: int) -> tuple[str, ...]:
     sampling = yaml.safe_dump(ready.view.sampling.model_dump(mode="json"), default_flow_style=True).strip()
     model = ready.view.model + (f" + {ready.view.lora}" if ready.view.lora else "")
     return ready.name, model, ready.model.revision, prompts, sampling
+
+
+def _source_line(plan: Plan) -> str:
+    source = plan.recipe.source
+    return f"Read from a source of kind {source.kind}" + (f", {found[0]}" if (found := _source_datasets(plan)) else "")
+
+
+def _source_datasets(plan: Plan) -> list[str]:
+    """The Hub id of the source, where it is one."""
+    source = plan.recipe.source
+    on_hub = isinstance(source, HuggingFaceSource) and source.revision and re.fullmatch(r"[\w.-]+/[\w.-]+", source.path)
+    return [source.path] if on_hub and isinstance(source, HuggingFaceSource) else []
+
+
+def _assembly_lines(plan: Plan) -> list[str]:
+    settings = plan.recipe.release
+    assert settings is not None
+    rule = settings.rule
+    if rule is None:
+        return []
+    views = ", ".join(f"{view} ({share:.0%})" for view, share in rule.shares.items()) or ", ".join(rule.named())
+    said = {
+        "original": "`caption` is the source's own text.",
+        "replace": f"`caption` is the caption of the view {views}.",
+        "concatenate": f"`caption` is put together from {views} by a template (see the recipe).",
+        "random": f"`caption` is of a view that each image drew: {views}.",
+        "split": f"The images are split between the views, each has the caption of one: {views}.",
+        "turns": f"`turns` asks one question for each of {views}; `caption` is the first answer.",
+    }
+    fallback = {"chosen": "have their first kept caption", "leave_out": "are left out", "error": "stop the build"}
+    return [
+        f"{said[rule.rule]} Images that lack a text it asks for {fallback[settings.without]}; they are counted below."
+    ]

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import polars as pl
 
+from factory.appended_parts import append_parts, read_part
 from factory.plan import Plan
 from factory.run import STATUS_RANK, Run
 from factory.tables import CAPTION_KEY
@@ -70,43 +71,19 @@ def fill_buckets(plan: Plan, scores: dict[str, str], more: list[pl.Expr], folder
     count = max(1, math.ceil(sum(_rows(plan.run, part) for part in parts) / BUCKET_ROWS))
     if count == 1:
         pieces = [_narrow(plan, part, scores, more) for part in parts]
-        return Buckets.of(_resolved(pl.concat(pieces) if pieces else _empty(scores, more)))
+        return Buckets.of(resolved(pl.concat(pieces) if pieces else _empty(scores, more)))
     waiting: list[pl.DataFrame] = []
     for part in parts:
         waiting.append(_narrow(plan, part, scores, more))
         if sum(map(len, waiting)) >= FLUSH_ROWS or part == parts[-1]:
-            _append(folder, pl.concat(waiting), count)
+            place = (pl.col("image_key").hash(_SEED) % count).cast(pl.UInt32)
+            append_parts(folder, pl.concat(waiting).with_columns(_place=place))
             waiting = []
     buckets = Buckets(folder, count=count)
     for number in range(count):
-        appended = _pieces(folder, number)
-        whole = _read_appended(appended) if appended.exists() else _empty(scores, more)
-        _resolved(whole).write_ipc(buckets._file(number))
-        appended.unlink(missing_ok=True)
+        whole = read_part(folder, number)
+        resolved(_empty(scores, more) if whole is None else whole).write_ipc(buckets._file(number))
     return buckets
-
-
-def _append(folder: Path, rows: pl.DataFrame, count: int) -> None:
-    """Append rows to the files of their buckets, as Arrow streams one after the other."""
-    place = (pl.col("image_key").hash(_SEED) % count).cast(pl.UInt32)
-    parted = rows.with_columns(_place=place).partition_by("_place", as_dict=True, include_key=False)
-    for (number,), piece in parted.items():
-        with _pieces(folder, int(number)).open("ab") as file:
-            piece.write_ipc_stream(file)
-
-
-def _read_appended(path: Path) -> pl.DataFrame:
-    import pyarrow as pa
-
-    frames = []
-    with path.open("rb") as file:
-        while file.tell() < path.stat().st_size:
-            frames.append(pl.DataFrame(pa.ipc.open_stream(file).read_all()))
-    return pl.concat(frames)
-
-
-def _pieces(folder: Path, bucket: int) -> Path:
-    return folder / f"{bucket:06d}.arrows"
 
 
 def _rows(run: Run, part: str) -> int:
@@ -122,25 +99,26 @@ def _narrow(plan: Plan, part: str, scores: dict[str, str], more: list[pl.Expr]) 
     frame = plan.run.storage.scan([f"captions/{part}.parquet"])
     rows = frame.select(*columns, text.hash(5).alias("text_hash"), *length).collect()
     for name, print_ in scores.items():
-        rows = with_score(plan.run, rows, part, name, print_)
+        rows = with_score(plan.run, rows, part, name, print_, name)
     return rows.filter(pl.col("fingerprint").is_in(plan.caption_prints)).with_columns(more)
 
 
-def with_score(run: Run, rows: pl.DataFrame, part: str, name: str, print_: str) -> pl.DataFrame:
+def with_score(run: Run, rows: pl.DataFrame, part: str, name: str, print_: str, column: str) -> pl.DataFrame:
+    """All rows of a caption part, in their order, with the scores of a filter as a column; null where it has none."""
     try:
         found = run.storage.scan([f"scores/{name}/{part}.{print_}.parquet"])
-        scored = found.select(*CAPTION_KEY, "caption_fingerprint", pl.col("score").alias(name)).collect()
+        scored = found.select(*CAPTION_KEY, "caption_fingerprint", pl.col("score").alias(column)).collect()
     except FileNotFoundError:
-        return rows.with_columns(pl.lit(None, pl.Float64).alias(name))
+        return rows.with_columns(pl.lit(None, pl.Float64).alias(column))
     if scored.height == rows.height:  # a score part has the rows of its caption part, in its order
-        return rows.hstack([scored[name]])
+        return rows.hstack([scored[column]])
     keys = [*CAPTION_KEY, "caption_fingerprint"]  # a filter of whole sets scores this recipe's captions alone
     return rows.join(
         scored.unique(keys, keep="any"), left_on=[*CAPTION_KEY, "fingerprint"], right_on=keys, how="left", maintain_order="left"
     )  # fmt: skip
 
 
-def _resolved(rows: pl.DataFrame) -> pl.DataFrame:
+def resolved(rows: pl.DataFrame) -> pl.DataFrame:
     """Of rows written twice by a task that ran again, the best, then the oldest: as `Run.captions` has it."""
     keys = ["shard", *CAPTION_KEY]
     if not rows.select(keys).is_duplicated().any():

@@ -34,7 +34,7 @@ def row(number: int, caption: str = "A caption") -> ReleaseRow:
         "score_length": 0.25,
     }
     return ReleaseRow(
-        id=f"album/{number}",
+        id=f"album/{number:03d}",
         image=data,
         file_name=f"{number}.jpg",
         caption=caption,
@@ -98,7 +98,7 @@ def test_shards_are_cut_by_size_and_keep_the_order(tmp_path: Path, monkeypatch: 
     built = build_release(iter(rows(20)), str(tmp_path / "r"), "auto", info(), 6000)
     assert len(list((Path(built.url) / "data").iterdir())) > 2
     loaded = datasets.load_dataset(built.url, split="train", cache_dir=str(tmp_path / "cache"))
-    assert loaded["id"][:] == [f"album/{number}" for number in range(20)]
+    assert loaded["id"][:] == [f"album/{number:03d}" for number in range(20)]
 
 
 def test_the_same_rows_make_the_same_bytes(tmp_path: Path) -> None:

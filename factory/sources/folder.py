@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 BUCKETS = 1024
+BUCKETS_AT_ONCE = 32
 LISTING_CHUNK = 50_000
 METADATA = ("metadata.jsonl", "metadata.csv")
 SIDECARS = (".txt", ".json")
@@ -40,11 +41,13 @@ class FolderImages:
         self.settings = settings
         self.folder = Storage(settings.path)
         self.scratch = scratch
+        self._near: tuple[int, pl.DataFrame] | None = None
 
     def shards(self) -> Iterator[Shard]:
         """One shard per hash bucket that has files; writes the listing first."""
         import polars as pl
 
+        self._near = None
         listing = self._list()
         buckets = (
             listing.group_by("bucket")
@@ -62,9 +65,7 @@ class FolderImages:
 
     def read(self, shard: Shard, max_bytes: int) -> Iterator[SourceRow]:
         """The files of a bucket, in order of their paths."""
-        import polars as pl
-
-        rows = self.scratch.scan(["listing.parquet"]).filter(pl.col("bucket") == shard.spec["bucket"]).collect()
+        rows = self._listed(shard.spec["bucket"])
         columns = ["path", "size", "sidecar", "text", "listed", "fields"]
         for path, size, sidecar, text, listed, packed in rows.select(columns).iter_rows():
             fields = json.loads(packed) if packed else {}
@@ -88,6 +89,15 @@ class FolderImages:
                 )
                 continue
             yield SourceRow(path, data, text, fields)
+
+    def _listed(self, bucket: int) -> pl.DataFrame:
+        """The listing of a bucket; those that follow are read with it, since they are mostly asked for next."""
+        import polars as pl
+
+        if self._near is None or not 0 <= bucket - self._near[0] < BUCKETS_AT_ONCE:
+            ahead = pl.col("bucket").is_between(bucket, bucket + BUCKETS_AT_ONCE, closed="left")
+            self._near = bucket, self.scratch.scan(["listing.parquet"]).filter(ahead).collect()
+        return self._near[1].filter(pl.col("bucket") == bucket)
 
     def _still_there(self, error: OSError) -> None:
         self.folder.fs.invalidate_cache()

@@ -1,0 +1,218 @@
+"""The captions of a run's selection beside the source: cut at the borders of its shards, one piece in memory at a time.
+
+Selection, captions and scores are three tables in orders of their own. They are cut once into the same pieces on the disk,
+each for some consecutive shards of the source, and joined a piece at a time, so memory does not grow with the run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import polars as pl
+
+from factory.appended_parts import append_parts, read_part
+from factory.plan import Plan, ShardWork
+from factory.run import SELECTION
+from factory.selection_buckets import resolved, with_score
+from factory.shard_keys import key_hashes
+from factory.tables import CAPTION_KEY, Status
+from factory.tables import SELECTION as SELECTION_SCHEMA
+
+PIECE_ROWS: Final = 40_000
+"""Captions in a piece; one shard of the source is never cut."""
+_JOIN: Final = ["shard", *CAPTION_KEY, "fingerprint"]
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Consecutive shards of the source and the captions of their images.
+
+    `captions` is ordered by image, view (as the recipe prefers them) and candidate; its column `released` says whether the
+    image goes into the release, `moved` whether it was in another shard when it was captioned.
+    """
+
+    shards: list[ShardWork]
+    captions: pl.DataFrame
+
+
+class Selected:
+    """The images of a selection, piece by piece, from files in `scratch`.
+
+    `images` to release, `rewritten` captions and the `digest` of all pieces are known when it is made.
+    """
+
+    def __init__(self, plan: Plan, scratch: Path) -> None:
+        settings = plan.recipe.release
+        assert settings is not None
+        self.plan = plan
+        self.scratch = scratch
+        self.images = 0
+        self.rewritten = 0
+        self.digest = hashlib.sha256()
+        self._rewrite = settings.rewrite
+        self._releases_dropped = settings.dropped == "include"
+        self._wants_dropped = self._releases_dropped or "rejected" in settings.configs
+        self._shards, self._pieces = _cut(plan)
+        self._make()
+
+    def ids(self) -> Iterator[pl.Series]:
+        """The keys of the images to release, a piece at a time, in the order of the source's shards."""
+        for piece in self.pieces():
+            yield piece.captions.filter("released")["image_key"].unique(maintain_order=True)
+
+    def rejected(self) -> Iterator[pl.DataFrame]:
+        """The captions of the images that are not to be released, a piece at a time."""
+        for piece in self.pieces():
+            yield piece.captions.filter(~pl.col("released")).rename({"image_key": "id"})
+
+    def pieces(self) -> Iterator[Piece]:
+        """The pieces in the order of the source."""
+        for number, shards in enumerate(self._pieces):
+            captions = pl.read_ipc(self._file(number))
+            if captions.height:
+                yield Piece(shards, captions)
+
+    def _make(self) -> None:
+        decisions, captions = self.scratch / "decisions", self.scratch / "captions"
+        for folder in (decisions, captions):
+            folder.mkdir()
+        moved = _Moved(self.plan, set(self._shards))
+        for rows in self._decided():
+            append_parts(decisions, self._placed(rows, moved))
+        for part in self.plan.run.parts("captions"):
+            append_parts(captions, self._placed(self._with_scores(part), moved))
+        for number in range(len(self._pieces)):
+            self._join(number, read_part(decisions, number), read_part(captions, number))
+
+    def _decided(self) -> Iterator[pl.DataFrame]:
+        """The selection of the wanted images; all captions of an image are in one row group."""
+        import pyarrow.parquet as pq
+
+        with self.plan.run.storage.open(SELECTION) as file:
+            table = pq.ParquetFile(file)
+            for group in range(table.metadata.num_row_groups):
+                rows = pl.DataFrame(table.read_row_group(group)).cast(SELECTION_SCHEMA)
+                rows = rows.filter(~pl.col("reason").eq_missing(pl.lit("duplicate_key")))
+                released = pl.col("kept").any().over("image_key") | pl.lit(self._releases_dropped)
+                rows = rows.with_columns(released=released)
+                yield rows if self._wants_dropped else rows.filter("released")
+
+    def _with_scores(self, part: str) -> pl.DataFrame:
+        rows = self.plan.run.storage.scan([f"captions/{part}.parquet"]).collect()
+        for scorer in self.plan.scorers:
+            rows = with_score(self.plan.run, rows, part, scorer.name, scorer.fingerprint, f"score_{scorer.name}")
+        return rows.filter(pl.col("fingerprint").is_in(self.plan.caption_prints))
+
+    def _placed(self, rows: pl.DataFrame, moved: _Moved) -> pl.DataFrame:
+        """The rows with the number of their piece; those whose image is nowhere in the source are left out."""
+        place = pl.col("shard").replace_strict(self._shards, default=None, return_dtype=pl.Int32)
+        placed = rows.with_columns(_place=place).with_columns(moved=pl.col("_place").is_null())
+        if placed["_place"].null_count():
+            placed = moved.placed(placed, self._shards)
+        return placed.drop_nulls("_place")
+
+    def _join(self, number: int, decided: pl.DataFrame | None, captions: pl.DataFrame | None) -> None:
+        if decided is None or captions is None:
+            pl.DataFrame(schema={"image_key": pl.String}).write_ipc(self._file(number))
+            return
+        places = {name: place for place, name in enumerate(self.plan.view_names)}
+        rows = decided.join(resolved(captions).drop("reason", "moved"), on=_JOIN, how="inner")
+        order = pl.col("view").replace_strict(places, default=len(places), return_dtype=pl.Int32)
+        rows = rows.sort("image_key", order, "candidate")
+        rows = rows.with_columns(rewritten(rows, self._rewrite))
+        self.images += rows.filter("released")["image_key"].n_unique()
+        self.rewritten += rows.filter("kept", pl.col("rewritten").is_not_null()).height
+        rows.write_ipc(self._file(number))
+        with self._file(number).open("rb") as file:
+            while piece := file.read(1 << 20):
+                self.digest.update(piece)
+
+    def _file(self, number: int) -> Path:
+        return self.scratch / f"piece-{number:06d}.arrow"
+
+
+def _cut(plan: Plan) -> tuple[dict[str, int], list[list[ShardWork]]]:
+    """The number of the piece of each source shard, and the shards of each piece."""
+    counted = plan.run.storage.scan([SELECTION]).group_by("shard").len().collect(engine="streaming")
+    rows = dict(counted.iter_rows())
+    numbers: dict[str, int] = {}
+    pieces: list[list[ShardWork]] = []
+    size = 0
+    for work in plan.shards:
+        here = rows.get(work.shard.name, 0)
+        if not pieces or size + here > PIECE_ROWS:
+            pieces.append([])
+            size = 0
+        size += here
+        pieces[-1].append(work)
+        numbers[work.shard.name] = len(pieces) - 1
+    return numbers, pieces
+
+
+class _Moved:
+    """Where images are now whose captions were made when the source was cut otherwise: found by reading it once more.
+
+    12 bytes for each such image.
+    """
+
+    def __init__(self, plan: Plan, shards: set[str]) -> None:
+        self.plan = plan
+        self._shards = shards
+        self._keys: np.ndarray | None = None
+        self._places = np.zeros(0, np.int32)
+
+    def placed(self, rows: pl.DataFrame, numbers: dict[str, int]) -> pl.DataFrame:
+        """The rows with `_place` put in where it is null and the image is in the source."""
+        if self._keys is None:
+            self._find(numbers)
+        assert self._keys is not None
+        hashes = key_hashes(rows["image_key"]).to_numpy()
+        place = np.minimum(np.searchsorted(self._keys, hashes), max(0, len(self._keys) - 1))
+        found = np.full(len(hashes), -1, np.int32)
+        if len(self._keys):
+            found = np.where(self._keys[place] == hashes, self._places[place], -1)
+        known = pl.Series("_found", found, dtype=pl.Int32)
+        there = pl.when(known >= 0).then(known)
+        return rows.with_columns(_place=pl.coalesce("_place", there))
+
+    def _find(self, numbers: dict[str, int]) -> None:
+        selection = self.plan.run.storage.scan([SELECTION])
+        away = selection.filter(~pl.col("shard").is_in(list(self._shards))).select("image_key").unique()
+        keys = np.sort(key_hashes(away.collect(engine="streaming")["image_key"]).to_numpy())
+        places = np.full(len(keys), -1, np.int32)
+        for work in self.plan.shards if len(keys) else ():
+            for row in self.plan.source.read(work.shard, 1 << 40):
+                number = key_hashes(pl.Series([row.key]))[0]
+                place = int(np.searchsorted(keys, np.uint64(number)))
+                if place < len(keys) and keys[place] == number and places[place] < 0:
+                    places[place] = numbers[work.shard.name]
+        self._keys, self._places = keys, places
+
+
+def rewritten(captions: pl.DataFrame, names: tuple[str, ...]) -> pl.Series:
+    """The captions after these rewrites, one after the other; null where none of them changed anything.
+
+    `cut_sentence` is for captions of state `truncated`.
+    """
+    from filters.rewrites import cut_refusal, mask_pii, strip_opener, trim_cut_sentence
+
+    functions: dict[str, Any] = {
+        "refusal": cut_refusal,
+        "opener": strip_opener,
+        "cut_sentence": trim_cut_sentence,
+        "pii": mask_pii,
+    }
+    frame = captions.select("text", "status", new=pl.lit(None, pl.String))
+    for name in names:
+        now = frame.select(pl.coalesce("new", "text").alias("now"))["now"]
+        changed = functions[name](now).alias("changed")
+        applies = pl.col("status") == Status.truncated if name == "cut_sentence" else pl.lit(True)
+        frame = frame.with_columns(changed).with_columns(
+            new=pl.when(applies & pl.col("changed").is_not_null()).then("changed").otherwise("new")
+        )
+    return frame["new"].alias("rewritten")
