@@ -17,7 +17,7 @@ import pyarrow as pa
 from factory import tables
 from factory.clock import now_ms
 from factory.cluster import actor_resources, engine_count, most_engines, ray_cluster
-from factory.errors import EngineError, RunError
+from factory.errors import EngineError
 from factory.judges import Judge
 from factory.plan import Plan, Scorer
 from factory.prepare import Rejection, prepare_image
@@ -121,9 +121,7 @@ def _write_wanted(plan: Plan, scorers: list[Scorer], judge: Judge, part: str) ->
 
 def _where(plan: Plan, when: When, rows: pl.DataFrame, part: str) -> pl.DataFrame:
     """The rows whose score by another filter lies where the condition says."""
-    other = next((one for one in plan.scorers if one.name == when.filter), None)
-    if other is None:
-        raise RunError(f"filters: 'when' names {when.filter}, which is no filter of this recipe")
+    other = next(one for one in plan.scorers if one.name == when.filter)
     scored = with_score(plan.run, rows, part, other.name, other.fingerprint, other.name)
     return scored.filter(pl.col(other.name) >= when.least, pl.col(other.name) < when.most)
 

@@ -18,14 +18,14 @@ from factory.errors import RecipeError, RunError
 from factory.fingerprint import ORIGINAL, filter_fingerprint, fingerprint, original_fingerprint, source_identity
 from factory.judges import Judge, judges_of
 from factory.models import filter_params
-from factory.recipe import CaptionsSource, Recipe
+from factory.recipe import CaptionsSource, Recipe, did_you_mean
 from factory.run import RECIPE, RECIPE_LOCK, DoneSet, Run
 from factory.shard_keys import DUPLICATE, key_hashes
 from factory.sources import open_source
 from factory.sources.source import ImageSource, Shard, SourceRow
 from factory.tables import Status
 from factory.views import EngineGroup, ReadyView, engine_groups, ready_views
-from filters.questions import SELF, VlmFilter
+from filters.questions import SELF, VlmFilter, When
 
 
 @dataclass(frozen=True)
@@ -216,6 +216,7 @@ def make_plan(recipe: Recipe, run: Run, limit: int | None = None, scratch: Stora
     _check_images(recipe)
     views = ready_views(recipe)
     scorers = [_scorer(use.name, use.params, recipe, views) for use in recipe.filters]
+    _check_conditions(scorers)
     load_calibrations(run, recipe.select, {scorer.name: scorer.fingerprint for scorer in scorers})
     with tempfile.TemporaryDirectory(prefix="caption-factory-") as folder:
         source = open_source(recipe, scratch or Storage(folder))
@@ -305,6 +306,23 @@ def _scorer(name: str, params: dict[str, Any], recipe: Recipe, views: list[Ready
     judges = judges_of(built, recipe, views)
     prints = {view: judge.print for view, judge in judges.items()}
     return Scorer(built, fingerprint("asked", [alone, prints]), alone, judges)
+
+
+def _check_conditions(scorers: list[Scorer]) -> None:
+    """A condition is about a filter that has its scores by then: one that asks nobody, or comes before."""
+    problems = []
+    for place, scorer in enumerate(scorers):
+        if not isinstance(scorer.filter, VlmFilter) or scorer.filter.when is None:
+            continue
+        known = [one.name for at, one in enumerate(scorers) if at < place or not isinstance(one.filter, VlmFilter)]
+        about = When.parse(scorer.filter.when).filter
+        if about not in known:
+            problems.append(
+                f"filters.{scorer.name}.when: no filter '{about}' has scores by then{did_you_mean(about, known, every=True)}; "
+                "name it before this one"
+            )
+    if problems:
+        raise RecipeError(problems)
 
 
 def settle_set_filters(plan: Plan) -> None:
