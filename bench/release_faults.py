@@ -124,8 +124,8 @@ def build_second(home: Path) -> LocalRelease:
 
 
 def build_many(home: Path) -> LocalRelease:
-    """Version 1.1.0 in so many shards that it is staged."""
-    return build(home, "1.1.0", rows(STAGED_ABOVE + 1, "Another caption"), shard_bytes=1)
+    """Version 1.1.0 in so many shards that it is staged: the one of 1.0.0, and one for each new image."""
+    return build(home, "1.1.0", rows(20 + STAGED_ABOVE, "Another caption"), shard_bytes=1)
 
 
 SCENES: dict[str, Callable[[Path], LocalRelease]] = {
