@@ -60,6 +60,7 @@ def answer_and_score(plan: Plan, logs: str | None, progress: Progress) -> int:
         together = [scorer, *(one for one in asking[place + 1 :] if _asks(one).when is None)]
         answer_missing(plan, together, logs, progress)
         scored += score_answered(plan, scorer, logs)
+    plan.run.storage.remove_tree(WANTED)
     return scored
 
 

@@ -100,6 +100,10 @@ class VlmFilter(Filter):
         Every question of `ask(text)` is in `answers`; one with a `problem` has no values.
         """
 
+    def asked_of(self, sentence: str) -> str | None:
+        """The question about one sentence, for people to read; None where it asks about whole captions."""
+        return None
+
     def score(self, captions: pl.DataFrame) -> pl.DataFrame:
         frame = self.inputs(captions)
         schema = {"score": pl.Float64(), **self.evidence}

@@ -8,7 +8,7 @@ import polars as pl
 from pydantic import Field
 
 from filters.questions import ADDRESSES_JUDGE, Question, VlmFilter, as_statement
-from filters.sentences import SENTENCES, Sentence, judged, sentences
+from filters.sentences import SENTENCES, judged, sentences
 
 QUESTION = 'Does this image show "{statement}"? Please answer yes or no.'
 YES_NO = ("yes", "no")
@@ -54,7 +54,7 @@ class VqaFaithfulness(VlmFilter):
         found = sentences(text)
         if len(found) > self.max_sentences:
             return []
-        asked = {one.text: self._question(one) for one in found if not ADDRESSES_JUDGE.search(one.text)}
+        asked = {one.text: self._question(one.text) for one in found if not ADDRESSES_JUDGE.search(one.text)}
         return list(asked.values())
 
     def judge_row(self, text: str, answers: dict[str, dict[str, Any]]) -> dict[str, Any]:
@@ -70,7 +70,7 @@ class VqaFaithfulness(VlmFilter):
             if ADDRESSES_JUDGE.search(one.text):
                 scores.append(0.0)
                 continue
-            answer = answers[self._question(one).id]
+            answer = answers[self._question(one.text).id]
             if answer["problem"] is not None:
                 problems.append(answer["problem"])
                 scores.append(None)
@@ -89,8 +89,11 @@ class VqaFaithfulness(VlmFilter):
         worst = found[sure.index(min(sure))].text
         return row | {"score": min(sure) if self.aggregate == "min" else mean, "mean": mean, "worst": worst}
 
-    def _question(self, sentence: Sentence) -> Question:
-        return Question(self.question.replace("{statement}", as_statement(sentence.text)), YES_NO)
+    def asked_of(self, sentence: str) -> str | None:
+        return None if ADDRESSES_JUDGE.search(sentence) else self._question(sentence).text
+
+    def _question(self, sentence: str) -> Question:
+        return Question(self.question.replace("{statement}", as_statement(sentence)), YES_NO)
 
 
 def yes_share(values: list[float]) -> float:

@@ -11,11 +11,13 @@ from factory import tables
 from factory.calibrations import load_calibrations
 from factory.errors import RunError
 from factory.image_reasons import REASONS, Reason
-from factory.plan import Plan, reopen
+from factory.plan import Plan, Scorer, reopen
 from factory.report.calibration_plot import calibration_plot
-from factory.report.data import CaptionCard, Fact, Histogram, ImageCard, Rejected, ReportData
+from factory.report.data import CaptionCard, Doubt, Fact, Histogram, ImageCard, Rejected, ReportData
 from factory.run import METRICS, RECIPE, REPORT, SELECTION, Run
 from factory.tables import CAPTION_KEY
+from filters.questions import VlmFilter
+from filters.vqa_faithfulness import VqaFaithfulness
 
 if TYPE_CHECKING:
     from factory.pipeline import Outcome
@@ -28,6 +30,7 @@ LEFT_OUT = {
     "no_text_leave_out": "images lack a text that the caption template asks for and are left out of the release",
 }
 BINS = 20
+DOUBTFUL = 0.5
 GALLERY_CARDS = 60
 SAMPLED_PER_REASON = 12
 VARIETY_CAPTIONS = 50_000
@@ -242,7 +245,12 @@ def _gallery(plan: Plan) -> list[ImageCard]:
     frame = decided.join(captions, on=["shard", *CAPTION_KEY, "fingerprint"], how="inner")
     for scorer in plan.scorers:
         scored = plan.run.scores(scorer.name, scorer.fingerprint).filter(shown)
-        scores = scored.select(*CAPTION_KEY, "caption_fingerprint", pl.col("score").alias(f"score_{scorer.name}"))
+        beside = [pl.col("sentences").alias(f"sentences_{scorer.name}")] if _is_doubting(plan, scorer) else []
+        if "sentences" not in scored.collect_schema():
+            beside = []
+        scores = scored.select(
+            *CAPTION_KEY, "caption_fingerprint", pl.col("score").alias(f"score_{scorer.name}"), *beside
+        )
         frame = frame.join(
             scores.collect(engine="streaming"),
             left_on=[*CAPTION_KEY, "fingerprint"],
@@ -303,7 +311,31 @@ def _caption_card(plan: Plan, row: dict[str, Any]) -> CaptionCard:
         reason=row["reason"],
         prompt=row["prompt"] or "",
         scores=tuple((scorer.name, row[f"score_{scorer.name}"]) for scorer in plan.scorers),
+        doubts=_doubts(plan, row),
     )
+
+
+def _is_doubting(plan: Plan, scorer: Scorer) -> bool:
+    """Whether a filter's verdict on single sentences is shown: of judges, and where the recipe has a threshold for it."""
+    return "sentences" in scorer.filter.evidence and (
+        isinstance(scorer.filter, VqaFaithfulness) or isinstance(plan.recipe.select.require.get(scorer.name), float)
+    )
+
+
+def _doubts(plan: Plan, row: dict[str, Any]) -> tuple[Doubt, ...]:
+    """The sentences that score below the recipe's threshold, or below one half where it has none, each by its worst filter."""
+    worst: dict[tuple[int, int], Doubt] = {}
+    for scorer in plan.scorers:
+        least = plan.recipe.select.require.get(scorer.name)
+        below = least if isinstance(least, float) else DOUBTFUL
+        for one in row.get(f"sentences_{scorer.name}") or ():
+            place = one["start"], one["end"]
+            if one["score"] is None or one["score"] >= below or (place in worst and worst[place].score <= one["score"]):
+                continue
+            sentence = (row["text"] or "")[place[0] : place[1]]
+            asked = scorer.filter.asked_of(sentence) if isinstance(scorer.filter, VlmFilter) else None
+            worst[place] = Doubt(*place, scorer.name, one["score"], asked)
+    return tuple(worst[place] for place in sorted(worst))
 
 
 def _quarantine(plan: Plan) -> list[Rejected]:

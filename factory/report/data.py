@@ -26,6 +26,17 @@ class Histogram:
 
 
 @dataclass(frozen=True, slots=True)
+class Doubt:
+    """A sentence that a filter doubts. `start` and `end` in characters of the caption, the end exclusive."""
+
+    start: int
+    end: int
+    filter: str
+    score: float  # the filter's, of this sentence
+    asked: str | None  # untrusted: the question put to a judge, where there was one
+
+
+@dataclass(frozen=True, slots=True)
 class CaptionCard:
     """One candidate of one image, with its verdict."""
 
@@ -37,6 +48,7 @@ class CaptionCard:
     reason: str | None  # why it was dropped or failed
     prompt: str  # untrusted: may hold the original text
     scores: tuple[tuple[str, float | None], ...]  # filter, score
+    doubts: tuple[Doubt, ...] = ()  # in the order of the text, one a sentence
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from factory.report.calibration_plot import AREA, draw_calibration
-from factory.report.data import CaptionCard, Histogram, ImageCard, ReportData
+from factory.report.data import CaptionCard, Doubt, Histogram, ImageCard, ReportData
 
 LONG_CHARACTERS, LONG_LINES = 600, 12
 """A text beyond either is folded to its beginning."""
@@ -116,6 +116,7 @@ def render_report(data: ReportData) -> str:
         count=lambda number: f"{number:,}",
         csp_hash=_csp_hash,
         passage=_passage,
+        pieces=_pieces,
         short=_short,
         verdict=_verdict,
     )
@@ -173,6 +174,18 @@ def _passage(text: str) -> Passage:
         return Passage(text, None, len(text), 0)
     head = "\n".join(text[:_HEAD_CHARACTERS].split("\n")[:_HEAD_LINES])
     return Passage(head.rstrip(), text[:MOST_CHARACTERS], len(text), max(0, len(text) - MOST_CHARACTERS))
+
+
+def _pieces(caption: CaptionCard) -> list[tuple[str, Doubt | None]]:
+    """The caption's text in pieces, each with the doubt about it; together they are the text."""
+    pieces: list[tuple[str, Doubt | None]] = []
+    end = 0
+    for doubt in caption.doubts:
+        if doubt.start < end:
+            continue
+        pieces += [(caption.text[end : doubt.start], None), (caption.text[doubt.start : doubt.end], doubt)]
+        end = doubt.end
+    return [*pieces, (caption.text[end:], None)]
 
 
 def _short(text: str, most: int = 160) -> str:
