@@ -59,7 +59,7 @@ def _own(ready: ReadyView) -> Judge:
 
 
 def _model(judge: str | JudgeModel, filter_name: str) -> Judge:
-    settings = JudgeModel(model=judge) if isinstance(judge, str) else judge
+    settings = JudgeModel.model_validate({"model": judge}) if isinstance(judge, str) else judge
     try:
         model = resolve_model(settings.model, settings.revision)
     except RecipeError as error:

@@ -6,11 +6,17 @@ because a task that was retried after a crash may have written its rows twice.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 
 import polars as pl
+from polars.datatypes import DataTypeClass
 
 from filters.sentences import SENTENCE_LOGPROBS
+
+
+def _schema(columns: Mapping[str, pl.DataType | DataTypeClass]) -> pl.Schema:
+    return pl.Schema(columns)
 
 
 class Status(StrEnum):
@@ -34,7 +40,7 @@ class Failure(StrEnum):
 
 
 # One row per (image key, view, candidate).
-CAPTIONS = pl.Schema(
+CAPTIONS = _schema(
     {
         "image_key": pl.String,  # stable id of the image
         "shard": pl.String,  # the piece of the source that holds it; stable as long as the source's files are
@@ -119,7 +125,7 @@ SCORE_KEYS = pl.Schema(
 SCORE = pl.Schema([*SCORE_KEYS.items(), ("score", pl.Float64)])  # [0, 1], higher is better; null: could not be judged
 
 # answers/<judge>: one row per image and question of a VLM filter, and per control.
-ANSWERS = pl.Schema(
+ANSWERS = _schema(
     {
         "image_key": pl.String,
         "question": pl.String,  # filters.questions.Question.id
