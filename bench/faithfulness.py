@@ -5,9 +5,9 @@
 The captioner (demo:small, eight candidates at temperature 0.7) describes the scenes; every sentence is compared with the
 truth. Stacks and the calibrated threshold are fitted on one half of the images, and everything is measured on the other.
 
-Keys: auroc (by filter, with its interval; `NAME@judge` by the independent judge), auroc_logprob (mean token log-probability of
-a sentence), auroc_self_stacked (all signals of the captioner itself), auroc_stacked (and of the judge), precision_before, precision_after, kept (sentences, with
-the threshold that is promised to keep a precision of 0.95).
+Keys: auroc (by filter, with its interval; `NAME@judge` by the independent judge), auroc_logprob (mean token log-probability
+of a sentence), auroc_self_stacked (all signals of the captioner itself), auroc_stacked (and of the judge), precision_before,
+precision_after, kept (sentences, with the threshold that is promised to keep a precision of 0.95).
 """
 
 from __future__ import annotations

@@ -50,6 +50,7 @@ class EndpointEngine:
                 f"{endpoint.endpoint}: serves {', '.join(served[:10]) or 'no model'}, not {endpoint.model}; correct the judge's model"
             )
         self._client = AsyncOpenAI(**options, max_retries=RETRIES)
+        self._logprobs: dict[str, Any] = {"logprobs": True, "top_logprobs": TOP}
         self._room = asyncio.Semaphore(AT_ONCE)
 
     async def answer(
@@ -57,13 +58,13 @@ class EndpointEngine:
     ) -> Answer:
         """The probabilities of the allowed answers, as far as the server tells them; see `filters.questions.Question`.
 
-        A server that gives no log-probabilities is believed at its word: 1 for the answer that it gives, and `elsewhere`
-        unknown.
+        A server that gives no log-probabilities, or refuses to be asked for them, is believed at its word: 1 for the answer
+        that it gives, and `elsewhere` unknown.
 
         Raises:
             RequestRefused: the server refuses, or cannot be asked that. RequestTimeout: it does not answer in time.
         """
-        from openai import APIConnectionError, APIStatusError, APITimeoutError, OpenAIError
+        from openai import APIConnectionError, APIStatusError, APITimeoutError, BadRequestError, OpenAIError
 
         if question.kind != "choice":
             raise RequestRefused("a server with the OpenAI API tells no log-probabilities of a text that is given")
@@ -79,7 +80,13 @@ class EndpointEngine:
         }
         try:
             async with self._room:
-                reply = await self._client.chat.completions.create(**request, logprobs=True, top_logprobs=TOP)
+                try:
+                    reply = await self._client.chat.completions.create(**request, **self._logprobs)
+                except BadRequestError as error:
+                    if "logprob" not in str(error):
+                        raise
+                    self._logprobs = {}  # this server knows none
+                    reply = await self._client.chat.completions.create(**request)
         except APITimeoutError:
             raise RequestTimeout(f"no answer within {timeout_s:g} s") from None
         except APIConnectionError as error:
@@ -100,9 +107,9 @@ def _answer(reply: Any, allowed: tuple[str, ...]) -> Answer:
     if not tokens:
         values = [float(said.strip().lower().startswith(answer)) for answer in allowed]
         return Answer(values, [], None if sum(values) == 1 else 1.0, said)
-    first = {_word(one.token): 0.0 for one in tokens[0].top_logprobs}
-    for one in tokens[0].top_logprobs:
-        first[_word(one.token)] += math.exp(one.logprob)
+    first: dict[str, float] = {}
+    for one in tokens[0].top_logprobs or [tokens[0]]:
+        first[_word(one.token)] = first.get(_word(one.token), 0.0) + math.exp(min(0.0, one.logprob))
     values = [first.get(answer, 0.0) for answer in allowed]
     return Answer(values, [], max(0.0, 1.0 - sum(values)), said)
 
