@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -140,7 +141,10 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     command = ["vllm.entrypoints.openai.api_server", "--model", str(checkpoint_path()), "--served-model-name", "judge"]
     options = ["--enforce-eager", "--max-model-len", "512", "--host", "127.0.0.1", "--port", str(port)]
     with log.open("wb") as file:
-        process = subprocess.Popen([sys.executable, "-m", *command, *options], stdout=file, stderr=file)
+        environment = {**os.environ, "VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_NO_USAGE_STATS": "1"}
+        process = subprocess.Popen(
+            [sys.executable, "-m", *command, *options], stdout=file, stderr=file, env=environment
+        )
         try:
             for _ in range(240):
                 assert process.poll() is None, log.read_text()[-3000:]

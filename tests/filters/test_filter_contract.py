@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import unicodedata
+from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 
@@ -101,6 +102,7 @@ def names(of_sets: bool) -> list[str]:
 ASKING = [build(name, {}) for name, kind in registered().items() if issubclass(kind, VlmFilter)]
 
 
+@lru_cache
 def answers(text: str | None) -> list[dict[str, object]] | None:
     """An answer to every question about a text, a function of the question alone; some questions have none."""
     if text is None:
@@ -117,10 +119,11 @@ def _answer(question: Question) -> dict[str, object]:
         share = (number % 101) / 100
         values = [share * 0.9, *[(1 - share) * 0.9 / (len(question.allowed) - 1)] * (len(question.allowed) - 1)]
         return {"question": question.id, "values": values, "ends": [], "elsewhere": 0.1}
-    ends = list(range(7, len(question.text), 7))
+    ends = list(range(7, len(question.text), max(7, len(question.text) // 500)))
     return {"question": question.id, "values": [-(end % 5) / 2 for end in ends], "ends": ends}
 
 
+@lru_cache
 def _logprobs(text: str | None) -> list[dict[str, float]] | None:
     if text is None or len(text) % 4 == 0:
         return None
