@@ -7,7 +7,7 @@ import polars as pl
 from factory.plan import Plan
 from factory.run import SELECTION
 from factory.tables import CAPTION_KEY
-from filters.sentences import sentences
+from filters.sentences import judges_sentences, sentences
 
 SENTENCE_KEY = [*CAPTION_KEY, "start"]
 
@@ -34,7 +34,7 @@ def sentence_table(plan: Plan, keys: pl.DataFrame | None = None) -> pl.DataFrame
         on = [*CAPTION_KEY, "fingerprint"]
         wanted = mine.join(captions.lazy().select(on), on=on, how="semi")
         table = table.join(wanted.select(*on, pl.col("score").alias(scorer.name)).collect(), on=on, how="left")
-        if "sentences" in wanted.collect_schema():
+        if judges_sentences(scorer.filter) and "sentences" in wanted.collect_schema():
             parts = wanted.select(*on, "sentences").collect().explode("sentences").drop_nulls("sentences")
             own = parts.unnest("sentences").select(*on, "start", pl.col("score").alias("_own"))
             table = table.join(own, on=[*on, "start"], how="left")

@@ -1,13 +1,18 @@
 """A caption's sentences, and what a filter found about each of them."""
 
+from __future__ import annotations
+
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import polars as pl
 
 from filters.words import SENTENCE
+
+if TYPE_CHECKING:
+    from filters.contract import Filter
 
 _SENTENCE: Final = re.compile(rf"(?:{SENTENCE})[.!?。！？]*[\"”'’)\]]*")
 
@@ -42,6 +47,11 @@ def sentences(text: str) -> list[Sentence]:
             start = match.start() + len(whole) - len(whole.lstrip())
             found.append(Sentence(said, start, start + len(said)))
     return found
+
+
+def judges_sentences(filter_: Filter) -> bool:
+    """Whether a filter gives each sentence a score of its own, in the evidence column `sentences`."""
+    return filter_.evidence.get("sentences") == SENTENCES
 
 
 def judged(found: Sequence[Sentence], scores: Sequence[float | None]) -> list[dict[str, object]]:

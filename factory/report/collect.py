@@ -17,6 +17,7 @@ from factory.report.data import CaptionCard, Doubt, Fact, Histogram, ImageCard, 
 from factory.run import METRICS, RECIPE, REPORT, SELECTION, Run
 from factory.tables import CAPTION_KEY
 from filters.questions import VlmFilter
+from filters.sentences import judges_sentences
 from filters.vqa_faithfulness import VqaFaithfulness
 
 if TYPE_CHECKING:
@@ -317,7 +318,7 @@ def _caption_card(plan: Plan, row: dict[str, Any]) -> CaptionCard:
 
 def _is_doubting(plan: Plan, scorer: Scorer) -> bool:
     """Whether a filter's verdict on single sentences is shown: of judges, and where the recipe has a threshold for it."""
-    return "sentences" in scorer.filter.evidence and (
+    return judges_sentences(scorer.filter) and (
         isinstance(scorer.filter, VqaFaithfulness) or isinstance(plan.recipe.select.require.get(scorer.name), float)
     )
 
