@@ -15,6 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from importlib import metadata, util
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -22,7 +23,7 @@ from factory.errors import EngineError
 from factory.prompts import neutralise
 from factory.recipe import Sampling, did_you_mean
 from factory.request_window import RequestWindow
-from filters.sentences import sentences
+from filters.sentences import by_sentence, sentences
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -57,7 +58,7 @@ class Completion:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a model answers to a filter's question; the fields of `filters.questions.ANSWER`, and what it `said`."""
+    """What a model answers to a filter's question; the fields of `filters.answers.ANSWER`, and what it `said`."""
 
     values: list[float]
     ends: list[int]
@@ -357,11 +358,11 @@ def _completion(output: Any, prompt_tokens: int) -> Completion:
         output_tokens=len(output.token_ids),
         mean_logprob=sum(logprobs) / len(logprobs) if logprobs else None,
         min_logprob=min(logprobs) if logprobs else None,
-        sentence_logprobs=_by_sentence(text, len(output.text) - len(output.text.lstrip()), tokens, logprobs),
+        sentence_logprobs=_sentence_logprobs(text, len(output.text) - len(output.text.lstrip()), tokens, logprobs),
     )
 
 
-def _by_sentence(
+def _sentence_logprobs(
     text: str, before: int, tokens: Sequence[str | None], logprobs: Sequence[float]
 ) -> list[dict[str, Any]]:
     """Where each sentence of a text lies and what its tokens' log-probabilities are; `before`: characters cut off in front.
@@ -369,14 +370,9 @@ def _by_sentence(
     A token belongs to the sentence in which it ends. Where a character is spread over several tokens its place is not exact.
     """
     found = sentences(text)
-    values: list[list[float]] = [[] for _ in found]
-    end, place = -before, 0
-    for token, logprob in zip(tokens, logprobs, strict=True):
-        end += len(token or "")
-        while place < len(found) and end > found[place].end:
-            place += 1
-        if place < len(found) and end > found[place].start and token:
-            values[place].append(logprob)
+    written = [(token, logprob) for token, logprob in zip(tokens, logprobs, strict=True) if token]
+    ends = [end - before for end in accumulate(len(token) for token, _ in written)]
+    values = by_sentence(found, ends, [logprob for _, logprob in written])
     return [
         {"start": one.start, "end": one.end, "mean": sum(some) / len(some), "min": min(some)}
         for one, some in zip(found, values, strict=True)

@@ -130,7 +130,8 @@ class Run:
                     parts = [f"scores/{name}/{part}.{fp}.parquet" for part in group]
                     self.storage.write_parquet(f"scores/{name}/{merged}.{fp}.parquet", _read_whole(self.storage, parts))
             for judge in self.storage.directories("answers"):
-                answers = [rows for part in group if (rows := self.answers(judge, part)).height]
+                files = self._answer_files(judge)
+                answers = [self._read_answers(judge, files[part]) for part in group if part in files]
                 if answers:
                     self.storage.write_parquet(f"answers/{judge}/{merged}.made.parquet", pl.concat(answers))
             parts = [f"captions/{part}.parquet" for part in group]
@@ -172,9 +173,17 @@ class Run:
 
     def answers(self, judge: str, part: str) -> pl.DataFrame:
         """The rows of tables.ANSWERS of a judge about the captions of a part, one per image, question and control."""
-        files = [name for name in self.storage.names(f"answers/{judge}", ".parquet") if name.startswith(f"{part}.")]
-        if not files:
-            return tables.ANSWERS.to_frame()
+        files = self._answer_files(judge).get(part)
+        return self._read_answers(judge, files) if files else tables.ANSWERS.to_frame()
+
+    def _answer_files(self, judge: str) -> dict[str, list[str]]:
+        """The files of a judge's answers by caption part."""
+        files: dict[str, list[str]] = {}
+        for name in self.storage.names(f"answers/{judge}", ".parquet"):
+            files.setdefault(name.split(".")[0], []).append(name)
+        return files
+
+    def _read_answers(self, judge: str, files: list[str]) -> pl.DataFrame:
         rows = self.storage.scan([f"answers/{judge}/{name}" for name in files]).collect()
         # Of a question that was asked again the answer counts, not the problem it had before.
         return rows.sort("problem", "created_ms", nulls_last=False).unique(

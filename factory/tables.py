@@ -131,7 +131,7 @@ ANSWERS = _schema(
         "question": pl.String,  # filters.questions.Question.id
         "asked": pl.String,  # its text
         "control": pl.String,  # null; shuffled: asked about another image than its own; blank: about a blank one
-        "values": pl.List(pl.Float64),  # filters.questions.ANSWER has these four
+        "values": pl.List(pl.Float64),  # filters.answers.ANSWER has these four
         "ends": pl.List(pl.UInt32),
         "elsewhere": pl.Float64,
         "problem": pl.String,

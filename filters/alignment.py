@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Final, Literal
@@ -15,14 +14,12 @@ from pydantic import Field, model_validator
 from filters.contract import Filter
 from filters.dual_encoder import Dtype, DualEncoder, Vectors, dual_encoder
 from filters.noun_phrases import noun_phrases
+from filters.sentences import sentences
 from filters.text_pieces import pieces
 from filters.transformers_checkpoint import Checkpoint
-from filters.words import SENTENCE
 
 _CHARS_PER_TOKEN: Final = 8
 """No usual tokenizer makes tokens of English longer than that on average; it bounds what one caption can cost."""
-_SENTENCE: Final = re.compile(rf"(?:{SENTENCE})[.!?。！？]*[\"”'’)\]]*")
-"""With its end, which these encoders were trained on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,23 +118,23 @@ class Alignment(Filter):
     def _parts(self, text: str, encoder: DualEncoder) -> _Parts:
         most = self.max_pieces * encoder.limit * _CHARS_PER_TOKEN
         unjudged = len(text) > most
-        sentences = [found for found in (part.strip() for part in _SENTENCE.findall(text[:most])) if _has_word(found)]
+        found = [one.text for one in sentences(text[:most])]  # with their ends, which these encoders were trained on
         if self.level == "noun":
-            sentences = list(dict.fromkeys(phrase for part in sentences for phrase in noun_phrases(part))) or sentences
-        unjudged |= len(sentences) > self.max_pieces
-        sentences = sentences[: self.max_pieces]
+            found = list(dict.fromkeys(phrase for part in found for phrase in noun_phrases(part))) or found
+        unjudged |= len(found) > self.max_pieces
+        found = found[: self.max_pieces]
         texts: list[str] = []
         unit_of: list[int] = []
         overlong = 0
-        for unit, tokens in enumerate(encoder.count_tokens(sentences)):
-            split = [sentences[unit]]
+        for unit, tokens in enumerate(encoder.count_tokens(found)):
+            split = [found[unit]]
             if tokens > encoder.limit:
-                split = pieces(sentences[unit], encoder.limit, encoder.count_tokens)
+                split = pieces(found[unit], encoder.limit, encoder.count_tokens)
                 overlong += 1
             texts += split
             unit_of += [unit] * len(split)
         unjudged |= len(texts) > self.max_pieces
-        return _Parts(texts[: self.max_pieces], unit_of[: self.max_pieces], overlong / max(1, len(sentences)), unjudged)
+        return _Parts(texts[: self.max_pieces], unit_of[: self.max_pieces], overlong / max(1, len(found)), unjudged)
 
     def _judge(
         self, parts: _Parts, vectors: dict[str, Vectors], image: Vectors, encoder: DualEncoder
@@ -171,7 +168,3 @@ def _mean_by(values: Sequence[float], unit_of: Sequence[int]) -> float:
     for value, unit in zip(values, unit_of, strict=True):
         units.setdefault(unit, []).append(value)
     return sum(sum(some) / len(some) for some in units.values()) / len(units)
-
-
-def _has_word(text: str) -> bool:
-    return any(mark.isalnum() for mark in text)

@@ -10,7 +10,7 @@ import polars as pl
 from pydantic import Field
 
 from filters.questions import Question, VlmFilter
-from filters.sentences import SENTENCES, Sentence, judged, sentences
+from filters.sentences import SENTENCES, by_sentence, judged, sentences
 
 PROMPT = "Describe the image in detail."
 
@@ -51,10 +51,10 @@ class CaptionLikelihood(VlmFilter):
         answer = answers[question.id]
         if answer["problem"] is not None:
             return {"reason": answer["problem"]}
-        return by_sentence(text, answer["ends"], answer["values"], self.tokens, self.aggregate, _probability)
+        return judged_by_tokens(text, answer["ends"], answer["values"], self.tokens, self.aggregate, _probability)
 
 
-def by_sentence(
+def judged_by_tokens(
     text: str,
     ends: Sequence[int],
     values: Sequence[float],
@@ -67,7 +67,7 @@ def by_sentence(
     """
     found = sentences(text)
     scores: list[float | None] = []
-    for part in _parts(found, ends, values):
+    for part in by_sentence(found, ends, values):
         scores.append(scored(min(part) if tokens == "min" else sum(part) / len(part)) if part else None)
     sure = [score for score in scores if score is not None]
     if not sure:
@@ -78,14 +78,3 @@ def by_sentence(
 
 def _probability(logprob: float) -> float:
     return math.exp(min(0.0, logprob))
-
-
-def _parts(found: Sequence[Sentence], ends: Sequence[int], values: Sequence[float]) -> list[list[float]]:
-    parts: list[list[float]] = [[] for _ in found]
-    place = 0
-    for end, value in zip(ends, values, strict=True):
-        while place < len(found) and end > found[place].end:
-            place += 1
-        if place < len(found) and end > found[place].start:
-            parts[place].append(value)
-    return parts

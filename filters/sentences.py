@@ -49,6 +49,18 @@ def sentences(text: str) -> list[Sentence]:
     return found
 
 
+def by_sentence(found: Sequence[Sentence], ends: Sequence[int], values: Sequence[float]) -> list[list[float]]:
+    """The values of each sentence's tokens; `ends`: where each token ends in the text. A token is of the sentence it ends in."""
+    parts: list[list[float]] = [[] for _ in found]
+    place = 0
+    for end, value in zip(ends, values, strict=True):
+        while place < len(found) and end > found[place].end:
+            place += 1
+        if place < len(found) and end > found[place].start:
+            parts[place].append(value)
+    return parts
+
+
 def judges_sentences(filter_: Filter) -> bool:
     """Whether a filter gives each sentence a score of its own, in the evidence column `sentences`."""
     return filter_.evidence.get("sentences") == SENTENCES

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 import polars as pl
 from pydantic import Field
 
-from filters.caption_likelihood import PROMPT, by_sentence
+from filters.caption_likelihood import PROMPT, judged_by_tokens
 from filters.questions import Question, VlmFilter
 from filters.sentences import SENTENCES, sentences
 
@@ -53,7 +53,7 @@ class VisualPmi(VlmFilter):
         if problem:
             return {"reason": problem}
         values = [a - b for a, b in zip(seen["values"], blind["values"], strict=True)]
-        return by_sentence(text, seen["ends"], values, self.tokens, self.aggregate, _sigmoid)
+        return judged_by_tokens(text, seen["ends"], values, self.tokens, self.aggregate, _sigmoid)
 
 
 def _sigmoid(gain: float) -> float:
