@@ -23,10 +23,10 @@ from factory.plan import Plan, Scorer
 from factory.prepare import Rejection, prepare_image
 from factory.ray_errors import typed_error
 from factory.run import Run
-from factory.scoring import ScoreParts, score_answered
+from factory.scoring import ScoreParts, others_of, score_answered
 from factory.selection_buckets import with_score
 from factory.tables import CAPTION_KEY, Status
-from filters.questions import Question, VlmFilter, When
+from filters.questions import VlmFilter, When, questions_of
 
 if TYPE_CHECKING:
     from factory.captioner import ImageItem
@@ -41,7 +41,8 @@ _WORK: Final = pa.schema(
         "part": pa.string(),
         "image_key": pa.string(),
         "shard": pa.string(),
-        "questions": pa.string(),  # JSON: a list of the fields of Question
+        "asks": pa.string(),  # JSON: a list of the fields of Ask
+        "known": pa.string(),  # JSON: answers to their questions that the run has, by id
         "rgb": pa.large_binary(),  # null where there is no image to ask about
         "width": pa.int32(),
         "height": pa.int32(),
@@ -49,6 +50,15 @@ _WORK: Final = pa.schema(
         "problem": pa.string(),  # why there is none
     }
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A caption that a filter wants to ask about, beside the others of its image and view."""
+
+    filter: str
+    text: str
+    others: tuple[str, ...]
 
 
 def answer_and_score(plan: Plan, logs: str | None, progress: Progress) -> int:
@@ -79,7 +89,7 @@ def answer_missing(plan: Plan, scorers: list[Scorer], logs: str | None, progress
         ]
         if parts:
             progress.phase(f"asking {judge.name}")
-            _answer(plan, judge, parts, logs)
+            _answer(plan, scorers, judge, parts, logs)
         for part in parts:
             plan.run.storage.remove(f"{WANTED}/{judge.print}/{part}.parquet")
 
@@ -97,24 +107,36 @@ def _write_wanted(plan: Plan, scorers: list[Scorer], judge: Judge, part: str) ->
         pl.col("text").is_not_null(),
     )
     rows = captions.select(*CAPTION_KEY, "shard", "fingerprint", "text").collect()
+    rows = rows.with_columns(others_of(rows))
+    answers: dict[str, dict[str, dict[str, Any]]] = {}
     known = plan.run.answers(judge.print, part).filter(pl.col("control").is_null(), pl.col("problem").is_null())
-    answered = set(known.select("image_key", "question").iter_rows())
-    wanted: dict[tuple[str, str], dict[str, Question]] = {}
+    for answer in known.drop("created_ms", "asked", "control").iter_rows(named=True):
+        answers.setdefault(answer["image_key"], {})[answer["question"]] = answer
+    wanted: dict[tuple[str, str], dict[Ask, None]] = {}
+    used: dict[tuple[str, str], dict[str, Any]] = {}
     for scorer in scorers:
         filter_ = _asks(scorer)
         views = [view for view, one in scorer.judges.items() if one.print == judge.print]
         mine = rows.filter(pl.col("view").is_in(views))
         if filter_.when is not None:
             mine = _where(plan, When.parse(filter_.when), mine, part)
-        for shard, key, text in mine.select("shard", "image_key", "text").iter_rows():
-            for question in filter_.ask(text):
-                if (key, question.id) not in answered:
-                    wanted.setdefault((shard, key), {})[question.id] = question
+        for shard, key, text, others in mine.select("shard", "image_key", "text", "others").iter_rows():
+            have = answers.get(key, {})
+            questions = filter_.questions(text, others, have)
+            if any(question.id not in have for question in questions):
+                wanted.setdefault((shard, key), {})[Ask(scorer.name, text, tuple(others))] = None
+                mine_used = {question.id: have[question.id] for question in questions if question.id in have}
+                used.setdefault((shard, key), {}).update(mine_used)
     if not wanted:
         return False
     found = [
-        {"shard": shard, "image_key": key, "questions": json.dumps([asdict(one) for one in questions.values()])}
-        for (shard, key), questions in wanted.items()
+        {
+            "shard": shard,
+            "image_key": key,
+            "asks": json.dumps([asdict(one) for one in asks]),
+            "known": json.dumps(used[shard, key]),
+        }
+        for (shard, key), asks in wanted.items()
     ]
     plan.run.storage.write_parquet(f"{WANTED}/{judge.print}/{part}.parquet", pl.DataFrame(found))
     return True
@@ -127,7 +149,7 @@ def _where(plan: Plan, when: When, rows: pl.DataFrame, part: str) -> pl.DataFram
     return scored.filter(pl.col(other.name) >= when.least, pl.col(other.name) < when.most)
 
 
-def _answer(plan: Plan, judge: Judge, parts: list[str], logs: str | None) -> None:
+def _answer(plan: Plan, scorers: list[Scorer], judge: Judge, parts: list[str], logs: str | None) -> None:
     view = judge.ready.view
     read = ReadAsked(
         ScoreParts(plan.run, [], plan.source, {work.shard.name: asdict(work.shard) for work in plan.shards}), judge
@@ -144,7 +166,12 @@ def _answer(plan: Plan, judge: Judge, parts: list[str], logs: str | None) -> Non
             .map_batches(read, batch_size=None, batch_format="pyarrow", num_cpus=0.5)
             .map_batches(
                 AnswerBatches,
-                fn_constructor_kwargs={"judge": judge, "run": plan.run, "log": logs},
+                fn_constructor_kwargs={
+                    "judge": judge,
+                    "filters": {scorer.name: scorer.filter for scorer in scorers},
+                    "run": plan.run,
+                    "log": logs,
+                },
                 batch_size=IMAGES_AT_ONCE,
                 batch_format="pyarrow",
                 compute=ray.data.ActorPoolStrategy(
@@ -177,7 +204,7 @@ class ReadAsked:
                 yield pa.Table.from_pylist(work, schema=_WORK)
 
     def _prepared(self, part: str, row: dict[str, Any]) -> dict[str, Any]:
-        work = {"part": part, **{name: row[name] for name in ("image_key", "shard", "questions")}}
+        work = {"part": part, **{name: row[name] for name in ("image_key", "shard", "asks", "known")}}
         if row["image"] is None:
             return work | {"problem": "the image is no longer in the source"}
         image = prepare_image(row["image"], self.judge.ready.view.image)
@@ -190,11 +217,13 @@ class ReadAsked:
 class AnswerBatches:
     """Asks the judge and writes its answers. A Ray actor."""
 
-    def __init__(self, judge: Judge, run: Run, log: str | None) -> None:
+    def __init__(self, judge: Judge, filters: dict[str, VlmFilter], run: Run, log: str | None) -> None:
+        """`filters`: those that ask, by name."""
         from factory.asker import Asker
         from factory.logs import last_words, redirect_output
 
         self.judge = judge
+        self.filters = filters
         self.run = run
         self.log = redirect_output(log, "judge")
         ready = judge.ready
@@ -221,11 +250,22 @@ class AnswerBatches:
         yield pa.table({"answers": [sum(map(len, answers))]})
 
     async def _ask(self, row: dict[str, Any]) -> list[dict[str, Any]]:
-        questions = [Question(**{**one, "allowed": tuple(one["allowed"])}) for one in json.loads(row["questions"])]
-        if row["rgb"] is None:
-            common = {"image_key": row["image_key"], "problem": row["problem"][:500], "created_ms": now_ms()}
-            return [{**common, "question": question.id, "asked": question.text} for question in questions]
-        return await self.asker.ask(_item(row), f"{row['sha256']}-{self.judge.ready.image_print}", questions)
+        """Ask about one image until its captions call for nothing more: rows of tables.ANSWERS."""
+        known: dict[str, dict[str, Any]] = json.loads(row["known"])
+        asks = [Ask(**one) for one in json.loads(row["asks"])]
+        made: list[dict[str, Any]] = []
+        while asked := questions_of([(self.filters[one.filter], one.text, one.others) for one in asks], known):
+            if row["rgb"] is None:
+                common = {"image_key": row["image_key"], "problem": row["problem"][:500], "created_ms": now_ms()}
+                new = [
+                    {**common, "question": question.id, "asked": question.text, "control": None} for question in asked
+                ]
+            else:
+                image_id = f"{row['sha256']}-{self.judge.ready.image_print}"
+                new = await self.asker.ask(_item(row), image_id, asked)
+            known |= {answer["question"]: answer for answer in new if answer["control"] is None}
+            made += new
+        return made
 
 
 def _engine(judge: Judge) -> Any:
@@ -258,5 +298,5 @@ def _item(row: dict[str, Any]) -> ImageItem:
 
 def _short_name(rows: list[dict[str, Any]]) -> str:
     """The same for the same rows, so that a task that runs again writes over what it wrote."""
-    text = "\x1f".join(f"{row['image_key']}\x1f{row['questions']}" for row in rows)
+    text = "\x1f".join(f"{row['image_key']}\x1f{row['asks']}" for row in rows)
     return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -14,6 +14,7 @@ from factory.errors import EngineError
 from factory.prompts import fill_prompt, request_seed
 from factory.recipe import Sampling
 from factory.tables import Failure, Status
+from filters.questions import questions_of
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -106,10 +107,18 @@ class Captioner:
         """
         ready = self.group.views[view]
         texts = [row["text"] for row in captions if row["text"]]
-        questions = [
-            question for one in self.filters.get(ready.name, ()) for text in texts for question in one.ask(text)
+        answers: dict[str, dict[str, Any]] = {}
+        rows: list[dict[str, Any]] = []
+        about = [
+            (filter_, text, [*texts[:place], *texts[place + 1 :]])
+            for filter_ in self.filters.get(ready.name, ())
+            for place, text in enumerate(texts)
         ]
-        return await self.asker.ask(item, f"{item.sha256}-{ready.image_print}", questions) if questions else []
+        while asked := questions_of(about, answers):
+            new = await self.asker.ask(item, f"{item.sha256}-{ready.image_print}", asked)
+            answers |= {row["question"]: row for row in new if row["control"] is None}
+            rows += new
+        return rows
 
     def failed(self, item: ImageItem, view: int, reason: Failure, detail: str) -> dict[str, Any]:
         """The row of an image and view that the engine was not, or no longer, asked about."""

@@ -108,7 +108,7 @@ class ScoreParts:
         joined = captions.with_columns(judge=judge).join(
             answers, on=["image_key", "judge"], how="left", maintain_order="left"
         )
-        return joined.drop("judge")
+        return joined.drop("judge").with_columns(others_of(joined))
 
     def _score_images(self, captions: pl.DataFrame, scorers: list[Scorer]) -> dict[str, pl.DataFrame]:
         """Scores of filters that look at the image, in the order of the captions."""
@@ -152,6 +152,20 @@ class ScoreParts:
                 return
         if found:
             yield pl.DataFrame(found, schema={"image_key": pl.String, "image": pl.Binary}, orient="row")
+
+
+def others_of(captions: pl.DataFrame) -> pl.Series:
+    """The texts of the other captions of each one's image, view and fingerprint, by candidate: the column `others`."""
+    groups: dict[tuple[str, str, str], list[tuple[int, str]]] = {}
+    rows = captions.select(*CAPTION_KEY, "fingerprint", "text").rows()
+    for image, view, candidate, print_, text in rows:
+        if text is not None:
+            groups.setdefault((image, view, print_), []).append((candidate, text))
+    found = [
+        [text for number, text in sorted(groups.get((image, view, print_), ())) if number != candidate]
+        for image, view, candidate, print_, _ in rows
+    ]
+    return pl.Series("others", found, pl.List(pl.String))
 
 
 def _score_parts(plan: Plan, scorers: list[Scorer], jobs: list[dict[str, Any]], logs: str | None) -> int:

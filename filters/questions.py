@@ -10,6 +10,7 @@ import hashlib
 import json
 import re
 from abc import abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar, Final, Literal
@@ -76,6 +77,7 @@ class VlmFilter(Filter):
     """
 
     needs: ClassVar[tuple[str, ...]] = ("text", "answers")
+    uses: ClassVar[tuple[str, ...]] = ("others",)
 
     judge: str | Endpoint | JudgeModel = Field(
         SELF,
@@ -100,6 +102,17 @@ class VlmFilter(Filter):
         Every question of `ask(text)` is in `answers`; one with a `problem` has no values.
         """
 
+    def questions(self, text: str, others: Sequence[str], answers: Mapping[str, dict[str, Any]]) -> list[Question]:
+        """What is asked about a caption beside the `others` of the same image and view, as far as the `answers` (by id) tell:
+        a filter that compares captions, or asks further where an answer calls for it, overrides this. Called again with what
+        was answered until nothing new is asked, so it names the questions of before too. Pure.
+        """
+        return self.ask(text)
+
+    def judge_caption(self, text: str, others: Sequence[str], answers: dict[str, dict[str, Any]]) -> dict[str, Any]:
+        """As `judge_row`, for a filter that compares captions."""
+        return self.judge_row(text, answers)
+
     def asked_of(self, sentence: str) -> str | None:
         """The question about one sentence, for people to read; None where it asks about whole captions."""
         return None
@@ -107,18 +120,31 @@ class VlmFilter(Filter):
     def score(self, captions: pl.DataFrame) -> pl.DataFrame:
         frame = self.inputs(captions)
         schema = {"score": pl.Float64(), **self.evidence}
-        rows = [self._row(text, answers) for text, answers in frame.select("text", "answers").iter_rows()]
+        rows = [self._row(*row) for row in frame.select("text", "others", "answers").iter_rows()]
         return pl.DataFrame(rows, schema=schema, orient="row") if rows else pl.DataFrame(schema=schema)
 
-    def _row(self, text: str | None, answers: list[dict[str, Any]] | None) -> dict[str, Any]:
+    def _row(self, text: str | None, others: list[str] | None, answers: list[dict[str, Any]] | None) -> dict[str, Any]:
         empty: dict[str, Any] = dict.fromkeys(["score", *self.evidence])
         if text is None or answers is None:
             return empty
         found = {answer["question"]: answer for answer in answers}
-        wanted = {question.id for question in self.ask(text)}
+        wanted = {question.id for question in self.questions(text, others or [], found)}
         if not wanted or not wanted <= found.keys():
             return empty
-        return empty | self.judge_row(text, found)
+        return empty | self.judge_caption(text, others or [], found)
+
+
+def questions_of(
+    about: Iterable[tuple[VlmFilter, str, Sequence[str]]], answers: Mapping[str, dict[str, Any]]
+) -> list[Question]:
+    """What is asked about captions of one image (filter, text, the others of its view) and not in `answers`, once each."""
+    wanted = {
+        question.id: question
+        for filter_, text, others in about
+        for question in filter_.questions(text, others, answers)
+        if question.id not in answers
+    }
+    return list(wanted.values())
 
 
 @dataclass(frozen=True, slots=True)
