@@ -43,7 +43,8 @@ def features(config: str, filters: Iterable[str]) -> datasets.Features:
     if config == "rejected":
         columns = {"id": text, "view": text, "candidate": Value("int16"), "text": text, "status": text, "reason": text}
         return Features({**columns, **scores, "run_id": text, "recipe_id": text})
-    kinds: dict[str, Any] = {"candidate": Value("int16"), "kept": Value("bool"), "output_tokens": Value("int32")}
+    kinds: dict[str, Any] = dict.fromkeys(("candidate", "rung", "cut_from"), Value("int16"))
+    kinds |= {"kept": Value("bool"), "output_tokens": Value("int32")}
     kinds |= {"mean_logprob": number, "min_logprob": number, "seed": Value("int64")}
     captions = {name: kinds.get(name, text) for name in CAPTION_FIELDS} | scores
     columns = {
@@ -74,7 +75,8 @@ def rest_schema(filters: Iterable[str]) -> pl.Schema:
     """The default config's columns as a Polars schema for `RowBatch.rest`: `file_name` instead of `image`, no ids."""
     import polars as pl
 
-    kinds: dict[str, Any] = {"candidate": pl.Int16, "kept": pl.Boolean, "output_tokens": pl.Int32, "seed": pl.Int64}
+    kinds: dict[str, Any] = dict.fromkeys(("candidate", "rung", "cut_from"), pl.Int16)
+    kinds |= {"kept": pl.Boolean, "output_tokens": pl.Int32, "seed": pl.Int64}
     scores = [f"score_{name}" for name in filters]
     kinds |= dict.fromkeys(["mean_logprob", "min_logprob", *scores], pl.Float64)
     captions = pl.Struct({name: kinds.get(name, pl.String) for name in (*CAPTION_FIELDS, *scores)})

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 CAPTION_FIELDS: Final = (
-    "view", "candidate", "text", "rewritten", "status", "kept", "reason", "finish_reason", "mean_logprob", "min_logprob", "output_tokens",
+    "view", "candidate", "rung", "cut_from", "text", "rewritten", "status", "kept", "reason", "finish_reason", "mean_logprob", "min_logprob", "output_tokens",
     "prompt_id", "prompt", "seed", "model", "model_revision", "lora", "template_sha256", "engine", "fingerprint",
 )  # fmt: skip
 LICENCE_FIELDS: Final = ("license", "licence", "source_license", "image_license")

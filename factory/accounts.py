@@ -21,7 +21,7 @@ def image_states(plan: Plan) -> dict[str, int]:
     worst = pl.col("status").replace_strict(
         {str(status): number for status, number in rank.items()}, return_dtype=pl.Int8
     )
-    captions = run.captions(plan.caption_prints).select("shard", "image_key", worst.alias("rank"))
+    captions = run.captions(plan.first_prints).select("shard", "image_key", worst.alias("rank"))
     refused = run.quarantine(plan.quarantine_prints).select("shard", "image_key", "reason")
     repeated = refused.filter(pl.col("reason") == "duplicate_key").select(pl.len()).collect().item()
     by_image = captions.group_by("shard", "image_key").agg(pl.col("rank").max())

@@ -98,7 +98,7 @@ def calibrate_run(
         "strata": [*STRATA, *(column for column in OPTIONAL_STRATA if column in rows.columns)],
         "group": "image_key",
         "population": captions.filter(pl.col("status").is_in(plan.recipe.select.accept)),
-        "filters": {scorer.name: scorer.fingerprint for scorer in plan.scorers},
+        "filters": {scorer.name: scorer.identity for scorer in plan.scorers},
         "captioner": {
             view: marks for view, marks in captioner_of(plan.recipe, plan.views).items() if view in rows["view"]
         },

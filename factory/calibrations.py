@@ -18,17 +18,17 @@ if TYPE_CHECKING:
     from factory.views import ReadyView
 
 
-def load_calibrations(run: Run, select: Select, filters: Mapping[str, str]) -> dict[str, Calibration]:
-    """The calibrations that the rules name, by reference.
+def load_calibrations(run: Run, recipe: Recipe, filters: Mapping[str, str]) -> dict[str, Calibration]:
+    """The calibrations that selection and repair name, by reference.
 
     Args:
-        filters: fingerprint of each filter of the recipe.
+        filters: `Scorer.identity` of each filter of the recipe.
 
     Raises:
         RunError: one is missing or damaged, reads a filter that the recipe does not have or has with other parameters, is
             about another filter than the rule, or has no threshold where one is required.
     """
-    found = {reference: read_calibration(run, reference) for reference in select.calibrations}
+    found = {reference: read_calibration(run, reference) for reference in recipe.calibrations}
     for reference, calibration in found.items():
         for name in calibration.reads:
             if name not in filters:
@@ -38,9 +38,11 @@ def load_calibrations(run: Run, select: Select, filters: Mapping[str, str]) -> d
                     f"{reference} was made when '{name}' had other parameters or another version, so its threshold means "
                     f"nothing now; calibrate again (`factory calibrate {run.url} --labels ...`)"
                 )
-    for name, least in select.require.items():
+    for name, least in recipe.select.require.items():
         if isinstance(least, str):
             _check_rule(name, least, found[least])
+    if recipe.repair is not None and recipe.repair.by in found:
+        _check_threshold("repair.by", recipe.repair.by, found[recipe.repair.by])
     return found
 
 
@@ -48,9 +50,13 @@ def _check_rule(name: str, reference: str, calibration: Calibration) -> None:
     about = STACK if calibration.stack is not None else str(calibration.filter)
     if name != about:
         raise RunError(f"select.require.{name}: {reference} is about '{about}'; write {about}: {reference}")
+    _check_threshold(f"select.require.{name}", reference, calibration)
+
+
+def _check_threshold(where: str, reference: str, calibration: Calibration) -> None:
     if calibration.threshold is None:
         raise RunError(
-            f"select.require.{name}: {reference} has no threshold, because its labels did not prove a precision of "
+            f"{where}: {reference} has no threshold, because its labels did not prove a precision of "
             f"{calibration.target_precision:g}; calibrate again with more labels or another target"
         )
 

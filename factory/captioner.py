@@ -95,7 +95,7 @@ class Captioner:
         except RequestRefused as error:
             return [_failed(row, Failure.refused, str(error))]
         return [
-            _finished({**row, "candidate": number, "seed": seed + number}, completion)
+            _finished({**row, "candidate": ready.first_candidate + number, "seed": seed + number}, completion)
             for number, completion in enumerate(completions)
         ]
 
@@ -130,7 +130,8 @@ class Captioner:
             "image_key": item.key,
             "shard": item.shard,
             "view": ready.name,
-            "candidate": 0,
+            "candidate": ready.first_candidate,
+            "rung": ready.rung or None,
             "fingerprint": ready.prints[place],
             "prompt_id": ready.view.prompt_ids()[place],
             "prompt": None,

@@ -95,6 +95,16 @@ def explain(error: BaseException) -> tuple[str, int]:
     return f"internal error: {type(error).__name__}: {error}\nThis is a bug; run again with --debug to see where.", 70
 
 
+def _retries(_: click.Context, __: click.Parameter, value: str | None) -> tuple[str, ...]:
+    """The states of `--retry`, each once."""
+    known = ("truncated", "unfaithful", "unanswered", "failed")  # as factory.retrying.Retry; failed ones always are
+    asked = tuple(dict.fromkeys(one.strip() for one in (value or "").split(",") if one.strip()))
+    for one in asked:
+        if one not in known:
+            raise click.BadParameter(f"'{one}' is none of {', '.join(known)}")
+    return asked
+
+
 @command("run")
 @RECIPE
 @SET
@@ -102,6 +112,12 @@ def explain(error: BaseException) -> tuple[str, int]:
 @LIMIT
 @click.option(
     "--fresh", is_flag=True, help="Set an older run in this directory aside (it is kept in before-*/) and start anew."
+)
+@click.option(
+    "--retry",
+    metavar="STATES",
+    callback=_retries,
+    help="Try once more what is truncated, unfaithful (by the recipe's repair) or unanswered; several with commas.",
 )
 @click.option("--quiet", is_flag=True, help="No progress.")
 @JSON
@@ -111,6 +127,7 @@ def run_command(
     out: str | None,
     limit: int | None,
     fresh: bool,
+    retry: tuple[Any, ...],
     quiet: bool,
     as_json: bool,
 ) -> None:
@@ -129,7 +146,8 @@ def run_command(
     from factory.released_recipe import recipe_file
 
     loaded = load_recipe(recipe_file(recipe), overrides)
-    outcome = run_recipe(loaded, recipe_yaml(loaded), out or f"runs/{loaded.name}", limit, fresh, quiet or as_json)
+    out = out or f"runs/{loaded.name}"
+    outcome = run_recipe(loaded, recipe_yaml(loaded), out, limit, fresh, quiet or as_json, retry)
     if as_json:
         click.echo(json.dumps(outcome.summary()))
     else:

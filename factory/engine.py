@@ -374,7 +374,7 @@ def _sentence_logprobs(
     ends = [end - before for end in accumulate(len(token) for token, _ in written)]
     values = by_sentence(found, ends, [logprob for _, logprob in written])
     return [
-        {"start": one.start, "end": one.end, "mean": sum(some) / len(some), "min": min(some)}
+        {"start": one.start, "end": one.end, "tokens": len(some), "mean": sum(some) / len(some), "min": min(some)}
         for one, some in zip(found, values, strict=True)
         if some
     ]

@@ -85,6 +85,16 @@ def caption_fingerprint(view: View, prompt: Prompt, seed: int, model_identity: s
     return fingerprint("caption", content)
 
 
+def rung_fingerprint(caption: str, rung: int) -> str:
+    """Identifies a caption row of a later try; `caption` is the fingerprint of its settings as `caption_fingerprint` has it."""
+    return fingerprint("rung", [caption, rung])
+
+
+def cut_fingerprint(caption: str) -> str:
+    """Identifies a caption row that was cut out of one with the fingerprint `caption`."""
+    return fingerprint("cut", [caption])
+
+
 def filter_fingerprint(scorer: Filter) -> str:
     """Identifies a filter's scores: its name, code version, parameters and the content of its model files."""
     models = scorer.models()  # by their content, wherever the files lie

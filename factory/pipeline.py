@@ -2,31 +2,22 @@
 
 from __future__ import annotations
 
-import json
-import math
 import time
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from exports.release import ReleaseError, ReleaseResult
 from exports.storage import Storage
-from factory.answering import answer_and_score
-from factory.cluster import actor_resources, engine_count, most_engines, ray_cluster
+from factory.captioning import Made, caption_missing, logs_of
 from factory.errors import RunError
-from factory.plan import Plan, done_set, make_plan, settle_set_filters
+from factory.plan import Plan, make_plan
 from factory.progress import Progress
-from factory.ray_errors import typed_error
-from factory.recipe import Recipe, View
+from factory.recipe import Recipe
+from factory.repair import RepairCounts, repair, score
+from factory.retrying import Retry, forget_unanswered, retry_rows
 from factory.run import CALIBRATIONS, LOCK, RECIPE, Run, RunLock
-from factory.scoring import score_missing
-from factory.views import EngineGroup
-
-BATCH_IMAGES = 64
-BATCHES_PER_TASK = 4  # Ray Data's own limit of what runs at once within one of its tasks
-ROWS_PER_TASK = 256
 
 
 @dataclass
@@ -35,12 +26,9 @@ class Outcome:
 
     run: Run
     plan: Plan
-    images: Counter[str] = field(
-        default_factory=Counter
-    )  # this time: (image, view) pairs and quarantined images by status
-    tokens: Counter[str] = field(default_factory=Counter)
+    made: Made = field(default_factory=Made)  # this time
     seconds: dict[str, float] = field(default_factory=dict)
-    engine_deaths: int = 0
+    repair: RepairCounts | None = None
     selection: dict[str, Any] = field(default_factory=dict)
     release: ReleaseResult | None = None
     left_out: dict[str, int] = field(default_factory=dict)  # images not released as selected, by reason
@@ -72,6 +60,8 @@ class Outcome:
                 f"time     {now['seconds']['total']:,.0f} s, {now['seconds']['caption']:,.0f} s of it captioning with the engine's start, "
                 f"{now['images_per_s']:,} images/s, {now['output_tokens']:,} tokens"
             )
+        if self.repair is not None:
+            lines += [f"repair   {line}" for line in self.repair.lines()]
         if self.release is not None:
             lines.append(
                 f"release  {self.release.url} ({self.release.rows:,} images{'' if self.release.is_new else ', unchanged'})"
@@ -91,103 +81,14 @@ class Outcome:
         return lines
 
 
-def caption_missing(plan: Plan, outcome: Outcome, progress: Progress) -> None:
-    """Caption what is missing. Starts Ray and an engine only where something is.
-
-    Raises:
-        EngineError: the engine cannot work at all; its own message.
-        SourceError: the source is gone. RunError: the run directory cannot be written.
-    """
-    if not plan.open_shards:
-        return
-    started = time.monotonic()
-    logs = plan.run.storage.full("logs") if plan.run.storage.is_local else None
-    progress.phase("starting the engine")
-    with ray_cluster(logs, max(most_engines(group.first.view) for group in plan.groups)) as ray:
-        finished = done_set(plan)
-        done = ray.put((finished.high, finished.low))
-        for group in plan.groups:
-            _caption_group(plan, group, done, ray, logs, outcome, progress)
-    outcome.seconds["caption"] = time.monotonic() - started
-
-
-def _caption_group(
-    plan: Plan, group: EngineGroup, done: Any, ray: Any, logs: str | None, outcome: Outcome, progress: Progress
-) -> None:
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
-    from factory.stages import CaptionBatches, ReadShards
-    from factory.watch import EngineWatch
-
-    view = group.first.view
-    least, most = engine_count(view, ray)
-    # On the driver's node: it must outlive the nodes that engines run on.
-    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    watch = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1, scheduling_strategy=here)(EngineWatch).remote()
-    read = ReadShards(plan.source, group, plan.run, done)
-    resources = actor_resources(view, ray)
-    tasks = _tasks_in_engine(view, "num_gpus" in resources)
-    shards = _read_tasks(plan)
-    reports = (
-        ray.data.from_items(shards, override_num_blocks=len(shards))
-        .map_batches(read, batch_size=None, batch_format="pyarrow", num_cpus=0.5)
-        .map_batches(
-            CaptionBatches,
-            fn_constructor_kwargs={
-                "group": group,
-                "run": plan.run,
-                "watch": watch,
-                "log": logs,
-                "filters": plan.asked_at_once,
-                "judges": plan.judge_prints(),
-            },
-            batch_size=BATCH_IMAGES,
-            batch_format="pyarrow",
-            compute=ray.data.ActorPoolStrategy(
-                min_size=least,
-                max_size=most,
-                max_tasks_in_flight_per_actor=tasks + 2,
-                max_concurrent_calls_per_actor=tasks,
-            ),
-            zero_copy_batch=True,
-            **resources,
-        )
-    )
-    try:
-        for batch in reports.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
-            for row in batch.to_pylist():
-                outcome.images[row["status"]] += row["rows"]
-                outcome.tokens["prompt"] += row["prompt_tokens"]
-                outcome.tokens["output"] += row["output_tokens"]
-            deaths, words = ray.get(watch.state.remote())
-            progress.update(outcome.images, outcome.tokens, outcome.engine_deaths + deaths, words)
-    except ray.exceptions.RayError as error:
-        raise typed_error(error) from None
-    outcome.engine_deaths += ray.get(watch.state.remote())[0]
-
-
-def _tasks_in_engine(view: View, has_gpu: bool) -> int:
-    """Tasks given to an engine at once: four times as many images as it runs together, so that it never waits for one."""
-    together = int(view.engine.get("max_num_seqs", 1024 if has_gpu else 256))  # vLLM's defaults
-    return max(2, math.ceil(4 * together / (BATCHES_PER_TASK * BATCH_IMAGES)))
-
-
-def _read_tasks(plan: Plan) -> list[dict[str, str]]:
-    """The open shards as JSON, small ones put together: one row per Ray task."""
-    tasks: list[list[dict[str, Any]]] = []
-    rows = 0
-    for work in plan.open_shards:
-        count = work.take or work.rows or ROWS_PER_TASK
-        if not tasks or rows + count > ROWS_PER_TASK:
-            tasks.append([])
-            rows = 0
-        rows += count
-        tasks[-1].append({**asdict(work.shard), "take": work.take})
-    return [{"shards": json.dumps(task)} for task in tasks]
-
-
 def run_recipe(
-    recipe: Recipe, recipe_text: str, out: str, limit: int | None = None, fresh: bool = False, quiet: bool = False
+    recipe: Recipe,
+    recipe_text: str,
+    out: str,
+    limit: int | None = None,
+    fresh: bool = False,
+    quiet: bool = False,
+    retry: Sequence[Retry] = (),
 ) -> Outcome:
     """Execute a recipe: do what is missing, decide, release, report.
 
@@ -198,6 +99,7 @@ def run_recipe(
         limit: only the first rows of the source.
         fresh: set an older run in this directory aside and start anew.
         quiet: no progress.
+        retry: what is tried once more, although it is done.
 
     Raises:
         FactoryError: with what to do. What was finished until then is kept, and the next run goes on from there.
@@ -213,26 +115,31 @@ def run_recipe(
     with RunLock(run):
         if fresh:
             set_aside(run)
+        retry_rows(recipe, run, retry)
         plan = make_plan(recipe, run, limit, scratch=run.storage.child("source"))
         outcome = Outcome(run, plan)
+        if "unanswered" in retry:
+            forget_unanswered(plan)
         run.storage.write(RECIPE, recipe_text.encode())
         write_lock(plan)
         total = plan.source_rows * len(plan.views) if plan.source_rows is not None else None
         reused = sum(view.reused for view in plan.counts) + plan.quarantined * len(plan.views)
-        logs = run.storage.full("logs") if run.storage.is_local else None
         with Progress(None if total is None else max(0, total - reused), quiet) as progress:
             if recipe.original:
                 progress.phase("reading texts")
                 with _timed(outcome, "read"):
-                    read_missing(plan, logs, progress)
-            caption_missing(plan, outcome, progress)
+                    read_missing(plan, logs_of(plan), progress)
+            if plan.open_shards:
+                with _timed(outcome, "caption"):
+                    caption_missing(plan, outcome.made, progress)
             progress.phase("scoring")
             with _timed(outcome, "score"):
                 if recipe.views:  # an engine's batches are small; texts are read in large parts
                     run.compact([scorer.name for scorer in plan.scorers])
-                settle_set_filters(plan)
-                score_missing(plan, logs)
-                answer_and_score(plan, logs, progress)
+                score(plan, progress)
+            if recipe.repair is not None or plan.rungs:
+                with _timed(outcome, "repair"):
+                    outcome.repair = repair(plan, outcome.made, progress)
             progress.phase("selecting")
             with _timed(outcome, "select"):
                 outcome.selection = select(plan)

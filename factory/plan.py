@@ -15,17 +15,27 @@ from factory import tables
 from factory.calibrations import load_calibrations
 from factory.engine import unknown_engine_arguments
 from factory.errors import RecipeError, RunError
-from factory.fingerprint import ORIGINAL, filter_fingerprint, fingerprint, original_fingerprint, source_identity
+from factory.fingerprint import (
+    ORIGINAL,
+    cut_fingerprint,
+    filter_fingerprint,
+    fingerprint,
+    original_fingerprint,
+    source_identity,
+)
 from factory.judges import Judge, judges_of
 from factory.models import filter_params
 from factory.recipe import CaptionsSource, Recipe, did_you_mean
 from factory.run import RECIPE, RECIPE_LOCK, DoneSet, Run
+from factory.rungs import ReadyRung, rungs_of
 from factory.shard_keys import DUPLICATE, key_hashes
 from factory.sources import open_source
 from factory.sources.source import ImageSource, Shard, SourceRow
 from factory.tables import Status
 from factory.views import EngineGroup, ReadyView, engine_groups, ready_views
+from filters.calibration import Calibration
 from filters.questions import SELF, VlmFilter, When
+from filters.sentences import judges_sentences
 
 
 @dataclass(frozen=True)
@@ -41,6 +51,11 @@ class Scorer:
     def name(self) -> str:
         """The filter's name, which is also its column."""
         return self.filter.name
+
+    @property
+    def identity(self) -> str:
+        """What a calibration of its scores is bound to: the fingerprint, but for the captions that a set filter sees."""
+        return self.alone if isinstance(self.filter, filters.SetFilter) else self.fingerprint
 
 
 @dataclass(frozen=True)
@@ -89,6 +104,7 @@ class Plan:
     original_shards: list[ShardWork] = field(default_factory=list)  # for the view `original`, where the recipe has it
     quarantined: int = 0
     filter_counts: list[FilterPlan] = field(default_factory=list)
+    rungs: list[ReadyRung] = field(default_factory=list)
 
     @property
     def groups(self) -> list[EngineGroup]:
@@ -134,12 +150,18 @@ class Plan:
 
     @property
     def caption_prints(self) -> list[str]:
-        """Fingerprints of the captions this recipe makes or reads."""
+        """Fingerprints of the captions this recipe makes or reads, with those that repair adds."""
+        made = {*self.first_prints, *(one for rung in self.rungs for ready in rung.views for one in ready.prints)}
+        return sorted({*made, *(cut_fingerprint(one) for one in made)} if self.recipe.repair else made)
+
+    @property
+    def first_prints(self) -> list[str]:
+        """Fingerprints of the captions that every image gets."""
         return sorted({*self.view_prints, *self._of_original()})
 
     @property
     def view_prints(self) -> list[str]:
-        """Fingerprints of the captions this recipe makes."""
+        """Fingerprints of the captions this recipe makes at the first try."""
         return sorted({one for ready in self.views for one in ready.prints})
 
     @property
@@ -217,10 +239,11 @@ def make_plan(recipe: Recipe, run: Run, limit: int | None = None, scratch: Stora
     views = ready_views(recipe)
     scorers = [_scorer(use.name, use.params, recipe, views) for use in recipe.filters]
     _check_conditions(scorers)
-    load_calibrations(run, recipe.select, {scorer.name: scorer.fingerprint for scorer in scorers})
+    calibrations = load_calibrations(run, recipe, {scorer.name: scorer.identity for scorer in scorers})
+    _check_cut(recipe, scorers, calibrations)
     with tempfile.TemporaryDirectory(prefix="caption-factory-") as folder:
         source = open_source(recipe, scratch or Storage(folder))
-        plan = Plan(recipe, run, source, views, scorers, [], limit)
+        plan = Plan(recipe, run, source, views, scorers, [], limit, rungs=rungs_of(recipe, run, views))
         settle_set_filters(plan)
         _count_done(plan)
     return plan
@@ -240,7 +263,7 @@ def reopen(run: Run) -> Plan:
     recipe = parse_recipe(text)
     views = ready_views(recipe)
     scorers = [_scorer(use.name, use.params, recipe, views) for use in recipe.filters]
-    plan = Plan(recipe, run, NoSource(), views, scorers, [], lock.get("limit"))
+    plan = Plan(recipe, run, NoSource(), views, scorers, [], lock.get("limit"), rungs=rungs_of(recipe, run, views))
     settle_set_filters(plan)
     return plan
 
@@ -325,6 +348,24 @@ def _check_conditions(scorers: list[Scorer]) -> None:
         raise RecipeError(problems)
 
 
+def _check_cut(recipe: Recipe, scorers: list[Scorer], calibrations: dict[str, Calibration]) -> None:
+    """Sentences are cut by what judges sentences."""
+    if recipe.repair is None or not recipe.repair.cut:
+        return
+    by = recipe.repair.by
+    if by in calibrations and calibrations[by].unit != "sentence":
+        raise RecipeError(
+            [f"repair.cut: {by} is about whole captions; calibrate sentences (labels with `start`, or --truth demo)"]
+        )
+    able = [one.name for one in scorers if judges_sentences(one.filter)]
+    if by not in calibrations and by not in able:
+        raise RecipeError(
+            [
+                f"repair.cut: {by} does not judge sentences by themselves; choose one that does ({', '.join(able) or 'none here'})"
+            ]
+        )
+
+
 def settle_set_filters(plan: Plan) -> None:
     """Fingerprint the filters of whole sets with the captions that the run holds now."""
     seen = [plan.run.parts("captions"), plan.caption_prints]
@@ -366,21 +407,26 @@ def _count_done(plan: Plan) -> None:
         )
 
 
-def finished_images(plan: Plan) -> pl.LazyFrame:
-    """(shard, image_key, view, fingerprint, failed) of every image and view with captions of this recipe.
+def finished_images(plan: Plan, prints: list[str] | None = None) -> pl.LazyFrame:
+    """(shard, image_key, view, fingerprint, failed) of every image and view with captions of these fingerprints; of those
+    of the first try, if unset.
 
     `failed` is true while any of its candidates has failed: it will be tried again.
     """
-    rows = plan.run.captions(plan.view_prints)
+    rows = plan.run.captions(plan.view_prints if prints is None else prints)
     keys = ["shard", "image_key", "view", "fingerprint"]
     return rows.group_by(keys).agg((pl.col("status") == Status.failed).any().alias("failed"))
 
 
-def done_set(plan: Plan) -> DoneSet:
-    """What need not be read again: captioned (image, view, fingerprint), and quarantined images under view ''."""
+def done_set(plan: Plan, views: list[ReadyView] | None = None) -> DoneSet:
+    """What need not be read again: captioned (image, view, fingerprint), and quarantined images under view ''.
+
+    Of these views; of the recipe's own, if unset.
+    """
+    prints = plan.view_prints if views is None else sorted({one for ready in views for one in ready.prints})
 
     def frames() -> Iterator[pl.DataFrame]:
-        done = finished_images(plan).filter(~pl.col("failed"))
+        done = finished_images(plan, prints).filter(~pl.col("failed"))
         yield done.select("image_key", "view", "fingerprint").collect()
         refused = plan.run.quarantine(plan.quarantine_prints).with_columns(pl.lit("").alias("view"))
         yield refused.select("image_key", "view", "fingerprint").collect()

@@ -325,6 +325,61 @@ class Select(Part):
         return [str(name) for name in dict.fromkeys(named) if _is_reference(name)]
 
 
+class Rung(Part):
+    """One more try at what is unfaithful: another seed, and what is set here instead of what the view says."""
+
+    prompt: str | None = Field(
+        default=None, min_length=1, max_length=20_000, description="Asked instead of the view's prompts."
+    )
+    temperature: float | None = Field(default=None, ge=0, le=10, description="Unset: as in the view.")
+    top_p: float | None = Field(default=None, gt=0, le=1, description="Unset: as in the view.")
+    max_tokens: int | None = Field(default=None, ge=1, description="Unset: as in the view.")
+    n: int = Field(default=1, ge=1, le=64, description="Candidates per image.")
+
+    def sampling(self, view: View) -> Sampling:
+        """How it samples the captions of a view. Raises ValueError for several greedy candidates."""
+        own = {
+            name: value for name in ("temperature", "top_p", "max_tokens") if (value := getattr(self, name)) is not None
+        }
+        return Sampling.model_validate(view.sampling.model_dump() | own | {"n": self.n})
+
+
+class Repair(Part):
+    """What is done about captions that a filter finds unfaithful, before selection decides. Nothing is written over: every
+    repaired caption is one more candidate.
+    """
+
+    by: str = Field(description="The filter that decides, or calibration:NAME-vN.")
+    least: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description="A caption below this score is unfaithful, and so is a sentence; of a calibration, its threshold.",
+    )
+    regenerate: tuple[Rung, ...] = Field(
+        default=(),
+        max_length=8,
+        description="The ladder: images and views of which no candidate is faithful are captioned again, rung by rung, each "
+        "only for what the ones before left.",
+    )
+    cut: bool = Field(
+        default=False,
+        description="Where no candidate is faithful after that, cut the unsupported sentences out of each.",
+    )
+
+    @model_validator(mode="after")
+    def _has_something_to_do(self) -> Repair:
+        if not self.regenerate and not self.cut:
+            raise ValueError("say what to do: regenerate: [{temperature: 0.7}], cut: true, or both")
+        if _is_reference(self.by) == (self.least is not None):
+            raise ValueError(
+                "least: a calibration has its own threshold; leave least out"
+                if self.least is not None
+                else f"least: name the least score of {self.by} that is faithful"
+            )
+        return self
+
+
 class CaptionRule(Part):
     """How the released caption of an image is made from its views. What a rule draws, it draws from the seed and the key."""
 
@@ -459,6 +514,7 @@ class Recipe(Part):
     )
     views: tuple[View, ...] = Field(default=(), description="The captions to make; none where original is true.")
     filters: tuple[FilterUse, ...] = ()
+    repair: Repair | None = Field(default=None, description="Unset: what is unfaithful is only dropped.")
     select: Select = Select()
     release: Release | None = Field(default=None, description="Unset: the run ends with the selection.")
 
@@ -510,10 +566,41 @@ class Recipe(Part):
         for name in self.release.limits if self.release else ():
             if name not in names:
                 raise ValueError(f"release.limits: no filter '{name}' in this recipe{did_you_mean(name, names)}")
+        if self.repair is not None:
+            self._check_repair(self.repair, names)
         for name in self.select.filters:
             if name not in names:
                 raise ValueError(f"select: '{name}' is not among the filters of this recipe{did_you_mean(name, names)}")
         return self
+
+    def _check_repair(self, repair: Repair, names: list[str]) -> None:
+        if not _is_reference(repair.by) and repair.by not in names:
+            raise ValueError(f"repair.by: no filter '{repair.by}' in this recipe{did_you_mean(repair.by, names)}")
+        if self.select.best_of is None:
+            raise ValueError(
+                f"repair: it adds candidates; say which one is kept with select.best_of, for example best_of: {repair.by}"
+            )
+        if repair.regenerate and not self.views:
+            raise ValueError(
+                "repair.regenerate: these captions come from elsewhere, so nobody can write them again; use cut"
+            )
+        for place, rung in enumerate(repair.regenerate):
+            for view in self.views:
+                where = f"repair.regenerate.{place}"
+                try:
+                    sampling = rung.sampling(view)
+                except ValueError as error:
+                    raise ValueError(f"{where}: {error}") from None
+                if not (sampling.temperature or view.sampling.temperature or rung.prompt):
+                    raise ValueError(
+                        f"{where}: the view {view.name} would write the same caption again; set temperature above 0, or a prompt"
+                    )
+
+    @property
+    def calibrations(self) -> list[str]:
+        """The calibrations that selection and repair name."""
+        repair = [self.repair.by] if self.repair is not None and _is_reference(self.repair.by) else []
+        return list(dict.fromkeys([*self.select.calibrations, *repair]))
 
 
 def _filter_use(item: Any) -> Any:

@@ -37,7 +37,8 @@ def select(plan: Plan) -> dict[str, Any]:
     """
     run = plan.run
     scorers = {scorer.name: scorer.fingerprint for scorer in plan.scorers}
-    calibrations = load_calibrations(run, plan.recipe.select, scorers)
+    named = load_calibrations(run, plan.recipe, {scorer.name: scorer.identity for scorer in plan.scorers})
+    calibrations = {reference: named[reference] for reference in plan.recipe.select.calibrations}
     prints = [f"{scorer.name}:{scorer.fingerprint}" for scorer in plan.scorers]
     state = {
         "fingerprint": selection_fingerprint(plan.recipe, plan.caption_prints, prints),
@@ -50,12 +51,11 @@ def select(plan: Plan) -> dict[str, Any]:
         return dict(before["counts"])
     read = [name for calibration in calibrations.values() for name in calibration.reads]
     wanted = {name: scorers[name] for name in dict.fromkeys([*plan.recipe.select.filters, *read])}
-    stacks = [calibration.score().alias(name) for name, calibration in calibrations.items()]
     rules = resolved_rules(plan.recipe.select, calibrations)
     tally = _Tally()
     beside = run.storage.full() if run.storage.is_local else None
     with tempfile.TemporaryDirectory(prefix=".scratch-", dir=beside) as scratch:
-        buckets = fill_buckets(plan, wanted, stacks, Path(scratch))
+        buckets = fill_buckets(plan, wanted, calibrations, Path(scratch))
         decided = tally.counting(_decided(buckets, rules, plan.recipe.seed))
         run.storage.write_frames(SELECTION, decided, SCHEMA)
     counts = tally.counts()

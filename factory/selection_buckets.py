@@ -6,7 +6,7 @@ All captions of an image are in one bucket, chosen by a hash of its key, so rule
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -14,9 +14,11 @@ from typing import Any, Final
 import polars as pl
 
 from factory.appended_parts import append_parts, read_part
+from factory.judgement import least_by_caption
 from factory.plan import Plan
 from factory.run import STATUS_RANK, Run
 from factory.tables import CAPTION_KEY
+from filters.calibration import Calibration
 from filters.length_bucket import LENGTH_BUCKET, length_bucket
 
 BUCKET_ROWS: Final = 250_000
@@ -59,22 +61,22 @@ class Buckets:
         return self.folder / f"{number:06d}.arrow"
 
 
-def fill_buckets(plan: Plan, scores: dict[str, str], more: list[pl.Expr], folder: Path) -> Buckets:
+def fill_buckets(plan: Plan, scores: dict[str, str], calibrations: Mapping[str, Calibration], folder: Path) -> Buckets:
     """The captions of the plan's recipe, one row per (shard, image key, view, candidate).
 
     Args:
         scores: filter -> fingerprint: the score columns that are wanted.
-        more: columns computed from these.
+        calibrations: reference -> calibration: columns computed from these; of a calibration of sentences, that of the least.
         folder: where buckets go if one is not enough.
     """
     parts = plan.run.parts("captions")
     count = max(1, math.ceil(sum(_rows(plan.run, part) for part in parts) / BUCKET_ROWS))
     if count == 1:
-        pieces = [_narrow(plan, part, scores, more) for part in parts]
-        return Buckets.of(resolved(pl.concat(pieces) if pieces else _empty(scores, more)))
+        pieces = [_narrow(plan, part, scores, calibrations) for part in parts]
+        return Buckets.of(resolved(pl.concat(pieces) if pieces else _empty(scores, calibrations)))
     waiting: list[pl.DataFrame] = []
     for part in parts:
-        waiting.append(_narrow(plan, part, scores, more))
+        waiting.append(_narrow(plan, part, scores, calibrations))
         if sum(map(len, waiting)) >= FLUSH_ROWS or part == parts[-1]:
             place = (pl.col("image_key").hash(_SEED) % count).cast(pl.UInt32)
             append_parts(folder, pl.concat(waiting).with_columns(_place=place))
@@ -82,7 +84,7 @@ def fill_buckets(plan: Plan, scores: dict[str, str], more: list[pl.Expr], folder
     buckets = Buckets(folder, count=count)
     for number in range(count):
         whole = read_part(folder, number)
-        resolved(_empty(scores, more) if whole is None else whole).write_ipc(buckets._file(number))
+        resolved(_empty(scores, calibrations) if whole is None else whole).write_ipc(buckets._file(number))
     return buckets
 
 
@@ -90,17 +92,22 @@ def _rows(run: Run, part: str) -> int:
     return int(run.storage.scan([f"captions/{part}.parquet"]).select(pl.len()).collect().item())
 
 
-def _narrow(plan: Plan, part: str, scores: dict[str, str], more: list[pl.Expr]) -> pl.DataFrame:
+def _narrow(plan: Plan, part: str, scores: dict[str, str], calibrations: Mapping[str, Calibration]) -> pl.DataFrame:
     """The captions of a part that belong to the recipe, without their text, with their scores."""
     text = pl.col("text").str.to_lowercase().str.replace_all(r"\s+", " ").str.strip_chars()
     columns = ["shard", *CAPTION_KEY, "fingerprint", "status", "reason", "created_ms"]
     by_length = any("length" in top.by for top in plan.recipe.select.keep_top.values())
     length = [length_bucket(pl.col("text")).alias(LENGTH_BUCKET)] if by_length else []
     frame = plan.run.storage.scan([f"captions/{part}.parquet"])
-    rows = frame.select(*columns, text.hash(5).alias("text_hash"), *length).collect()
+    by_sentence = {name: one for name, one in calibrations.items() if one.unit == "sentence"}
+    texts = ["text"] if by_sentence else []
+    rows = frame.select(*columns, text.hash(5).alias("text_hash"), *length, *texts).collect()
     for name, print_ in scores.items():
         rows = with_score(plan.run, rows, part, name, print_, name)
-    return rows.filter(pl.col("fingerprint").is_in(plan.caption_prints)).with_columns(more)
+    rows = rows.filter(pl.col("fingerprint").is_in(plan.caption_prints))
+    stacks = [one.score().alias(name) for name, one in calibrations.items() if name not in by_sentence]
+    least = [least_by_caption(plan, part, rows, name, one).alias(name) for name, one in by_sentence.items()]
+    return rows.with_columns(*stacks, *least).drop(texts)
 
 
 def with_score(run: Run, rows: pl.DataFrame, part: str, name: str, print_: str, column: str) -> pl.DataFrame:
@@ -128,8 +135,8 @@ def resolved(rows: pl.DataFrame) -> pl.DataFrame:
     return ordered.unique(keys, keep="first", maintain_order=True).drop("_rank")
 
 
-def _empty(scores: dict[str, str], more: list[pl.Expr]) -> pl.DataFrame:
+def _empty(scores: dict[str, str], calibrations: Mapping[str, Calibration]) -> pl.DataFrame:
     schema: dict[str, Any] = dict.fromkeys(("shard", "image_key", "view"), pl.String)
     schema |= {"candidate": pl.Int16, "fingerprint": pl.String, "status": pl.String, "reason": pl.String}
     schema |= {"created_ms": pl.Int64, "text_hash": pl.UInt64, LENGTH_BUCKET: pl.String}
-    return pl.DataFrame(schema=schema | dict.fromkeys(scores, pl.Float64)).with_columns(more)
+    return pl.DataFrame(schema=schema | dict.fromkeys([*scores, *calibrations], pl.Float64))

@@ -2,42 +2,76 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import polars as pl
 
-from factory.plan import Plan
+from factory.plan import Plan, Scorer
 from factory.run import SELECTION
 from factory.tables import CAPTION_KEY
 from filters.sentences import judges_sentences, sentences
 
 SENTENCE_KEY = [*CAPTION_KEY, "start"]
+_ON = [*CAPTION_KEY, "fingerprint"]
 
 
 def sentence_table(plan: Plan, keys: pl.DataFrame | None = None) -> pl.DataFrame:
-    """One row per sentence: shard, the caption's key, `start`, `end`, `sentence`, `kept` (its caption), and a column per filter.
+    """One row per sentence: shard, the caption's key, `rung`, `cut_from`, `start`, `end`, `sentence`, `kept` (its caption; null
+    where nothing is decided), and a column per filter.
 
     A filter that judges sentences gives each its own score; of any other a sentence has the score of its caption. In
     memory as a whole: `keys` (with CAPTION_KEY) says which captions.
     """
-    rows = plan.run.captions(plan.caption_prints).select("shard", *CAPTION_KEY, "fingerprint", "text")
+    rows = plan.run.captions(plan.caption_prints)
     if keys is not None:
         rows = rows.join(keys.lazy().select(CAPTION_KEY).unique(), on=CAPTION_KEY, how="semi")
-    captions = rows.drop_nulls("text").collect(engine="streaming").unique(CAPTION_KEY, keep="first")
-    decided = plan.run.storage.scan([SELECTION]).select(*CAPTION_KEY, "kept").collect(engine="streaming")
-    captions = captions.join(decided.unique(CAPTION_KEY), on=CAPTION_KEY, how="left")
-    found = [[(one.start, one.end, one.text) for one in sentences(text)] for text in captions["text"]]
-    kind = pl.List(pl.Struct({"start": pl.UInt32, "end": pl.UInt32, "sentence": pl.String}))
-    spans = pl.Series("span", [[dict(zip(("start", "end", "sentence"), one, strict=True)) for one in some] for some in found], dtype=kind)  # fmt: skip
-    table = captions.drop("text").with_columns(spans).explode("span").drop_nulls("span").unnest("span")
+    captions = rows.select("shard", *_ON, "rung", "cut_from", "text").drop_nulls("text").collect(engine="streaming")
+    captions = captions.unique(CAPTION_KEY, keep="first")
+    if plan.run.storage.exists(SELECTION):
+        decided = plan.run.storage.scan([SELECTION]).select(*_ON, "kept").collect(engine="streaming")
+        captions = captions.join(decided.unique(_ON), on=_ON, how="left")
+    else:
+        captions = captions.with_columns(kept=pl.lit(None, pl.Boolean))
+    table = by_sentence(captions)
     for scorer in plan.scorers:
-        scores = plan.run.scores(scorer.name, scorer.fingerprint)
-        mine = scores.rename({"caption_fingerprint": "fingerprint"})
-        on = [*CAPTION_KEY, "fingerprint"]
-        wanted = mine.join(captions.lazy().select(on), on=on, how="semi")
-        table = table.join(wanted.select(*on, pl.col("score").alias(scorer.name)).collect(), on=on, how="left")
-        if judges_sentences(scorer.filter) and "sentences" in wanted.collect_schema():
-            parts = wanted.select(*on, "sentences").collect().explode("sentences").drop_nulls("sentences")
-            own = parts.unnest("sentences").select(*on, "start", pl.col("score").alias("_own"))
-            table = table.join(own, on=[*on, "start"], how="left")
-            # A caption that was judged by its sentences says nothing of one that was not.
-            table = table.with_columns(pl.col("_own").alias(scorer.name)).drop("_own")
+        table = _with_scores(table, scorer, plan.run.scores(scorer.name, scorer.fingerprint))
     return table.sort(*SENTENCE_KEY)
+
+
+def sentences_of_part(plan: Plan, part: str, captions: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
+    """The same of some captions of one part (CAPTION_KEY, `fingerprint`, `text`), with a column for each of these filters."""
+    table = by_sentence(captions.select(*_ON, "text").drop_nulls("text"))
+    for scorer in plan.scorers:
+        if scorer.name in names:
+            try:
+                scores = plan.run.storage.scan([f"scores/{scorer.name}/{part}.{scorer.fingerprint}.parquet"])
+                scores.collect_schema()
+            except FileNotFoundError:
+                table = table.with_columns(pl.lit(None, pl.Float64).alias(scorer.name))
+                continue
+            table = _with_scores(table, scorer, scores)
+    return table
+
+
+def by_sentence(captions: pl.DataFrame) -> pl.DataFrame:
+    """Rows with `text` -> a row for each of their sentences, with `start`, `end` and `sentence` instead of it."""
+    kind = pl.List(pl.Struct({"start": pl.UInt32, "end": pl.UInt32, "sentence": pl.String}))
+    found = [
+        [{"start": one.start, "end": one.end, "sentence": one.text} for one in sentences(text)]
+        for text in captions["text"]
+    ]
+    spans = captions.drop("text").with_columns(pl.Series("span", found, dtype=kind))
+    return spans.explode("span").drop_nulls("span").unnest("span")
+
+
+def _with_scores(table: pl.DataFrame, scorer: Scorer, scores: pl.LazyFrame) -> pl.DataFrame:
+    wanted = scores.rename({"caption_fingerprint": "fingerprint"})
+    wanted = wanted.join(table.lazy().select(_ON).unique(), on=_ON, how="semi")
+    if judges_sentences(scorer.filter) and "sentences" in wanted.collect_schema():
+        # A caption that was judged by its sentences says nothing of one that was not.
+        parts = wanted.select(*_ON, "sentences").unique(_ON, keep="any").collect()
+        own = parts.explode("sentences").drop_nulls("sentences").unnest("sentences")
+        own = own.select(*_ON, "start", pl.col("score").alias(scorer.name))
+        return table.join(own, on=[*_ON, "start"], how="left", maintain_order="left")
+    whole = wanted.select(*_ON, pl.col("score").alias(scorer.name)).unique(_ON, keep="any").collect()
+    return table.join(whole, on=_ON, how="left", maintain_order="left")

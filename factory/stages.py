@@ -13,7 +13,7 @@ import os
 import random
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -148,6 +148,34 @@ class ReadShards:
             "source_format": outcome.source_format,
             "sha256": sha256,
         }
+
+
+@dataclass(frozen=True)
+class ReadAgain(ReadShards):
+    """Reads only the images that a rung of the ladder tries again. A Ray task."""
+
+    wanted: Any  # ObjectRef of the two arrays of a done set: the wanted (image, view, '')
+
+    def __call__(self, batch: pa.Table) -> Iterator[pa.Table]:
+        """As of ReadShards."""
+        import ray
+
+        again = replace(self, wanted=DoneSet(*ray.get(self.wanted)))
+        yield from ReadShards.__call__(again, batch)
+
+    def _read(self, shard: Shard, take: int | None, done: DoneSet) -> Iterator[pa.Table]:
+        max_bytes = max(ready.view.image.max_bytes for ready in self.group.views)
+        keys = ShardKeys()
+        for rows in _chunks(self.source.read(shard, max_bytes), take):
+            table = pa.Table.from_pylist(list(self._work(shard, keys.add(rows)[0], done)), schema=WORK)
+            if table.num_rows:
+                yield table
+
+    def _missing(self, rows: list[SourceRow], done: DoneSet) -> list[list[int]]:
+        keys = [row.key for row in rows]
+        asked = [self.wanted.contains(_lookup(keys, ready.name, "")) for ready in self.group.views]
+        missing = super()._missing(rows, done)
+        return [[place for place in places if asked[place][row]] for row, places in enumerate(missing)]
 
 
 def _lookup(keys: list[str], view: str, fingerprint: str) -> pl.DataFrame:

@@ -45,7 +45,9 @@ CAPTIONS = _schema(
         "image_key": pl.String,  # stable id of the image
         "shard": pl.String,  # the piece of the source that holds it; stable as long as the source's files are
         "view": pl.String,
-        "candidate": pl.Int16,  # 0 ... n-1
+        "candidate": pl.Int16,  # 0 ... n-1; of a later try and of a cut caption: see RUNG_CANDIDATES, CUT_CANDIDATES
+        "rung": pl.Int16,  # which try on the ladder made it, 1 ...; null for the first
+        "cut_from": pl.Int16,  # the candidate whose unsupported sentences were cut out; null for what a model wrote
         "fingerprint": pl.String,  # what made this row, see factory/fingerprint.py
         "status": pl.String,  # ok | truncated | failed
         "reason": pl.String,  # Failure, null unless failed
@@ -153,3 +155,9 @@ SELECTION = pl.Schema(
 )
 
 CAPTION_KEY = ["image_key", "view", "candidate"]
+
+RUNG_CANDIDATES = 100
+"""The first candidate of rung k is k times this; a view has 64 at most."""
+MOST_RUNGS = 99
+CUT_CANDIDATES = 10_000
+"""A cut caption has the number of the candidate it was cut from and this."""

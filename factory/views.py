@@ -11,6 +11,7 @@ from factory.fingerprint import caption_fingerprint, fingerprint, image_fingerpr
 from factory.models import Model, resolve_model
 from factory.prompts import choose_prompt
 from factory.recipe import Recipe, View
+from factory.tables import RUNG_CANDIDATES
 
 
 @dataclass(frozen=True)
@@ -23,11 +24,17 @@ class ReadyView:
     prints: tuple[str, ...]  # caption fingerprint per prompt of the pool
     image_print: str
     seed: int
+    rung: int = 0  # which try on the ladder of `repair` it is; 0 for the first
 
     @property
     def name(self) -> str:
         """The view's name."""
         return self.view.name
+
+    @property
+    def first_candidate(self) -> int:
+        """The number of its first candidate."""
+        return self.rung * RUNG_CANDIDATES
 
     def choices(self, keys: list[str]) -> list[int]:
         """The prompt of each image, as an index into the pool."""

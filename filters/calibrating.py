@@ -6,7 +6,7 @@ import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 import polars as pl
@@ -67,6 +67,7 @@ def calibrate(
     group: str | None = None,
     population: pl.DataFrame | pl.LazyFrame | None = None,
     method: Method | None = None,
+    unit: Literal["caption", "sentence"] = "caption",
     filters: Mapping[str, str] | None = None,
     captioner: Mapping[str, Mapping[str, str]] | None = None,
     set_aside: Mapping[str, int] | None = None,
@@ -88,6 +89,7 @@ def calibrate(
         group: rows with the same value (candidates of one image) are not independent: one of each counts.
         population: all rows that the promise is about, with the score and strata columns; the labelled rows, if unset.
         method: "logistic" or "isotonic"; the first for several scores, if unset.
+        unit: what a row is.
         filters, captioner: fingerprints to keep in the record. set_aside: rows the caller left out, by reason.
 
     Raises:
@@ -129,6 +131,7 @@ def calibrate(
     return Calibration(
         name=name or ("stack" if stacked else columns[0]),
         version=version,
+        unit=unit,
         filter=None if stacked else columns[0],
         stack=stack,
         target_precision=target_precision,

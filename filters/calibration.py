@@ -95,6 +95,10 @@ class Calibration(Record):
     format: Literal[1] = FORMAT
     name: str = Field(pattern=NAME_PATTERN)
     version: int = Field(ge=1, description="Counted up per name; a version never changes.")
+    unit: Literal["caption", "sentence"] = Field(
+        "caption",
+        description="What the labels and the threshold are about; a caption is as good as its least sentence.",
+    )
     filter: str | None = Field(description="The filter whose score it is about; null for a stack.")
     stack: Stack | None = None
     target_precision: float = Field(gt=0, lt=1)
@@ -117,7 +121,10 @@ class Calibration(Record):
     @property
     def id(self) -> str:
         """16 hex digits of SHA-256 over the canonical JSON of everything but name and version."""
-        content = self.model_dump(mode="json", exclude={"name", "version"})
+        # Records of before had no unit: they are about captions.
+        content = self.model_dump(
+            mode="json", exclude={"name", "version", *(["unit"] if self.unit == "caption" else [])}
+        )
         return hashlib.sha256(_canonical(content).encode()).hexdigest()[:16]
 
     @property

@@ -37,7 +37,8 @@ class Consistency(SetFilter):
     **Scores** each sentence by the others: for each of them the best F1 of content words with one of its sentences, then the
     mean over the others. The caption's score is that of its least supported sentence (`aggregate: min`) or the mean.
     `sentences` has each one's place and score, `others` the number of other candidates. No score where the text is null, has
-    no sentence or more than `max_sentences`, the image has no key, or no other candidate with a sentence.
+    no sentence or more than `max_sentences`, the image has no key, or no other candidate with a sentence. A caption that was
+    cut out of another (`cut_from`) is judged by all but that one, and judges none.
 
     **Takes** the disk of all captions, and the memory of a sixty-fourth of them.
 
@@ -49,9 +50,9 @@ class Consistency(SetFilter):
     """
 
     name: ClassVar[str] = "consistency"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     needs: ClassVar[tuple[str, ...]] = ("text",)
-    uses: ClassVar[tuple[str, ...]] = ("image_key", "view", "candidate")
+    uses: ClassVar[tuple[str, ...]] = ("image_key", "view", "candidate", "cut_from")
     evidence: ClassVar[dict[str, pl.DataType]] = {"sentences": SENTENCES, "others": pl.UInt32()}
 
     aggregate: Literal["min", "mean"] = Field("min", description="How the sentences' scores make the caption's.")
@@ -82,9 +83,14 @@ class Consistency(SetFilter):
         texts = {text: some if len(some) <= self.max_sentences else [] for text, some in found.items()}
         bags = {text: [_content(one.text) for one in found] for text, found in texts.items()}
         # One vote a candidate, however often it was given.
-        voters = dict.fromkeys((candidate, text) for candidate, text in group.select("candidate", "text").iter_rows())
-        for row, text, candidate in group.select("row", "text", "candidate").iter_rows():
-            others = [bags[said] for number, said in voters if (number, said) != (candidate, text) and bags[said]]
+        written = group.filter(pl.col("cut_from").is_null())
+        voters = dict.fromkeys((candidate, text) for candidate, text in written.select("candidate", "text").iter_rows())
+        for row, text, candidate, cut_from in group.select("row", "text", "candidate", "cut_from").iter_rows():
+            others = [
+                bags[said]
+                for number, said in voters
+                if (number, said) != (candidate, text) and bags[said] and (cut_from is None or number != cut_from)
+            ]
             if not others or not texts[text]:
                 continue
             # fsum: the same whatever the order of the candidates.

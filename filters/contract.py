@@ -32,6 +32,7 @@ COLUMNS: Final[dict[str, pl.DataType]] = {
     "image_key": pl.String(),
     "view": pl.String(),
     "candidate": pl.Int64(),
+    "cut_from": pl.Int64(),  # the candidate of which the caption is what was left when sentences were cut; null for others
 }
 """The columns a filter may read, by name, with the type in which it gets them."""
 

@@ -22,10 +22,12 @@ lies in the text, in characters, the end exclusive, and its score in [0, 1] or n
 
 
 SENTENCE_LOGPROBS: Final = pl.List(
-    pl.Struct({"start": pl.UInt32(), "end": pl.UInt32(), "mean": pl.Float64(), "min": pl.Float64()})
+    pl.Struct(
+        {"start": pl.UInt32(), "end": pl.UInt32(), "tokens": pl.UInt32(), "mean": pl.Float64(), "min": pl.Float64()}
+    )
 )
-"""The type of the column `sentence_logprobs`: where each sentence lies, as in SENTENCES, and the mean and the least natural
-log-probability of its tokens, as the captioner wrote them."""
+"""The type of the column `sentence_logprobs`: where each sentence lies, as in SENTENCES, how many tokens it has, and the
+mean and the least natural log-probability of these, as the captioner wrote them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,21 +13,29 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from filters.contract import FilterError
 
+_PARTS: Final = ("weight", "logit_weight", "if_missing")
 RIDGE: Final = 1.0
 """Weight of the squared coefficients of standardised scores beside the summed log-loss (scikit-learn's C = 1)."""
 FEWEST_OF_A_CLASS: Final = 10
 """Right and wrong rows that a fit takes at least."""
 
+LOGIT_BOUND: Final = 1e-4
+
 Method = Literal["logistic", "isotonic"]
 
 
 class Feature(BaseModel):
-    """A score's part in the sum: `weight * score`, or `if_missing` where the score is null."""
+    """A score's part in the sum: `weight * score + logit_weight * logit(score)`, or `if_missing` where the score is null.
+
+    Scores are probabilities, or behave like them: what they say is often better added up as logits, which are taken of the
+    score held within LOGIT_BOUND of 0 and 1.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     name: str
     weight: float
+    logit_weight: float = 0.0
     if_missing: float
 
 
@@ -51,7 +59,8 @@ class Stack(BaseModel):
         logit = pl.lit(self.intercept)
         scores = {one: pl.col(one.name).cast(pl.Float64).fill_nan(None) for one in self.features}
         for one, score in scores.items():
-            logit = logit + pl.when(score.is_null()).then(one.if_missing).otherwise(score * one.weight)
+            part = score * one.weight + _logit_of(score) * one.logit_weight
+            logit = logit + pl.when(score.is_null()).then(one.if_missing).otherwise(part)
         share = 1.0 / (1.0 + (-logit).exp()) if self.method == "logistic" else _through(self.knots, logit)
         return pl.when(pl.any_horizontal(score.is_not_null() for score in scores.values())).then(share)
 
@@ -69,24 +78,32 @@ def fit_stack(rows: pl.DataFrame, features: Sequence[str], right: NDArray[np.boo
             f"are {int(right.sum())} right and {int((~right).sum())} wrong. Label more, or calibrate a single filter."
         )
     columns: list[NDArray[np.float64]] = []
-    owners: list[tuple[str, bool]] = []
+    owners: list[tuple[str, str]] = []
     for name in features:
         score = rows[name].cast(pl.Float64).fill_nan(None)
-        parts = [(score.fill_null(0.0), False), (score.is_null().cast(pl.Float64), True)]
-        for values, is_missing in parts:
-            if values.n_unique() > 1:
+        logit = rows.select(_logit_of(pl.col(name).cast(pl.Float64).fill_nan(None))).to_series()
+        parts = {
+            "weight": score.fill_null(0.0),
+            "logit_weight": logit.fill_null(0.0),
+            "if_missing": score.is_null().cast(pl.Float64),
+        }
+        for part, values in parts.items():
+            if values.n_unique() > (2 if part == "logit_weight" else 1):  # of two values the logit says nothing more
                 columns.append(values.to_numpy())
-                owners.append((name, is_missing))
+                owners.append((name, part))
     if not columns:
         raise FilterError(
             f"None of {', '.join(features)} tells any two labelled rows apart; a stack needs one that does."
         )
     weights, intercept = _logistic(np.column_stack(columns), right)
     by_owner = dict(zip(owners, weights.tolist(), strict=True))
-    used = [name for name in features if (name, False) in by_owner or (name, True) in by_owner]
+    parts_by_name = {
+        name: {part: by_owner[name, part] for part in _PARTS if (name, part) in by_owner} for name in features
+    }
     parts_of = tuple(
-        Feature(name=name, weight=by_owner.get((name, False), 0.0), if_missing=by_owner.get((name, True), 0.0))
-        for name in used
+        Feature(name=name, **(dict.fromkeys(("weight", "if_missing"), 0.0) | mine))
+        for name, mine in parts_by_name.items()
+        if mine
     )
     stack = Stack(method="logistic", features=parts_of, intercept=intercept, fitted_on=len(right))
     if method == "logistic":
@@ -127,6 +144,11 @@ def _isotonic_knots(logit: NDArray[np.float64], right: NDArray[np.bool_]) -> tup
     middles = [float(np.average(places[a:b], weights=rows[a:b])) for a, b in pairwise(fit.blocks)]
     levels = [float(fit.x[a]) for a in fit.blocks[:-1]]
     return tuple(zip(middles, levels, strict=True))
+
+
+def _logit_of(score: pl.Expr) -> pl.Expr:
+    held = score.clip(LOGIT_BOUND, 1 - LOGIT_BOUND)
+    return (held / (1 - held)).log()
 
 
 def _logit(share: NDArray[np.float64]) -> NDArray[np.float64]:

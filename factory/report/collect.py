@@ -80,18 +80,19 @@ def render(data: ReportData) -> bytes:
 def outcome_metrics(outcome: Outcome) -> dict[str, Any]:
     """What happened this time, as JSON data. Seconds, and rates per second of captioning, engine start included."""
     seconds = outcome.seconds.get("caption", 0.0)
-    images = sum(outcome.images.values())
+    images = sum(outcome.made.images.values())
     return {
         "images": outcome.accounts,
         "selection": outcome.selection,
         "this_time": {
-            "images_by_state": dict(outcome.images),
-            "prompt_tokens": outcome.tokens["prompt"],
-            "output_tokens": outcome.tokens["output"],
-            "engine_deaths": outcome.engine_deaths,
+            "images_by_state": dict(outcome.made.images),
+            "prompt_tokens": outcome.made.tokens["prompt"],
+            "output_tokens": outcome.made.tokens["output"],
+            "engine_deaths": outcome.made.engine_deaths,
             "seconds": {name: round(value, 2) for name, value in outcome.seconds.items()},
             "images_per_s": round(images / seconds, 2) if seconds else None,
         },
+        "repair": None if outcome.repair is None else outcome.repair.as_json(),
         "release": None
         if outcome.release is None
         else {"url": outcome.release.url, "version": outcome.release.version, "rows": outcome.release.rows},
@@ -104,8 +105,7 @@ def collect(plan: Plan, metrics: dict[str, Any]) -> ReportData:
     decided = plan.run.storage.scan([SELECTION])
     gallery = _gallery(plan)
     states = {name: number for name, number in metrics["images"].items() if name != "source_rows"}
-    prints = {scorer.name: scorer.fingerprint for scorer in plan.scorers}
-    calibrations = load_calibrations(plan.run, plan.recipe.select, prints)
+    calibrations = load_calibrations(plan.run, plan.recipe, {one.name: one.identity for one in plan.scorers})
     return ReportData(
         title=plan.recipe.name,
         facts=_facts(plan, metrics),

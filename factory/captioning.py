@@ -1,0 +1,143 @@
+"""Captioning what is missing: read -> prepare -> caption -> write, as one Ray Data pipeline per engine."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from factory.cluster import actor_resources, engine_count, most_engines, ray_cluster
+from factory.plan import Plan, ShardWork, done_set
+from factory.ray_errors import typed_error
+from factory.recipe import View
+from factory.views import EngineGroup
+
+if TYPE_CHECKING:
+    from factory.progress import Progress
+    from factory.stages import ReadShards
+
+BATCH_IMAGES = 64
+BATCHES_PER_TASK = 4  # Ray Data's own limit of what runs at once within one of its tasks
+ROWS_PER_TASK = 256
+
+
+@dataclass
+class Made:
+    """What captioning did: (image, view) pairs and quarantined images by status, tokens, deaths of engines."""
+
+    images: Counter[str] = field(default_factory=Counter)
+    tokens: Counter[str] = field(default_factory=Counter)
+    engine_deaths: int = 0
+
+
+def caption_missing(plan: Plan, made: Made, progress: Progress) -> None:
+    """Caption what is missing. Starts Ray and an engine only where something is.
+
+    Raises:
+        EngineError: the engine cannot work at all; its own message.
+        SourceError: the source is gone. RunError: the run directory cannot be written.
+    """
+    if not plan.open_shards:
+        return
+    from factory.stages import ReadShards
+
+    progress.phase("starting the engine")
+    with ray_cluster(logs_of(plan), max(most_engines(group.first.view) for group in plan.groups)) as ray:
+        finished = done_set(plan)
+        done = ray.put((finished.high, finished.low))
+        for group in plan.groups:
+            read = ReadShards(plan.source, group, plan.run, done)
+            caption_group(plan, group, read, plan.open_shards, ray, made, progress)
+
+
+def logs_of(plan: Plan) -> str | None:
+    """Where a run's processes write what they say; None where its directory is not on this machine."""
+    return plan.run.storage.full("logs") if plan.run.storage.is_local else None
+
+
+def caption_group(
+    plan: Plan,
+    group: EngineGroup,
+    read: ReadShards,
+    shards: Sequence[ShardWork],
+    ray: Any,
+    made: Made,
+    progress: Progress,
+) -> None:
+    """Caption what `read` finds in the shards with the engines of a group.
+
+    Raises:
+        EngineError, SourceError, RunError: as of `caption_missing`.
+    """
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    from factory.stages import CaptionBatches
+    from factory.watch import EngineWatch
+
+    view = group.first.view
+    least, most = engine_count(view, ray)
+    # On the driver's node: it must outlive the nodes that engines run on.
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    watch = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1, scheduling_strategy=here)(EngineWatch).remote()
+    resources = actor_resources(view, ray)
+    tasks = _tasks_in_engine(view, "num_gpus" in resources)
+    jobs = _read_tasks(shards)
+    reports = (
+        ray.data.from_items(jobs, override_num_blocks=len(jobs))
+        .map_batches(read, batch_size=None, batch_format="pyarrow", num_cpus=0.5)
+        .map_batches(
+            CaptionBatches,
+            fn_constructor_kwargs={
+                "group": group,
+                "run": plan.run,
+                "watch": watch,
+                "log": logs_of(plan),
+                "filters": plan.asked_at_once,
+                "judges": plan.judge_prints(),
+            },
+            batch_size=BATCH_IMAGES,
+            batch_format="pyarrow",
+            compute=ray.data.ActorPoolStrategy(
+                min_size=least,
+                max_size=most,
+                max_tasks_in_flight_per_actor=tasks + 2,
+                max_concurrent_calls_per_actor=tasks,
+            ),
+            zero_copy_batch=True,
+            **resources,
+        )
+    )
+    try:
+        for batch in reports.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+            for row in batch.to_pylist():
+                made.images[row["status"]] += row["rows"]
+                made.tokens["prompt"] += row["prompt_tokens"]
+                made.tokens["output"] += row["output_tokens"]
+            deaths, words = ray.get(watch.state.remote())
+            progress.update(made.images, made.tokens, made.engine_deaths + deaths, words)
+    except ray.exceptions.RayError as error:
+        raise typed_error(error) from None
+    made.engine_deaths += ray.get(watch.state.remote())[0]
+
+
+def _tasks_in_engine(view: View, has_gpu: bool) -> int:
+    """Tasks given to an engine at once: four times as many images as it runs together, so that it never waits for one."""
+    together = int(view.engine.get("max_num_seqs", 1024 if has_gpu else 256))  # vLLM's defaults
+    return max(2, math.ceil(4 * together / (BATCHES_PER_TASK * BATCH_IMAGES)))
+
+
+def _read_tasks(shards: Sequence[ShardWork]) -> list[dict[str, str]]:
+    """The shards as JSON, small ones put together: one row per Ray task."""
+    tasks: list[list[dict[str, Any]]] = []
+    rows = 0
+    for work in shards:
+        count = work.take or work.rows or ROWS_PER_TASK
+        if not tasks or rows + count > ROWS_PER_TASK:
+            tasks.append([])
+            rows = 0
+        rows += count
+        tasks[-1].append({**asdict(work.shard), "take": work.take})
+    return [{"shards": json.dumps(task)} for task in tasks]

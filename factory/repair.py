@@ -1,0 +1,222 @@
+"""Acting on what is unfaithful before selection decides: write it again, rung by rung, then cut what is not supported.
+
+Nothing is written over. A caption of a later try, and one that was cut, is one more candidate of its image and view, with
+its lineage in `rung` and `cut_from`; `select.best_of` keeps the better of old and new by the same judge.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import polars as pl
+
+from factory.answering import answer_and_score
+from factory.captioning import Made, caption_group, logs_of
+from factory.cluster import most_engines, ray_cluster
+from factory.cutting import cut_part
+from factory.judgement import Judgement
+from factory.plan import Plan, done_set, settle_set_filters
+from factory.progress import Progress
+from factory.run import DoneSet
+from factory.rungs import ReadyRung
+from factory.scoring import score_missing
+from factory.selection_buckets import Buckets, fill_buckets
+from factory.tables import CUT_CANDIDATES, RUNG_CANDIDATES, Status
+from factory.views import engine_groups
+
+PAIR: Final = ["shard", "image_key", "view"]
+
+
+@dataclass(frozen=True)
+class RungCounts:
+    """(Image, view) pairs that a rung was for, and those of which it made a caption that is as it should be."""
+
+    number: int
+    what: str
+    wanted: int
+    mended: int
+
+
+@dataclass(frozen=True)
+class RepairCounts:
+    """What repair found and did, of the run as it stands. Counts are of (image, view) pairs."""
+
+    by: str | None
+    least: float | None
+    judged: int = 0
+    unfaithful: int = 0
+    unjudged: int = 0
+    rungs: list[RungCounts] = field(default_factory=list)
+    left: int = 0  # unfaithful after the last rung
+    cut: int = 0  # of these, with a caption that was cut
+    cut_faithful: int = 0  # of these, with one that is faithful by the same judge
+
+    def as_json(self) -> dict[str, Any]:
+        """As JSON data."""
+        return {**self.__dict__, "rungs": [rung.__dict__ for rung in self.rungs]}
+
+    def lines(self) -> Iterator[str]:
+        """For a terminal."""
+        if self.by is not None:
+            yield (
+                f"{self.unfaithful:,} of {self.judged:,} images unfaithful by {self.by} below {self.least:.3g}"
+                + (f", {self.unjudged:,} not judged" if self.unjudged else "")
+            )
+        for rung in self.rungs:
+            yield f"try {rung.number + 1}: {rung.mended:,} of {rung.wanted:,} {rung.what} ones mended"
+        if self.cut:
+            yield f"cut: {self.cut:,} of the {self.left:,} left, {self.cut_faithful:,} of them faithful now"
+
+
+def score(plan: Plan, progress: Progress) -> None:
+    """Score every caption that has no scores, with all filters."""
+    settle_set_filters(plan)
+    score_missing(plan, logs_of(plan))
+    answer_and_score(plan, logs_of(plan), progress)
+
+
+def repair(plan: Plan, made: Made, progress: Progress) -> RepairCounts:
+    """Do what the recipe's `repair` asks, and what was asked for by hand. What is done already is not done again.
+
+    Raises:
+        EngineError, SourceError, RunError: as of captioning.
+    """
+    settings = plan.recipe.repair
+    judgement = Judgement.of(plan) if settings is not None else None
+    for rung in plan.rungs:
+        if _climb(plan, rung, judgement, made, progress):
+            score(plan, progress)
+    if settings is not None and settings.cut and judgement is not None:
+        progress.phase("cutting")
+        if _cut(plan, judgement):
+            score(plan, progress)
+    return _counts(plan, judgement)
+
+
+# --- writing again ------------------------------------------------------------------------------------------------------
+
+
+def _climb(plan: Plan, rung: ReadyRung, judgement: Judgement | None, made: Made, progress: Progress) -> bool:
+    """Caption again what a rung is for. False where nothing is left to do."""
+    names = [ready.name for ready in rung.views]
+    prints = {one for ready in rung.views for one in ready.prints}
+    keys: list[pl.DataFrame] = []
+    open_shards: set[str] = set()
+    with _buckets(plan, judgement) as buckets:
+        for rows in buckets:
+            wanted = _wanted(rows, rung, judgement).filter(pl.col("view").is_in(names))
+            tried = rows.filter(pl.col("fingerprint").is_in(prints), pl.col("status") != Status.failed)
+            todo = wanted.join(tried.select(PAIR).unique(), on=PAIR, how="anti")
+            keys.append(todo.select("image_key", "view", fingerprint=pl.lit("")))
+            open_shards.update(todo["shard"].to_list())
+    shards = [work for work in plan.shards if work.shard.name in open_shards]
+    if not shards:
+        return False
+    from factory.stages import ReadAgain
+
+    progress.phase(f"try {rung.number + 1}: {sum(map(len, keys)):,} {rung.what} images")
+    groups = engine_groups(list(rung.views))
+    with ray_cluster(logs_of(plan), max(most_engines(group.first.view) for group in groups)) as ray:
+        again, finished = DoneSet.of(iter(keys)), done_set(plan, list(rung.views))
+        wanted_there = ray.put((again.high, again.low))
+        done = ray.put((finished.high, finished.low))
+        for group in groups:
+            read = ReadAgain(plan.source, group, plan.run, done, wanted_there)
+            caption_group(plan, group, read, shards, ray, made, progress)
+    return True
+
+
+def _wanted(rows: pl.DataFrame, rung: ReadyRung, judgement: Judgement | None) -> pl.DataFrame:
+    """The pairs of a bucket that a rung is for: what came before it is all unfaithful, or all truncated."""
+    before = rows.filter(pl.col("candidate") < rung.number * RUNG_CANDIDATES)
+    if rung.what == "truncated":
+        pairs = before.group_by(PAIR).agg((pl.col("status") == Status.truncated).all().alias("wanted"))
+        return pairs.filter("wanted").select(PAIR)
+    return _unfaithful(before, judgement) if judgement is not None else rows.clear().select(PAIR)
+
+
+def _unfaithful(rows: pl.DataFrame, judgement: Judgement) -> pl.DataFrame:
+    """The pairs whose best caption is below the judgement. One with a failed caption waits until that was tried again."""
+    pairs = rows.group_by(PAIR).agg(
+        (pl.col("status") == Status.failed).any().alias("failed"), pl.col(judgement.name).fill_nan(None).max().alias("best")
+    )  # fmt: skip
+    return pairs.filter(~pl.col("failed"), pl.col("best") < judgement.least).select(PAIR)
+
+
+@contextmanager
+def _buckets(plan: Plan, judgement: Judgement | None) -> Iterator[Buckets]:
+    """All captions of the recipe, an image's together, with the score of the judgement."""
+    reads = judgement.reads if judgement is not None else ()
+    scores = {scorer.name: scorer.fingerprint for scorer in plan.scorers if scorer.name in reads}
+    beside = plan.run.storage.full() if plan.run.storage.is_local else None
+    with tempfile.TemporaryDirectory(prefix=".scratch-", dir=beside) as scratch:
+        yield fill_buckets(plan, scores, judgement.calibrations if judgement is not None else {}, Path(scratch))
+
+
+# --- cutting -----------------------------------------------------------------------------------------------------------
+
+
+def _cut(plan: Plan, judgement: Judgement) -> int:
+    """Cut the captions of images of which none is faithful. Returns how many were made."""
+    left: list[pl.DataFrame] = []
+    known: list[pl.DataFrame] = []
+    with _buckets(plan, judgement) as buckets:
+        for rows in buckets:
+            pairs = _unfaithful(rows.filter(pl.col("candidate") < CUT_CANDIDATES), judgement)
+            left.append(pairs.select("image_key", "view", fingerprint=pl.lit("")))
+            cuts = rows.filter(pl.col("candidate") >= CUT_CANDIDATES)
+            candidate = pl.col("candidate").cast(pl.String)
+            known.append(cuts.select("image_key", pl.concat_str("view", candidate, separator="\x1f"), "fingerprint"))
+    wanted, done = DoneSet.of(iter(left)), DoneSet.of(iter(known))
+    if not len(wanted):
+        return 0
+    return sum(cut_part(plan, part, judgement, wanted, done) for part in plan.run.parts("captions"))
+
+
+# --- counts ------------------------------------------------------------------------------------------------------------
+
+
+def _counts(plan: Plan, judgement: Judgement | None) -> RepairCounts:
+    totals = dict.fromkeys(("judged", "unfaithful", "unjudged", "left", "cut", "cut_faithful"), 0)
+    wanted = {rung.number: 0 for rung in plan.rungs}
+    mended = dict(wanted)
+    with _buckets(plan, judgement) as buckets:
+        for rows in buckets:
+            for rung in plan.rungs:
+                pairs = _wanted(rows, rung, judgement)
+                mine = rows.filter(pl.col("candidate") // RUNG_CANDIDATES == rung.number)
+                is_well = pl.col("status") == Status.ok
+                if rung.what == "unfaithful" and judgement is not None:
+                    is_well = pl.col(judgement.name) >= judgement.least
+                wanted[rung.number] += pairs.height
+                mended[rung.number] += pairs.join(mine.filter(is_well), on=PAIR, how="semi").height
+            if judgement is not None:
+                for name, number in _totals(rows, judgement).items():
+                    totals[name] += number
+    return RepairCounts(
+        by=judgement.name if judgement is not None else None,
+        least=judgement.least if judgement is not None else None,
+        rungs=[RungCounts(one.number, one.what, wanted[one.number], mended[one.number]) for one in plan.rungs],
+        **totals,
+    )
+
+
+def _totals(rows: pl.DataFrame, judgement: Judgement) -> dict[str, int]:
+    score = pl.col(judgement.name).fill_nan(None)
+    first = rows.filter(pl.col("candidate") < RUNG_CANDIDATES)
+    pairs = first.group_by(PAIR).agg(score.max().alias("best"))
+    left = _unfaithful(rows.filter(pl.col("candidate") < CUT_CANDIDATES), judgement)
+    cut = rows.filter(pl.col("candidate") >= CUT_CANDIDATES).join(left, on=PAIR, how="semi")
+    return {
+        "judged": pairs["best"].count(),
+        "unfaithful": pairs.filter(pl.col("best") < judgement.least).height,
+        "unjudged": pairs["best"].null_count(),
+        "left": left.height,
+        "cut": cut.select(PAIR).unique().height,
+        "cut_faithful": cut.filter(score >= judgement.least).select(PAIR).unique().height,
+    }
