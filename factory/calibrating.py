@@ -17,6 +17,7 @@ from factory.errors import RunError
 from factory.plan import Plan, reopen
 from factory.recipe import CALIBRATION, did_you_mean
 from factory.run import CALIBRATIONS, Run, RunLock
+from factory.sentence_table import sentence_table
 from factory.tables import CAPTION_KEY
 from filters.calibrating import as_label, calibrate
 from filters.calibration import NAME_PATTERN, Calibration
@@ -26,6 +27,10 @@ from filters.stacking import Method
 STRATA: Final = ("view", LENGTH_BUCKET)
 OPTIONAL_STRATA: Final = ("source",)
 """Columns of the labels table by which they are reported too."""
+START: Final = "start"
+"""The column of labels that are about sentences."""
+POPULATION_CAPTIONS: Final = 100_000
+"""About so many captions stand for all of a run where sentences are calibrated: they are in memory."""
 READERS: Final[dict[str, Callable[[Any], pl.DataFrame]]] = {
     ".parquet": pl.read_parquet,
     ".csv": pl.read_csv,
@@ -64,7 +69,7 @@ class Calibrated:
 
 def calibrate_run(
     run: Run,
-    labels: str,
+    labels: str | None,
     target_precision: float,
     confidence: float = 0.95,
     filter_name: str | None = None,
@@ -75,7 +80,9 @@ def calibrate_run(
 
     Args:
         labels: a Parquet, CSV or JSON Lines file with image_key, view, candidate and label; view and candidate may be left
-            out where the run has one of them. A column `source` is reported by.
+            out where the run has one of them. A column `source` is reported by. With a column `start` (where a sentence
+            begins in its caption, in characters) they are about sentences. None: every sentence, by the truth of the demo
+            world.
         filter_name, stack: the one filter, or a stack of all of them; neither compares every filter and writes nothing.
         name: of the calibration; the filter's name, or "stack", if unset.
 
@@ -90,13 +97,17 @@ def calibrate_run(
     if not names:
         raise RunError(f"{run.url} has no scores: its recipe has no filters")
     _check_name(name)
-    captions = _captions(plan, names if filter_name is None else [filter_name])
-    rows, aside = labelled_captions(plan, captions, read_labels(labels))
+    wanted = names if filter_name is None else [filter_name]
+    given = read_labels(labels) if labels is not None else None
+    by_sentence = given is None or "start" in given.columns
+    captions = _sentences(plan, given) if by_sentence else _captions(plan, wanted)
+    rows, aside = labelled_captions(plan, captions, _truth(plan, captions) if given is None else given)
     options: dict[str, Any] = {
         "target_precision": target_precision,
         "confidence": confidence,
         "strata": [*STRATA, *(column for column in OPTIONAL_STRATA if column in rows.columns)],
         "group": "image_key",
+        "unit": "sentence" if by_sentence else "caption",
         "population": captions.filter(pl.col("status").is_in(plan.recipe.select.accept)),
         "filters": {scorer.name: scorer.identity for scorer in plan.scorers},
         "captioner": {
@@ -152,25 +163,26 @@ def labelled_captions(plan: Plan, captions: pl.LazyFrame, labels: pl.DataFrame) 
     Raises RunError where no label fits a caption, or view or candidate are missing and there are several.
     """
     labels = _with_key(plan, labels)
+    key = [*CAPTION_KEY, *([START] if START in labels.columns else [])]
     aside = {"no_label": labels["label"].null_count()}
     labels = labels.drop_nulls("label")
-    verdicts = labels.group_by(CAPTION_KEY, maintain_order=True).agg(
+    verdicts = labels.group_by(key, maintain_order=True).agg(
         pl.col("label").n_unique().alias("verdicts"), pl.len().alias("times"), pl.col("label").first(),
         *(pl.col(column).first() for column in OPTIONAL_STRATA if column in labels.columns),
     )  # fmt: skip
     aside["contradicted"] = int(verdicts.filter(pl.col("verdicts") > 1)["times"].sum())
     once = verdicts.filter(pl.col("verdicts") == 1)
     aside["repeated"] = int((once["times"] - 1).sum()) if once.height else 0
-    here = captions.join(once.lazy().drop("verdicts", "times"), on=CAPTION_KEY, how="inner").collect()
+    here = captions.join(once.lazy().drop("verdicts", "times"), on=key, how="inner").collect()
     aside["no_such_caption"] = once.height - here.height
     if once.height and not here.height:
-        example = once.select(CAPTION_KEY).row(0)
-        known = captions.select(CAPTION_KEY).head(1).collect()
+        example = once.select(key).row(0)
+        known = captions.select(key).head(1).collect()
         raise RunError(
             f"none of the {once.height:,} labels is about a caption of {plan.run.url}: they name captions such as "
-            f"{example}, the run has captions such as {known.row(0) if known.height else 'none'} (image_key, view, candidate)"
+            f"{example}, the run has captions such as {known.row(0) if known.height else 'none'} ({', '.join(key)})"
         )
-    accepted = here.filter(pl.col("status").is_in(plan.recipe.select.accept)).sort(CAPTION_KEY)
+    accepted = here.filter(pl.col("status").is_in(plan.recipe.select.accept)).sort(key)
     aside["not_accepted"] = here.height - accepted.height
     return accepted, {reason: count for reason, count in aside.items() if count}
 
@@ -192,6 +204,7 @@ def _with_key(plan: Plan, labels: pl.DataFrame) -> pl.DataFrame:
         pl.col("image_key").cast(pl.String),
         pl.col("view").cast(pl.String),
         pl.col("candidate").cast(pl.Int16, strict=False),
+        *([pl.col(START).cast(pl.UInt32, strict=False)] if START in labels.columns else []),
         as_label(labels["label"]).alias("label"),
     )
 
@@ -208,3 +221,25 @@ def _captions(plan: Plan, filters: Sequence[str]) -> pl.LazyFrame:
                 scores.unique(keys, keep="any"), left_on=[*CAPTION_KEY, "fingerprint"], right_on=keys, how="left"
             )
     return rows.drop("fingerprint")
+
+
+def _sentences(plan: Plan, labels: pl.DataFrame | None) -> pl.LazyFrame:
+    """The sentences of first tries: those of a sample of the images, and of the labelled ones, with every filter's scores."""
+    captions = plan.run.captions(plan.first_prints).select(CAPTION_KEY)
+    total = int(captions.select(pl.len()).collect(engine="streaming").item())
+    share = POPULATION_CAPTIONS / max(1, total)
+    drawn = pl.col("image_key").hash(31) / 2.0**64 < share
+    named = labels["image_key"].cast(pl.String).unique().implode() if labels is not None else pl.Series([[]])
+    keys = captions.filter(drawn | pl.col("image_key").is_in(named)).collect(engine="streaming")
+    table = sentence_table(plan, keys).filter(pl.col("rung").is_null(), pl.col("cut_from").is_null())
+    return table.drop("shard", "rung", "cut_from", "kept", "end", "sentence").lazy()
+
+
+def _truth(plan: Plan, sentences: pl.LazyFrame) -> pl.DataFrame:
+    """What the demo world says of these sentences, as labels. Raises RunError for a run over anything else."""
+    from factory.evaluating import demo_seed, with_truth
+
+    keys = sentences.select(*CAPTION_KEY, START).collect()
+    table = sentence_table(plan, keys).join(keys, on=[*CAPTION_KEY, START], how="semi")
+    labelled = with_truth(table, demo_seed(plan))
+    return labelled.select(*CAPTION_KEY, START, pl.col("right").alias("label"))

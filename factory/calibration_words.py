@@ -25,7 +25,7 @@ def page(calibration: Calibration) -> list[str]:
             f"precision   {with_interval(kept.precision, '.1%')}: {kept.right:,} of {kept.rows:,} labelled ones; one-sided "
             f"bound {kept.lower_bound:.1%}",
             f"recall      {with_interval(kept.recall, '.1%')}",
-            f"keeps       {kept.keep_rate:.1%} of the captions",
+            f"keeps       {kept.keep_rate:.1%} of the {calibration.unit}s",
         ]
     else:
         lines.append(f"threshold   none: {promise(calibration)}")
@@ -46,11 +46,9 @@ def promise(calibration: Calibration) -> str:
     target = f"{calibration.target_precision:.1%}"
     whole = calibration.all
     if calibration.threshold is not None:
-        return (
-            f"at least {target} of the captions that reach it are right, with {calibration.confidence:.0%} confidence"
-        )
+        return f"at least {target} of the {calibration.unit}s that reach it are right, with {calibration.confidence:.0%} confidence"
     if whole.labels_needed is None:
-        return f"at no threshold are {target} of the labelled captions right; more labels would not help, a better score would"
+        return f"at no threshold are {target} of the labelled {calibration.unit}s right; more labels would not help, a better score would"
     return (
         f"these labels do not prove {target} at any threshold; about {whole.labels_needed:,} would (now {whole.labels:,}), "
         f"if the shares stay as they are"

@@ -437,8 +437,11 @@ def report_command(run: str, as_json: bool) -> None:
 @command("calibrate")
 @click.argument("run")
 @click.option(
-    "--labels", required=True, metavar="FILE", help="image_key, view, candidate, label; Parquet, CSV or JSONL."
+    "--labels",
+    metavar="FILE",
+    help="image_key, view, candidate, label (of sentences: start too); Parquet, CSV or JSONL.",
 )
+@click.option("--truth", type=click.Choice(["demo"]), help="Who labels every sentence, instead of a file.")
 @click.option(
     "--target-precision", type=float, required=True, metavar="P", help="Share of right captions among the kept ones."
 )
@@ -452,7 +455,8 @@ def report_command(run: str, as_json: bool) -> None:
 @JSON
 def calibrate_command(
     run: str,
-    labels: str,
+    labels: str | None,
+    truth: str | None,
     target_precision: float,
     confidence: float,
     filter_name: str | None,
@@ -462,6 +466,8 @@ def calibrate_command(
     as_json: bool,
 ) -> None:
     """Find the threshold that keeps a promised precision, from captions labelled right or wrong.
+
+    Labels that name a sentence by its `start` in the caption calibrate sentences: a caption is then as good as its least one.
 
     Writes calibrations/NAME-vN.json into the run, which a recipe names as calibration:NAME-vN. Ends with exit code 1 where
     the labels do not prove the precision, and says how many would.
@@ -473,6 +479,8 @@ def calibrate_command(
     from factory.calibrating import calibrate_run
     from factory.run import find_run
 
+    if (labels is None) == (truth is None):
+        raise click.UsageError("give the labels: --labels FILE, or --truth demo for a run over the demo world")
     if stack and filter_name:
         raise click.UsageError("--filter is one score, --stack is made of all; give one of them")
     made = calibrate_run(

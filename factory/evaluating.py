@@ -95,12 +95,17 @@ def evaluate(plan: Plan) -> Evaluation:
     Raises:
         RunError: the source is not the demo world.
     """
+    return evaluate_sentences(with_truth(sentence_table(plan), demo_seed(plan)), [one.name for one in plan.scorers])
+
+
+def demo_seed(plan: Plan) -> int:
+    """The seed of the demo world that a run is about. Raises RunError where its source is another."""
     source = plan.recipe.source
     if not isinstance(source, DemoSource):
         raise RunError(
             f"{plan.run.url}: only the demo world knows its truth; this run's source is of kind {source.kind}"
         )
-    return evaluate_sentences(with_truth(sentence_table(plan), source.seed), [one.name for one in plan.scorers])
+    return source.seed
 
 
 def with_truth(table: pl.DataFrame, seed: int) -> pl.DataFrame:
@@ -119,22 +124,27 @@ def _kinds(verdict: CaptionVerdict) -> list[str]:
 
 
 def evaluate_sentences(table: pl.DataFrame, names: list[str]) -> Evaluation:
-    """Of sentences with `image_key`, `right`, `errors`, `kept` and a score column for each name."""
+    """Of sentences with `image_key`, `right`, `errors`, `kept` and a score column for each name.
+
+    What is `before` selection, and what filters are measured on, are the captions of the first try, where the columns `rung`
+    and `cut_from` tell.
+    """
     if table.is_empty():
         raise RunError("no caption of this run has a sentence, so there is nothing to evaluate")
     kept = table.filter("kept")
-    precision = {"before": _mean(table)} | ({"after": _mean(kept)} if kept.height else {})
-    right = int(table["right"].sum())
+    first = table.filter(pl.col("rung").is_null(), pl.col("cut_from").is_null()) if "rung" in table.columns else table
+    precision = {"before": _mean(first)} | ({"after": _mean(kept)} if kept.height else {})
+    right = int(first["right"].sum())
     found = Evaluation(
-        table.height,
-        table.select("image_key", "view", "candidate").unique().height,
+        first.height,
+        first.select("image_key", "view", "candidate").unique().height,
         precision,
         round(int(kept["right"].sum()) / right, 4) if right else None,
-        {"before": _errors(table)} | ({"after": _errors(kept)} if kept.height else {}),
+        {"before": _errors(first)} | ({"after": _errors(kept)} if kept.height else {}),
     )
     for name in names:
-        scored = table.filter(pl.col(name).is_not_null(), pl.col(name).is_not_nan())
-        found.judged[name] = round(scored.height / table.height, 4)
+        scored = first.filter(pl.col(name).is_not_null(), pl.col(name).is_not_nan())
+        found.judged[name] = round(scored.height / max(1, first.height), 4)
         if scored["right"].n_unique() == 2:
             found.auroc[name] = auroc_of(scored, name)
             found.coverage[name] = _coverage(scored, name)

@@ -139,7 +139,7 @@ def run_recipe(
                 score(plan, progress)
             if recipe.repair is not None or plan.rungs:
                 with _timed(outcome, "repair"):
-                    outcome.repair = repair(plan, outcome.made, progress)
+                    outcome.repair = repair(plan, progress)
             progress.phase("selecting")
             with _timed(outcome, "select"):
                 outcome.selection = select(plan)

@@ -32,6 +32,8 @@ SECTIONS: tuple[tuple[str, str, Any], ...] = (
     ("Prompt", "views[].prompts[]", models.Prompt),
     ("Sampling", "views[].sampling", models.Sampling),
     ("Image", "views[].image", models.ImageSettings),
+    ("Repair", "repair", models.Repair),
+    ("Rung", "repair.regenerate[]", models.Rung),
     ("Select", "select", models.Select),
     ("Keep top", "select.keep_top.<filter>", models.KeepTop),
     ("Release", "release", models.Release),

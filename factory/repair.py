@@ -80,7 +80,7 @@ def score(plan: Plan, progress: Progress) -> None:
     answer_and_score(plan, logs_of(plan), progress)
 
 
-def repair(plan: Plan, made: Made, progress: Progress) -> RepairCounts:
+def repair(plan: Plan, progress: Progress) -> RepairCounts:
     """Do what the recipe's `repair` asks, and what was asked for by hand. What is done already is not done again.
 
     Raises:
@@ -89,7 +89,7 @@ def repair(plan: Plan, made: Made, progress: Progress) -> RepairCounts:
     settings = plan.recipe.repair
     judgement = Judgement.of(plan) if settings is not None else None
     for rung in plan.rungs:
-        if _climb(plan, rung, judgement, made, progress):
+        if _climb(plan, rung, judgement, progress):
             score(plan, progress)
     if settings is not None and settings.cut and judgement is not None:
         progress.phase("cutting")
@@ -101,7 +101,7 @@ def repair(plan: Plan, made: Made, progress: Progress) -> RepairCounts:
 # --- writing again ------------------------------------------------------------------------------------------------------
 
 
-def _climb(plan: Plan, rung: ReadyRung, judgement: Judgement | None, made: Made, progress: Progress) -> bool:
+def _climb(plan: Plan, rung: ReadyRung, judgement: Judgement | None, progress: Progress) -> bool:
     """Caption again what a rung is for. False where nothing is left to do."""
     names = [ready.name for ready in rung.views]
     prints = {one for ready in rung.views for one in ready.prints}
@@ -120,6 +120,7 @@ def _climb(plan: Plan, rung: ReadyRung, judgement: Judgement | None, made: Made,
     from factory.stages import ReadAgain
 
     progress.phase(f"try {rung.number + 1}: {sum(map(len, keys)):,} {rung.what} images")
+    made = Made()
     groups = engine_groups(list(rung.views))
     with ray_cluster(logs_of(plan), max(most_engines(group.first.view) for group in groups)) as ray:
         again, finished = DoneSet.of(iter(keys)), done_set(plan, list(rung.views))

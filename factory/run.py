@@ -76,11 +76,11 @@ class Run:
         return [name.removesuffix(".parquet") for name in self.storage.names(table, ".parquet")]
 
     def scan(self, table: str, schema: pl.Schema) -> pl.LazyFrame:
-        """All rows of a table as they were written; an empty frame of `schema` where there are none."""
+        """All rows of a table; an empty frame of `schema` where there are none. Columns that older rows lack are null."""
         paths = [f"{table}/{part}.parquet" for part in self.parts(table)]
         if not paths:
             return schema.to_frame().lazy()
-        return self.storage.scan(paths)
+        return tables.completed(self.storage.scan(paths), schema)
 
     def captions(self, fingerprints: list[str]) -> pl.LazyFrame:
         """The rows made by these fingerprints, one per (shard, image key, view, candidate): the best, then the oldest.
@@ -233,7 +233,10 @@ def one_per_key(rows: pl.LazyFrame, keys: list[str], best: list[pl.Expr]) -> pl.
 
 
 def _read_whole(storage: Storage, paths: list[str]) -> pl.DataFrame:
-    return storage.scan(paths).collect()
+    """Parts put together; what older ones lack is null."""
+    import polars as pl
+
+    return pl.concat([storage.scan([path]) for path in paths], how="diagonal_relaxed").collect()
 
 
 def new_part_name() -> str:

@@ -20,7 +20,7 @@ from factory.plan import Plan, ShardWork
 from factory.run import SELECTION
 from factory.selection_buckets import resolved, with_score
 from factory.shard_keys import key_hashes
-from factory.tables import CAPTION_KEY, Status
+from factory.tables import CAPTION_KEY, CAPTIONS, Status, completed
 from factory.tables import SELECTION as SELECTION_SCHEMA
 
 PIECE_ROWS: Final = 40_000
@@ -103,7 +103,7 @@ class Selected:
                 yield rows if self._wants_dropped else rows.filter("released")
 
     def _with_scores(self, part: str) -> pl.DataFrame:
-        rows = self.plan.run.storage.scan([f"captions/{part}.parquet"]).collect()
+        rows = completed(self.plan.run.storage.scan([f"captions/{part}.parquet"]), CAPTIONS).collect()
         for scorer in self.plan.scorers:
             rows = with_score(self.plan.run, rows, part, scorer.name, scorer.fingerprint, f"score_{scorer.name}")
         return rows.filter(pl.col("fingerprint").is_in(self.plan.caption_prints))

@@ -9,6 +9,7 @@ import polars as pl
 from factory.plan import Plan, Scorer
 from factory.run import SELECTION
 from factory.tables import CAPTION_KEY
+from filters.length_bucket import LENGTH_BUCKET, length_bucket
 from filters.sentences import judges_sentences, sentences
 
 SENTENCE_KEY = [*CAPTION_KEY, "start"]
@@ -16,8 +17,8 @@ _ON = [*CAPTION_KEY, "fingerprint"]
 
 
 def sentence_table(plan: Plan, keys: pl.DataFrame | None = None) -> pl.DataFrame:
-    """One row per sentence: shard, the caption's key, `rung`, `cut_from`, `start`, `end`, `sentence`, `kept` (its caption; null
-    where nothing is decided), and a column per filter.
+    """One row per sentence: shard, the caption's key, what is known of it (`rung`, `cut_from`, `status`, LENGTH_BUCKET, and `kept`,
+    null where nothing is decided), `start`, `end`, `sentence`, and a column per filter.
 
     A filter that judges sentences gives each its own score; of any other a sentence has the score of its caption. In
     memory as a whole: `keys` (with CAPTION_KEY) says which captions.
@@ -25,7 +26,9 @@ def sentence_table(plan: Plan, keys: pl.DataFrame | None = None) -> pl.DataFrame
     rows = plan.run.captions(plan.caption_prints)
     if keys is not None:
         rows = rows.join(keys.lazy().select(CAPTION_KEY).unique(), on=CAPTION_KEY, how="semi")
-    captions = rows.select("shard", *_ON, "rung", "cut_from", "text").drop_nulls("text").collect(engine="streaming")
+    length = length_bucket(pl.col("text")).alias(LENGTH_BUCKET)
+    rows = rows.select("shard", *_ON, "rung", "cut_from", "status", length, "text").drop_nulls("text")
+    captions = rows.collect(engine="streaming")
     captions = captions.unique(CAPTION_KEY, keep="first")
     if plan.run.storage.exists(SELECTION):
         decided = plan.run.storage.scan([SELECTION]).select(*_ON, "kept").collect(engine="streaming")

@@ -154,6 +154,13 @@ SELECTION = pl.Schema(
     }
 )
 
+
+def completed(frame: pl.LazyFrame, schema: pl.Schema) -> pl.LazyFrame:
+    """The frame with the columns of the schema that it lacks, all null: what an older version wrote."""
+    there = frame.collect_schema().names()
+    return frame.with_columns(pl.lit(None, kind).alias(name) for name, kind in schema.items() if name not in there)
+
+
 CAPTION_KEY = ["image_key", "view", "candidate"]
 
 RUNG_CANDIDATES = 100

@@ -63,11 +63,13 @@ def _caption(plan: Plan, ready: ReadyView, key: str, candidate: int, shard: str)
     scene = draw_scene(seed, scene_index(key))
     rng = random.Random(f"{key}/{ready.name}/{candidate}")
     claims = scene_claims(scene)
+    true = {sentence(claim) for claim in claims}
     is_wrong = rng.random() < WRONG
     if is_wrong:
         changed = falsified(claims, scene, rng)
         claims, is_wrong = (changed[0], True) if changed else (claims, False)
-    text = " ".join(sentence(claim) for claim in claims)
+    said = [sentence(claim) for claim in claims]
+    text = " ".join(said)
     confidence = rng.betavariate(4, 6) if is_wrong else rng.betavariate(12, 4)
     image = scene_image(scene)
     words = len(text.split())
@@ -87,6 +89,7 @@ def _caption(plan: Plan, ready: ReadyView, key: str, candidate: int, shard: str)
         "max_tokens": ready.view.sampling.max_tokens,
         "mean_logprob": math.log(confidence),
         "min_logprob": math.log(confidence) * 2,
+        "sentence_logprobs": _sentence_logprobs(said, true, confidence),
         "seed": 1,
         "model": ready.view.model,
         "model_revision": ready.model.revision,
@@ -100,6 +103,16 @@ def _caption(plan: Plan, ready: ReadyView, key: str, candidate: int, shard: str)
         "engine": "none",
         "created_ms": 1,
     }
+
+
+def _sentence_logprobs(said: list[str], true: set[str], confidence: float) -> list[dict[str, Any]]:
+    """The false sentence has the caption's confidence, the others more."""
+    found, start = [], 0
+    for one in said:
+        mean = math.log(confidence) / (2 if one in true else 1)
+        found.append({"start": start, "end": start + len(one), "tokens": 8, "mean": mean, "min": 2 * mean})
+        start += len(one) + 1
+    return found
 
 
 def truth(run: Run, seed: int = 3) -> pl.DataFrame:

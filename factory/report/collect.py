@@ -379,9 +379,11 @@ def demo_truth(plan: Plan) -> dict[str, Any] | None:
     from factory.demo.truth import sentence_accuracy
 
     decided = plan.run.storage.scan([SELECTION])
-    texts = plan.run.captions(plan.caption_prints).select("shard", *CAPTION_KEY, "text").drop_nulls("text")
-    joined = decided.join(texts, on=["shard", *CAPTION_KEY], how="inner").select("text", "image_key", "kept").collect()
-    pairs = {"before": joined, "after": joined.filter("kept")}
+    columns = ["shard", *CAPTION_KEY, "text", "rung", "cut_from"]
+    texts = plan.run.captions(plan.caption_prints).select(columns).drop_nulls("text")
+    joined = decided.join(texts, on=["shard", *CAPTION_KEY], how="inner").collect()
+    first = joined.filter(pl.col("rung").is_null(), pl.col("cut_from").is_null())
+    pairs = {"before": first, "after": joined.filter("kept")}
     result: dict[str, Any] = {}
     for name, frame in pairs.items():
         correct, total = sentence_accuracy(frame.select("text", "image_key").iter_rows(), plan.recipe.source.seed)
