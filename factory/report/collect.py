@@ -138,6 +138,14 @@ def _facts(plan: Plan, metrics: dict[str, Any]) -> tuple[Fact, ...]:
     facts.append(Fact("seconds this time", f"{now['seconds'].get('total', 0):,.0f}"))
     if plan.views:
         facts.append(Fact("models", ", ".join(sorted({ready.view.model for ready in plan.views}))))
+    repair = metrics.get("repair")
+    if repair:
+        mended = sum(rung["mended"] for rung in repair["rungs"])
+        if repair["by"] is not None:
+            facts.append(Fact("unfaithful at first", f"{repair['unfaithful']:,} of {repair['judged']:,}"))
+        facts.append(Fact("mended by another try", f"{mended:,}"))
+        if repair["cut"]:
+            facts.append(Fact("images with a cut caption", f"{repair['cut']:,}"))
     if metrics["release"]:
         facts.append(Fact("release", f"{metrics['release']['url']} ({metrics['release']['rows']:,} images)"))
     return tuple(facts)
@@ -313,7 +321,13 @@ def _caption_card(plan: Plan, row: dict[str, Any]) -> CaptionCard:
         prompt=row["prompt"] or "",
         scores=tuple((scorer.name, row[f"score_{scorer.name}"]) for scorer in plan.scorers),
         doubts=_doubts(plan, row),
+        lineage=_lineage(row),
     )
+
+
+def _lineage(row: dict[str, Any]) -> str:
+    again = f", try {row['rung'] + 1}" if row["rung"] else ""
+    return f"{again}, cut from #{row['cut_from']}" if row["cut_from"] is not None else again
 
 
 def _is_doubting(plan: Plan, scorer: Scorer) -> bool:
@@ -323,11 +337,16 @@ def _is_doubting(plan: Plan, scorer: Scorer) -> bool:
     )
 
 
+def _repairs_below(plan: Plan, scorer: Scorer) -> float | None:
+    repair = plan.recipe.repair
+    return repair.least if repair is not None and repair.by == scorer.name else None
+
+
 def _doubts(plan: Plan, row: dict[str, Any]) -> tuple[Doubt, ...]:
     """The sentences that score below the recipe's threshold, or below one half where it has none, each by its worst filter."""
     worst: dict[tuple[int, int], Doubt] = {}
     for scorer in plan.scorers:
-        least = plan.recipe.select.require.get(scorer.name)
+        least = plan.recipe.select.require.get(scorer.name, _repairs_below(plan, scorer))
         below = least if isinstance(least, float) else DOUBTFUL
         for one in row.get(f"sentences_{scorer.name}") or ():
             place = one["start"], one["end"]
