@@ -89,8 +89,8 @@ _OWN_EVERY, _OWN_IMAGES, _OWN_KEPT = 100, 256, 2048
 def train(
     settings: Settings, architecture: Architecture, start: Path | None = None, snapshots: Path | None = None
 ) -> tuple[Idefics3ForConditionalGeneration, Idefics3Processor]:
-    """Train a new model, or the checkpoint ``start`` further. Prints the mean losses every 50 steps; every 500 steps a
-    checkpoint goes to ``snapshots``.
+    """Train a new model, or the checkpoint ``start`` further. Prints the mean losses every 50 steps; every 500 steps, and
+    when it has learned to see, a checkpoint goes to ``snapshots``.
     """
     torch.manual_seed(settings.seed)
     rng = random.Random(f"lessons/{settings.seed}")
@@ -111,6 +111,8 @@ def train(
     labels = [scene_labels(scene) for scene in scenes]
     if settings.see_first:
         _see_first(model, probe, processor, pixels, labels, settings)
+        if snapshots is not None:
+            save_checkpoint(model, processor, snapshots)
     trained = [*model.parameters(), *probe.parameters()]
     decayed = [p for p in trained if p.ndim >= 2]
     plain = [p for p in trained if p.ndim < 2]
