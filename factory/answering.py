@@ -15,6 +15,7 @@ import polars as pl
 import pyarrow as pa
 
 from factory import tables
+from factory.asker import question_fields
 from factory.clock import now_ms
 from factory.cluster import actor_resources, engine_count, most_engines, ray_cluster
 from factory.errors import EngineError
@@ -23,7 +24,7 @@ from factory.plan import Plan, Scorer
 from factory.prepare import Rejection, prepare_image
 from factory.ray_errors import typed_error
 from factory.run import Run
-from factory.scoring import ScoreParts, others_of, score_answered
+from factory.scoring import ANSWER_FIELDS, ScoreParts, others_of, score_answered
 from factory.selection_buckets import with_score
 from factory.tables import CAPTION_KEY, Status
 from filters.questions import VlmFilter, When, questions_of
@@ -110,7 +111,7 @@ def _write_wanted(plan: Plan, scorers: list[Scorer], judge: Judge, part: str) ->
     rows = rows.with_columns(others_of(rows))
     answers: dict[str, dict[str, dict[str, Any]]] = {}
     known = plan.run.answers(judge.print, part).filter(pl.col("control").is_null(), pl.col("problem").is_null())
-    for answer in known.drop("created_ms", "asked", "control").iter_rows(named=True):
+    for answer in known.select("image_key", *ANSWER_FIELDS).iter_rows(named=True):
         answers.setdefault(answer["image_key"], {})[answer["question"]] = answer
     wanted: dict[tuple[str, str], dict[Ask, None]] = {}
     used: dict[tuple[str, str], dict[str, Any]] = {}
@@ -257,9 +258,7 @@ class AnswerBatches:
         while asked := questions_of([(self.filters[one.filter], one.text, one.others) for one in asks], known):
             if row["rgb"] is None:
                 common = {"image_key": row["image_key"], "problem": row["problem"][:500], "created_ms": now_ms()}
-                new = [
-                    {**common, "question": question.id, "asked": question.text, "control": None} for question in asked
-                ]
+                new = [common | question_fields(question) for question in asked]
             else:
                 image_id = f"{row['sha256']}-{self.judge.ready.image_print}"
                 new = await self.asker.ask(_item(row), image_id, asked)

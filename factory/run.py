@@ -176,6 +176,12 @@ class Run:
         files = self._answer_files(judge).get(part)
         return self._read_answers(judge, files) if files else tables.ANSWERS.to_frame()
 
+    def answered_parts(self, *judges: str) -> Iterator[tuple[pl.DataFrame, ...]]:
+        """Of each caption part about which all of these judges were asked, the answers of each, as `answers` gives them."""
+        files = [self._answer_files(judge) for judge in judges]
+        for part in sorted(set(files[0]).intersection(*files[1:])):
+            yield tuple(self._read_answers(judge, found[part]) for judge, found in zip(judges, files, strict=True))
+
     def _answer_files(self, judge: str) -> dict[str, list[str]]:
         """The files of a judge's answers by caption part."""
         files: dict[str, list[str]] = {}
@@ -185,6 +191,7 @@ class Run:
 
     def _read_answers(self, judge: str, files: list[str]) -> pl.DataFrame:
         rows = self.storage.scan([f"answers/{judge}/{name}" for name in files]).collect()
+        rows = rows.match_to_schema(tables.ANSWERS, missing_columns="insert")
         # Of a question that was asked again the answer counts, not the problem it had before.
         return rows.sort("problem", "created_ms", nulls_last=False).unique(
             ["image_key", "question", "control"], keep="first", maintain_order=True

@@ -130,6 +130,8 @@ ANSWERS = _schema(
         "image_key": pl.String,
         "question": pl.String,  # filters.questions.Question.id
         "asked": pl.String,  # its text
+        "filter": pl.String,  # that asked it first; null in tables written before there was this column
+        "allowed": pl.List(pl.String),  # answers that its values are the probabilities of; empty for a text's
         "control": pl.String,  # null; shuffled: asked about another image than its own; blank: about a blank one
         "values": pl.List(pl.Float64),  # filters.answers.ANSWER has these four
         "ends": pl.List(pl.UInt32),
