@@ -24,6 +24,8 @@ RETRIES: Final = 5
 TOP: Final = 20
 """Log-probabilities that are asked for: as many as the API allows."""
 MOST_PROBABILITY: Final = 1.01
+GONE: Final = (502, 503, 504)
+"""What a proxy says, after RETRIES, when there is nobody behind it."""
 KEY: Final = "OPENAI_API_KEY"
 
 
@@ -95,6 +97,8 @@ class EndpointEngine:
         except APIConnectionError as error:
             raise EngineDied(f"the server cannot be reached any more ({_words(error)})") from None
         except APIStatusError as error:
+            if error.status_code in GONE:
+                raise EngineDied(f"the server is gone: {error.status_code} {_words(error)}") from None
             raise RequestRefused(f"the server refuses: {error.status_code} {_words(error)}") from None
         except OpenAIError as error:
             raise RequestRefused(_words(error)) from None

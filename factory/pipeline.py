@@ -16,6 +16,7 @@ from exports.storage import Storage
 from factory.answering import answer_and_score
 from factory.cluster import actor_resources, engine_count, most_engines, ray_cluster
 from factory.errors import RunError
+from factory.judges import write_judge_names
 from factory.plan import Plan, done_set, make_plan, settle_set_filters
 from factory.progress import Progress
 from factory.ray_errors import typed_error
@@ -54,6 +55,7 @@ class Outcome:
 
     def lines(self) -> list[str]:
         """The last lines of a run on a terminal."""
+        from factory.judge_report import judge_warnings
         from factory.report.collect import LEFT_OUT
 
         states = [f"{number:,} {state}" for state, number in self.accounts.items() if number and state != "source_rows"]
@@ -78,7 +80,9 @@ class Outcome:
             )
         lines += [f"         {number:,} {LEFT_OUT[reason]}" for reason, number in self.left_out.items()]
         lines.append(f"report   {self.report}")
-        lines += [f"warning  {warning}" for warning in self.selection.get("warnings", [])]
+        judges = self.metrics.get("judges", [])
+        lines += [judge["line"] for judge in judges]
+        lines += [f"warning  {warning}" for warning in [*self.selection.get("warnings", []), *judge_warnings(judges)]]
         if self.accounts.get("failed"):
             lines.append(f"failed   {self.accounts['failed']:,} images; run again to retry them")
         truth = self.metrics.get("truth")
@@ -217,6 +221,7 @@ def run_recipe(
         outcome = Outcome(run, plan)
         run.storage.write(RECIPE, recipe_text.encode())
         write_lock(plan)
+        write_judge_names(run, [judge for scorer in plan.scorers for judge in scorer.judges.values()])
         total = plan.source_rows * len(plan.views) if plan.source_rows is not None else None
         reused = sum(view.reused for view in plan.counts) + plan.quarantined * len(plan.views)
         logs = run.storage.full("logs") if run.storage.is_local else None

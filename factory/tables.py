@@ -154,4 +154,5 @@ SELECTION = pl.Schema(
     }
 )
 
+ANSWER_KEY = ["image_key", "question", "control"]
 CAPTION_KEY = ["image_key", "view", "candidate"]

@@ -231,7 +231,9 @@ def _read_rubric(path: str, slots: tuple[str, ...]) -> str:
             f"vlm_judge.rubric: {path!r} is no built-in rubric ({built_in}), and cannot be read as a file: {what}."
         ) from None
     if len(data) > MAX_RUBRIC_BYTES:
-        raise FilterError(f"vlm_judge.rubric: {path!r} has more than {MAX_RUBRIC_BYTES:,} bytes; a rubric is a short text.")
+        raise FilterError(
+            f"vlm_judge.rubric: {path!r} has more than {MAX_RUBRIC_BYTES:,} bytes; a rubric is a short text."
+        )
     missing = [slot for slot in slots if slot not in text]
     if missing:
         raise FilterError(
