@@ -21,7 +21,10 @@ SUSPICIOUS_YES: Final = 0.5
 """A judge says yes to questions about other images more often than this: mostly they are not true of this one."""
 LEAST_CONTROLS: Final = 16
 """Controls below which a rate says too little to warn."""
+MOST_ELSEWHERE: Final = 0.2
+"""With more of the probability outside the allowed answers, on average, the question or the template is wrong for this judge."""
 BLANK_GAIN: Final = 0.02
+"""Mean distance, in [0, 1], between answers about an image and about a blank one: with less it is not seen, or plays no part."""
 ORDER_BIAS: Final = 0.1
 NUMBERS: Final = [str(digit) for digit in range(10)]
 
@@ -175,31 +178,36 @@ class Answered:
     def warnings(self, judge: str) -> list[str]:
         """What makes these answers doubtful."""
         texts = []
-        shuffled, own = self.rates.get("shuffled"), self.rates.get("own")
-        if self.allowed == ("yes", "no") and shuffled is not None and shuffled.count >= LEAST_CONTROLS:
-            if shuffled.value > SUSPICIOUS_YES:
-                texts.append(
-                    f"the judge {judge} says yes to {shuffled.value:.0%} of {shuffled.count} sentences about other images "
-                    f"({self.filter}): it agrees with what it is told, or the images are much alike; do not trust its scores"
-                )
-        if (
-            self.blank_gain is not None
-            and self.blank_gain.count >= LEAST_CONTROLS
-            and self.blank_gain.value < BLANK_GAIN
-        ):
+        yes = _enough(self.rates.get("shuffled")) if self.allowed == ("yes", "no") else None
+        if yes is not None and yes > SUSPICIOUS_YES:
             texts.append(
-                f"the judge {judge} answers {self.filter} about a blank picture as about the images ({self.blank_gain.count} "
-                "compared): it does not see them, or gives all the same answer; choose a vision-language model, and of a "
-                "server check that its chat template puts the image into the prompt"
+                f"the judge {judge} says yes to {yes:.0%} of {self.rates['shuffled'].count} questions about other images "
+                f"({self.filter}): it agrees with what it is told, or the images are much alike; do not trust its scores"
             )
-        if self.allowed == ("1", "2") and own is not None and own.count >= LEAST_CONTROLS:
-            if abs(own.value - 0.5) > ORDER_BIAS:
-                place = "first" if own.value > 0.5 else "second"
-                texts.append(
-                    f"the judge {judge} prefers the caption that is named {place} ({own.value:.0%} for the first of "
-                    f"{own.count} pairs, each asked in both orders); the scores of {self.filter} are means of both orders"
-                )
+        if self.elsewhere is not None and self.elsewhere > MOST_ELSEWHERE:
+            texts.append(
+                f"{self.elsewhere:.0%} of the probability that the judge {judge} has for {self.filter} lies outside "
+                f"{' or '.join(self.allowed)}: the question does not suit it"
+            )
+        gain = _enough(self.blank_gain)
+        if gain is not None and gain < BLANK_GAIN:
+            texts.append(
+                f"the judge {judge} answers {self.filter} about a blank picture as about the images "
+                f"(they differ by {gain:.3f} on average): it does not see them, or gives all the same answer; choose a "
+                "vision-language model, and of a server check that its chat template puts the image into the prompt"
+            )
+        first = _enough(self.rates.get("own")) if self.allowed == ("1", "2") else None
+        if first is not None and abs(first - 0.5) > ORDER_BIAS:
+            texts.append(
+                f"the judge {judge} prefers the caption that is named {'first' if first > 0.5 else 'second'} ({first:.0%} for the "
+                f"first, each pair asked in both orders); the scores of {self.filter} are means of both orders"
+            )
         return texts
+
+
+def _enough(rate: Rate | None) -> float | None:
+    """A rate of enough answers to warn."""
+    return rate.value if rate is not None and rate.count >= LEAST_CONTROLS else None
 
 
 def answered(run: Run, judge: str) -> list[Answered]:
@@ -317,6 +325,7 @@ def judge_rows(metrics: list[dict[str, Any]]) -> list[dict[str, str]]:
                     "filter": found["filter"],
                     "answer": _kind(found["answers"]),
                     **{column: _rate(rates.get(name)) for name, column in COLUMNS.items()},
+                    "no answer": f"{found.get('problems', 0):,}",
                     "elsewhere": "" if found["elsewhere"] is None else f"{found['elsewhere']:.1%}",
                 }
             )

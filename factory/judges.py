@@ -74,6 +74,7 @@ def write_judge_names(run: Run, judges: Iterable[Judge]) -> None:
     for judge in {judge.print: judge for judge in judges}.values():
         path = f"answers/{judge.print}/{NAMED}"
         if not run.storage.exists(path):
+            run.storage.child(f"answers/{judge.print}").make()
             run.write_json(path, {"name": judge.name, "revision": judge.ready.model.revision})
 
 
