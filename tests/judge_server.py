@@ -55,7 +55,7 @@ def serving() -> Iterator[Server]:
     """A server on a port of its own."""
     served = Server(("127.0.0.1", 0), Handler)
     served.requests = []
-    threading.Thread(target=served.serve_forever, daemon=True).start()
+    threading.Thread(target=served.serve_forever, args=(0.02,), daemon=True).start()
     yield served
     served.shutdown()
     served.server_close()
