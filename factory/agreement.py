@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import heapq
+import io
 import itertools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -136,12 +137,12 @@ def agree(run: Run, out: str | None = None) -> list[Agreement]:
                 write(disagreements(rows).select(*judges, "image_key", "asked", yes_1="first", yes_2="second"))
             if one.answers:
                 found.append(one)
-    if not found:
-        known = ", ".join(names.values()) or "none"
-        raise RunError(
-            f"{run.url}: no two judges answered the same yes/no questions (judges with answers: {known}). Run the recipe again in "
-            "this directory with another judge in the same filter; what the first one answered is kept"
-        )
+        if not found:
+            known = ", ".join(names.values()) or "none"
+            raise RunError(
+                f"{run.url}: no two judges answered the same yes/no questions (judges with answers: {known}). Run the recipe again in "
+                "this directory with another judge in the same filter; what the first one answered is kept"
+            )
     return found
 
 
@@ -192,21 +193,25 @@ def _table(path: str | None) -> Iterator[Callable[[pl.DataFrame], None]]:
     columns = ["judge_1", "judge_2", "image_key", "asked", "yes_1", "yes_2"]
     part = f"{path}.part"
     try:
-        if path.endswith(".csv"):
-            with open(part, "w", newline="", encoding="utf-8", errors="replace") as file:
-                writer = csv.writer(file)
+        file = open(part, "wb")  # noqa: SIM115 - closed below, before it gets its name
+    except OSError as error:
+        raise RunError(f"--out {path}: cannot be written: {error.strerror}") from None
+    try:
+        with file:
+            if path.endswith(".csv"):
+                text = io.TextIOWrapper(file, "utf-8", errors="replace", newline="")
+                writer = csv.writer(text)
                 writer.writerow(columns)
                 yield lambda rows: writer.writerows(rows.iter_rows())
-        else:
-            import pyarrow as pa
-            import pyarrow.parquet as pq
+                text.flush()
+            else:
+                import pyarrow as pa
+                import pyarrow.parquet as pq
 
-            kinds = [pa.large_string()] * 4 + [pa.float64()] * 2
-            with pq.ParquetWriter(part, pa.schema(list(zip(columns, kinds, strict=True)))) as table:
-                yield lambda rows: table.write_table(rows.to_arrow().cast(table.schema))
+                kinds = [pa.large_string()] * 4 + [pa.float64()] * 2
+                with pq.ParquetWriter(file, pa.schema(list(zip(columns, kinds, strict=True)))) as table:
+                    yield lambda rows: table.write_table(rows.to_arrow().cast(table.schema))
         os.replace(part, path)
-    except OSError as error:
-        raise RunError(f"--out {path}: cannot be written: {error.strerror or error}") from None
     finally:
         if os.path.exists(part):
             os.remove(part)
