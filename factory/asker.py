@@ -97,6 +97,8 @@ class Asker:
             answer = await self.engine.answer(question, image, image_id, self.timeout_s)
         except (RequestTimeout, RequestRefused) as error:
             return row | {"problem": str(error)[:500]}
+        except EngineError as error:  # it cannot be asked that at all
+            raise EngineError(f"the judge {self.name}, asked by {question.asked_by or 'a filter'}: {error}") from None
         if answer.elsewhere is not None:
             self._watch(answer, question)
         return row | {"values": answer.values, "ends": answer.ends, "elsewhere": answer.elsewhere}

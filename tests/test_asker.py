@@ -107,3 +107,11 @@ def test_words_that_a_judge_does_not_know_are_found_among_those_it_knows() -> No
 def test_a_judge_that_tells_only_words_is_never_called_blind() -> None:
     """Of such a judge, one that says no to all cannot be told from one that sees nothing; the report warns."""
     assert ask_about(Judge(lambda question, picture: [0.0, 1.0]), 60)
+
+
+def test_a_judge_that_cannot_be_asked_is_named_with_the_filter_that_asks() -> None:
+    def no_tokens(question: Question, picture: bytes) -> list[float]:
+        raise EngineError("this judge's tokenizer has no token of its own for each of yes, no")
+
+    with pytest.raises(EngineError, match=r"org/judge, asked by vqa_faithfulness: this judge's tokenizer"):
+        ask_about(Judge(no_tokens), 1)

@@ -139,7 +139,8 @@ def test_answers_are_averaged_by_control(tmp_path: Path) -> None:
 
     (found,) = answered(run, "judge")
 
-    assert found.rates == {"own": Rate(0.65, 2), "shuffled": Rate(0.75, 1), "blank": Rate(0.5, 1)}
+    rates = {name: (rate.value, rate.count) for name, rate in found.rates.items()}
+    assert rates == {"own": pytest.approx((0.65, 2)), "shuffled": pytest.approx((0.75, 1)), "blank": (0.5, 1)}
     assert found.problems == 1
     assert found.filter == "vqa_faithfulness"
 
@@ -156,7 +157,9 @@ def test_an_answer_is_compared_with_that_about_the_blank_picture(tmp_path: Path)
         ],
     )
 
-    assert answered(run, "judge")[0].blank_gain == Rate(0.5, 1)
+    gain = answered(run, "judge")[0].blank_gain
+    assert gain is not None
+    assert (gain.value, gain.count) == pytest.approx((0.5, 1))
 
 
 def test_digits_and_pairs_have_rates_of_their_own(tmp_path: Path) -> None:
@@ -165,9 +168,9 @@ def test_digits_and_pairs_have_rates_of_their_own(tmp_path: Path) -> None:
     write(run, [{**rating, "values": [0.0] * 9 + [0.5]}, {**rating, "values": [0.25] + [0.0] * 8 + [0.25]}])
     write(run, [{"filter": "vlm_judge", "allowed": ["1", "2"], "values": [0.6, 0.2]}])
 
-    found = {one.allowed: one.rates["own"] for one in answered(run, "judge")}
+    found = {one.allowed: one.rates["own"].as_json() for one in answered(run, "judge")}
 
-    assert found == {tuple("0123456789"): Rate(0.75, 2), ("1", "2"): Rate(0.75, 1)}
+    assert found == {tuple("0123456789"): {"value": 0.75, "count": 2}, ("1", "2"): {"value": 0.75, "count": 1}}
 
 
 def test_a_judge_without_answers_has_said_nothing(tmp_path: Path) -> None:
