@@ -238,17 +238,26 @@ class AnswerBatches:
         from factory.engine import EngineDied
 
         rows = batch.to_pylist()
-        try:
-            answers = await asyncio.gather(*(self._ask(row) for row in rows))
-        except EngineDied as error:
-            raise EngineError(
-                f"the judge {self.judge.name} died: {error}; run again to go on: what it answered is kept"
-            ) from None
-        for part in {row["part"] for row in rows}:
-            mine = [answer for row, some in zip(rows, answers, strict=True) if row["part"] == part for answer in some]
+        jobs = [asyncio.create_task(self._ask(row)) for row in rows]
+        done, open_ = await asyncio.wait(jobs, return_when=asyncio.FIRST_EXCEPTION)
+        for job in open_:
+            job.cancel()
+        await asyncio.gather(*open_, return_exceptions=True)
+        wrong = next((error for job in jobs if job in done and (error := job.exception())), None)
+        finished = [
+            (row, job.result()) for row, job in zip(rows, jobs, strict=True) if job in done and not job.exception()
+        ]
+        for part in {row["part"] for row, _ in finished}:
+            mine = [answer for row, some in finished if row["part"] == part for answer in some]
             frame = pl.DataFrame(mine, schema=tables.ANSWERS)
-            self.run.append(f"answers/{self.judge.print}", frame, f"{part}.{_short_name(rows)}")
-        yield pa.table({"answers": [sum(map(len, answers))]})
+            self.run.append(f"answers/{self.judge.print}", frame, f"{part}.{_short_name([row for row, _ in finished])}")
+        if isinstance(wrong, EngineDied):
+            raise EngineError(
+                f"the judge {self.judge.name} died: {wrong}; run again to go on: what it answered is kept"
+            ) from None
+        if wrong is not None:
+            raise wrong
+        yield pa.table({"answers": [sum(len(some) for _, some in finished)]})
 
     async def _ask(self, row: dict[str, Any]) -> list[dict[str, Any]]:
         """Ask about one image until its captions call for nothing more: rows of tables.ANSWERS."""

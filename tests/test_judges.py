@@ -15,7 +15,6 @@ import polars as pl
 import pytest
 from PIL import Image
 
-from exports.storage import Storage
 from factory.errors import EngineError
 from factory.plan import make_plan
 from factory.recipe import Recipe
@@ -68,7 +67,8 @@ def test_a_run_tells_what_its_judges_are_worth_and_two_are_compared(tmp_path: Pa
     (judge,) = first.metrics["judges"]
     (said,) = judge["answers"]
     assert judge["family"] == "idefics"
-    assert said["rates"]["own"]["count"] == len({(r["messages"][0]["content"][1]["text"]) for r in server.requests}) > 0
+    assert sum(rate["count"] for rate in said["rates"].values()) == len(server.requests)
+    assert said["problems"] == 0
     assert said["rates"]["shuffled"]["value"] > 0.6 > 0.1 > said["rates"]["blank"]["value"]
     assert said["elsewhere"] == pytest.approx(0.1, abs=0.01)
     lines = "\n".join(first.lines())
@@ -88,14 +88,13 @@ def test_a_run_tells_what_its_judges_are_worth_and_two_are_compared(tmp_path: Pa
     assert found["only_second"] == 0
     assert found["only_first"] / found["answers"] == pytest.approx(CONTRARY, abs=0.1)
     assert len(pl.read_csv(tmp_path / "differ.csv")) == found["only_first"]
-    assert "kappa" in succeed("agree", run.url)
 
 
 def test_a_judge_that_dies_stops_the_pass_and_the_next_run_goes_on(tmp_path: Path, server: Server) -> None:
     run, raw = scene_run(tmp_path, server, 150)
     texts = run.captions(make_plan(Recipe.model_validate(raw), run).caption_prints).select("text").collect()
     questions = sum(len(re.findall(r"[.!?]", text)) for text in texts["text"])
-    server.reply = lambda request: answer(request) if len(server.requests) < 0.7 * questions else (503, {"error": {}})
+    server.reply = lambda request: answer(request) if len(server.requests) < questions else (503, {"error": {}})
 
     with pytest.raises(
         EngineError, match=r"Idefics3-8B .* died: .*503.*; run again to go on: what it answered is kept"
@@ -106,16 +105,14 @@ def test_a_judge_that_dies_stops_the_pass_and_the_next_run_goes_on(tmp_path: Pat
     assert kept["problem"].null_count() == kept.height
 
     server.reply, server.requests = answer, []
-    outcome = select_again(run, raw)
+    select_again(run, raw)
 
     scores = pl.read_parquet(Path(run.url) / "scores" / "vqa_faithfulness" / "*.parquet")
-    assert scores["score"].null_count() == 0
-    assert scores.height == 150
-    own = outcome.metrics["judges"][0]["answers"][0]["rates"]["own"]["count"]
-    assert own - kept.filter(pl.col("control").is_null()).height <= len(server.requests) < questions
-    assert _answered(run).join(kept, on=["image_key", "question", "created_ms"], how="semi").height == kept.height
+    after = _answered(run)
+    assert (scores.height, scores["score"].null_count()) == (150, 0)
+    assert len(server.requests) == after.height - kept.height > 0, "what was answered is not asked again"
+    assert after.join(kept, on=["image_key", "question", "created_ms"], how="semi").height >= kept.height
 
 
 def _answered(run: Run) -> pl.DataFrame:
-    files = [str(file) for file in (Path(run.url) / "answers").rglob("*.parquet")]
-    return pl.read_parquet(files) if files else Run(Storage(run.url)).answers("none", "none")
+    return pl.read_parquet(Path(run.url) / "answers" / "*" / "*.parquet")
