@@ -57,7 +57,7 @@ class JudgeAndCaptioners:
         return f"judge    {who} answers for {', '.join(self.filters)} about {about or 'captions of others'}"
 
     def warning(self) -> str | None:
-        """That judge and captioner are of one family, or that nobody can tell."""
+        """That judge and captioner are of one family; None where they are not, or nobody can tell."""
         views = self.same_family
         if not views:
             return None
