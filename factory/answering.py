@@ -15,6 +15,7 @@ import polars as pl
 import pyarrow as pa
 
 from factory import tables
+from factory.asker import question_fields
 from factory.clock import now_ms
 from factory.cluster import actor_resources, engine_count, most_engines, ray_cluster
 from factory.errors import EngineError
@@ -23,7 +24,7 @@ from factory.plan import Plan, Scorer
 from factory.prepare import Rejection, prepare_image
 from factory.ray_errors import typed_error
 from factory.run import Run
-from factory.scoring import ScoreParts, others_of, score_answered
+from factory.scoring import ANSWER_FIELDS, ScoreParts, others_of, score_answered
 from factory.selection_buckets import with_score
 from factory.tables import CAPTION_KEY, Status
 from filters.questions import VlmFilter, When, questions_of
@@ -110,7 +111,7 @@ def _write_wanted(plan: Plan, scorers: list[Scorer], judge: Judge, part: str) ->
     rows = rows.with_columns(others_of(rows))
     answers: dict[str, dict[str, dict[str, Any]]] = {}
     known = plan.run.answers(judge.print, part).filter(pl.col("control").is_null(), pl.col("problem").is_null())
-    for answer in known.drop("created_ms", "asked", "control").iter_rows(named=True):
+    for answer in known.select("image_key", *ANSWER_FIELDS).iter_rows(named=True):
         answers.setdefault(answer["image_key"], {})[answer["question"]] = answer
     wanted: dict[tuple[str, str], dict[Ask, None]] = {}
     used: dict[tuple[str, str], dict[str, Any]] = {}
@@ -237,17 +238,26 @@ class AnswerBatches:
         from factory.engine import EngineDied
 
         rows = batch.to_pylist()
-        try:
-            answers = await asyncio.gather(*(self._ask(row) for row in rows))
-        except EngineDied as error:
-            raise EngineError(
-                f"the judge {self.judge.name} died: {error}; run again to go on: what it answered is kept"
-            ) from None
-        for part in {row["part"] for row in rows}:
-            mine = [answer for row, some in zip(rows, answers, strict=True) if row["part"] == part for answer in some]
+        jobs = [asyncio.create_task(self._ask(row)) for row in rows]
+        done, open_ = await asyncio.wait(jobs, return_when=asyncio.FIRST_EXCEPTION)
+        for job in open_:
+            job.cancel()
+        await asyncio.gather(*open_, return_exceptions=True)
+        wrong = next((error for job in jobs if job in done and (error := job.exception())), None)
+        finished = [
+            (row, job.result()) for row, job in zip(rows, jobs, strict=True) if job in done and not job.exception()
+        ]
+        for part in {row["part"] for row, _ in finished}:
+            mine = [answer for row, some in finished if row["part"] == part for answer in some]
             frame = pl.DataFrame(mine, schema=tables.ANSWERS)
-            self.run.append(f"answers/{self.judge.print}", frame, f"{part}.{_short_name(rows)}")
-        yield pa.table({"answers": [sum(map(len, answers))]})
+            self.run.append(f"answers/{self.judge.print}", frame, f"{part}.{_short_name([row for row, _ in finished])}")
+        if isinstance(wrong, EngineDied):
+            raise EngineError(
+                f"the judge {self.judge.name} died: {wrong}; run again to go on: what it answered is kept"
+            ) from None
+        if wrong is not None:
+            raise wrong
+        yield pa.table({"answers": [sum(len(some) for _, some in finished)]})
 
     async def _ask(self, row: dict[str, Any]) -> list[dict[str, Any]]:
         """Ask about one image until its captions call for nothing more: rows of tables.ANSWERS."""
@@ -257,9 +267,7 @@ class AnswerBatches:
         while asked := questions_of([(self.filters[one.filter], one.text, one.others) for one in asks], known):
             if row["rgb"] is None:
                 common = {"image_key": row["image_key"], "problem": row["problem"][:500], "created_ms": now_ms()}
-                new = [
-                    {**common, "question": question.id, "asked": question.text, "control": None} for question in asked
-                ]
+                new = [common | question_fields(question) for question in asked]
             else:
                 image_id = f"{row['sha256']}-{self.judge.ready.image_print}"
                 new = await self.asker.ask(_item(row), image_id, asked)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import statistics
 from collections import deque
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
 WATCHED_ANSWERS: Final = 64
 MOST_ELSEWHERE: Final = 0.5
 """A judge whose first WATCHED_ANSWERS answers lie, in the median, with more than this outside the allowed ones is useless."""
+BLIND_PAIRS: Final = 24
+SAME_ANSWER: Final = 0.05
+"""A judge whose first BLIND_PAIRS answers about an image differ from those about a blank one by less than this, in the median
+and in the natural log-probabilities of what it may say, does not see images. What an engine's arithmetic changes is less."""
 CONTROL_IMAGES: Final = 256
 """About so many images for each engine are also asked about another image's caption, and a blank one about theirs."""
 
@@ -44,8 +49,9 @@ class Asker:
         self.engine = engine
         self.name = name
         self.timeout_s = timeout_s
-        self._elsewhere: list[float] = []
-        self._said: list[str] = []
+        self._elsewhere: dict[tuple[str, ...], list[float]] = {}  # by what is allowed: a judge may know some words only
+        self._said: dict[tuple[str, ...], list[str]] = {}
+        self._blank_differences: list[float] = []
         self._recent: deque[tuple[str, Question]] = deque(maxlen=64)
         self._seen = 0
 
@@ -53,12 +59,15 @@ class Asker:
         """The answers to these questions about an image, each asked once, and those of controls.
 
         Raises:
-            EngineDied: the engine is gone. EngineError: the judge answers something else than what is allowed.
+            EngineDied: the engine is gone. EngineError: the judge answers something else than what is allowed, or does not
+                see the images.
         """
         wanted = list({question.id: question for question in questions}.values())
         jobs = [self._row(item, question, item.image, image_id, None) for question in wanted]
         jobs += self._controls(item, image_id, wanted)
-        return list(await asyncio.gather(*jobs))
+        rows = list(await asyncio.gather(*jobs))
+        self._watch_blanks(rows)
+        return rows
 
     def _controls(self, item: ImageItem, image_id: str, own: list[Question]) -> list[Any]:
         """A question about another image asked about this one, and one about this asked about a blank one."""
@@ -80,8 +89,7 @@ class Asker:
     ) -> dict[str, Any]:
         row: dict[str, Any] = {
             "image_key": item.key,
-            "question": question.id,
-            "asked": question.text,
+            **question_fields(question),
             "control": control,
             "created_ms": now_ms(),
         }
@@ -89,24 +97,66 @@ class Asker:
             answer = await self.engine.answer(question, image, image_id, self.timeout_s)
         except (RequestTimeout, RequestRefused) as error:
             return row | {"problem": str(error)[:500]}
+        except EngineError as error:  # it cannot be asked that at all
+            raise EngineError(f"the judge {self.name}, asked by {question.asked_by or 'a filter'}: {error}") from None
         if answer.elsewhere is not None:
             self._watch(answer, question)
         return row | {"values": answer.values, "ends": answer.ends, "elsewhere": answer.elsewhere}
 
     def _watch(self, answer: Answer, question: Question) -> None:
-        if len(self._elsewhere) >= WATCHED_ANSWERS:
+        """Stop where most of the judge's probability lies outside the allowed answers."""
+        elsewhere = self._elsewhere.setdefault(question.allowed, [])
+        if len(elsewhere) >= WATCHED_ANSWERS:
             return
         assert answer.elsewhere is not None
-        self._elsewhere.append(answer.elsewhere)
-        self._said.append(answer.said)
-        middle = statistics.median(self._elsewhere)
-        if len(self._elsewhere) == WATCHED_ANSWERS and middle > MOST_ELSEWHERE:
-            said = ", ".join(repr(text) for text in dict.fromkeys(self._said[:8]))
+        elsewhere.append(answer.elsewhere)
+        words = self._said.setdefault(question.allowed, [])
+        words.append(answer.said)
+        middle = statistics.median(elsewhere)
+        if len(elsewhere) == WATCHED_ANSWERS and middle > MOST_ELSEWHERE:
+            said = ", ".join(repr(text) for text in dict.fromkeys(words[:8]))
             raise EngineError(
                 f"the judge {self.name} answers with something else than {' or '.join(question.allowed)}: {middle:.0%} of its "
-                f"probability lies elsewhere, and it begins with {said}. Change the question of the filter so that it asks for "
-                "these words, or choose another judge"
+                f"probability lies elsewhere, and it begins with {said}. Change the question of the filter "
+                f"{question.asked_by or 'that asks'} so that it asks for these words, or choose another judge"
             )
+
+    def _watch_blanks(self, rows: list[dict[str, Any]]) -> None:
+        """Stop where answers about images are those about blank ones."""
+        if len(self._blank_differences) >= BLIND_PAIRS:
+            return
+        blank = next((row for row in rows if row["control"] == "blank"), None)
+        if blank is None:
+            return
+        own = next(row for row in rows if row["question"] == blank["question"] and row["control"] is None)
+        difference = _difference(own.get("values"), blank.get("values"))
+        if difference is None:
+            return
+        self._blank_differences.append(difference)
+        if len(self._blank_differences) == BLIND_PAIRS and statistics.median(self._blank_differences) < SAME_ANSWER:
+            raise EngineError(
+                f"the judge {self.name} gives a blank picture the answers that it gives the images ({BLIND_PAIRS} of them "
+                "compared), so it does not see images. Choose a vision-language model; of a server, check that it was started "
+                "with its vision part and that its chat template puts the image into the prompt"
+            )
+
+
+def question_fields(question: Question) -> dict[str, Any]:
+    """The columns of tables.ANSWERS that come from the question."""
+    return {
+        "question": question.id,
+        "asked": question.text,
+        "filter": question.asked_by or None,
+        "allowed": list(question.allowed),
+    }
+
+
+def _difference(some: list[float] | None, others: list[float] | None) -> float | None:
+    """Mean distance of log-probabilities; None where they are not known, as of a server that tells only the word."""
+    pairs = [(a, b) for a, b in zip(some or (), others or (), strict=False) if a > 0 and b > 0]
+    if len(pairs) < 2:
+        return None
+    return statistics.fmean(abs(math.log(a) - math.log(b)) for a, b in pairs)
 
 
 def _blank(item: ImageItem) -> Image.Image:

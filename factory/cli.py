@@ -169,6 +169,7 @@ def plan_command(recipe: str, overrides: tuple[str, ...], out: str | None, limit
       factory plan recipes/quickstart.yaml --set filters.length.params.min_words=4
     """
     from exports.storage import Storage
+    from factory.judge_report import plan_lines, plan_summary
     from factory.plan import make_plan
     from factory.recipe import load_recipe
     from factory.released_recipe import recipe_file
@@ -176,7 +177,10 @@ def plan_command(recipe: str, overrides: tuple[str, ...], out: str | None, limit
 
     loaded = load_recipe(recipe_file(recipe), overrides)
     plan = make_plan(loaded, Run(Storage(out or f"runs/{loaded.name}")), limit)
-    click.echo(json.dumps(plan.summary()) if as_json else "\n".join(plan.lines()))
+    if as_json:
+        click.echo(json.dumps(plan.summary() | plan_summary(plan)))
+    else:
+        click.echo("\n".join([*plan.lines(), *plan_lines(plan)]))
 
 
 @command("preview")
@@ -513,6 +517,33 @@ def evaluate_command(run: str, truth: str, as_json: bool) -> None:
 
     found = evaluate(reopen(find_run(run)))
     click.echo(json.dumps(found.as_json()) if as_json else "\n".join(found.lines()))
+
+
+@command("agree")
+@click.argument("run")
+@click.option("--out", metavar="FILE", help="Write every question on which they differ (.csv or .parquet).")
+@JSON
+def agree_command(run: str, out: str | None, as_json: bool) -> None:
+    """Compare the judges of a run that answered the same yes/no questions: Cohen's kappa, yes-rates, where they differ.
+
+    A second judge answers where the recipe runs again in the same directory with another judge; nothing is captioned again.
+
+    \b
+    Example:
+      factory run one.yaml --out runs/web        # filters: [vqa_faithfulness: {judge: org/one}]
+      factory run another.yaml --out runs/web    # filters: [vqa_faithfulness: {judge: org/another}]
+      factory agree runs/web --out differ.csv
+    """
+    from factory.agreement import agree
+    from factory.run import find_run
+
+    found = agree(find_run(run), out)
+    if as_json:
+        click.echo(json.dumps([one.as_json() for one in found]))
+        return
+    click.echo("\n\n".join("\n".join(one.lines()) for one in found))
+    if out is not None:
+        click.echo(f"differ   {out} ({sum(one.only_first + one.only_second for one in found):,} answers)")
 
 
 @command("publish")

@@ -7,10 +7,11 @@ import base64
 import io
 import math
 import os
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
-from factory.engine import Answer, RequestRefused, RequestTimeout
+from factory.engine import Answer, EngineDied, RequestRefused, RequestTimeout
 from factory.errors import EngineError
 
 if TYPE_CHECKING:
@@ -22,6 +23,9 @@ AT_ONCE: Final = 32
 RETRIES: Final = 5
 TOP: Final = 20
 """Log-probabilities that are asked for: as many as the API allows."""
+MOST_PROBABILITY: Final = 1.01
+GONE: Final = (502, 503, 504)
+"""What a proxy says, after RETRIES, when there is nobody behind it."""
 KEY: Final = "OPENAI_API_KEY"
 
 
@@ -62,7 +66,8 @@ class EndpointEngine:
         that it gives, and `elsewhere` unknown.
 
         Raises:
-            RequestRefused: the server refuses, or cannot be asked that. RequestTimeout: it does not answer in time.
+            RequestRefused: the server refuses, cannot be asked that, or answers with nonsense. RequestTimeout: it does not
+                answer in time. EngineDied: it cannot be reached any more.
         """
         from openai import APIConnectionError, APIStatusError, APITimeoutError, BadRequestError, OpenAIError
 
@@ -90,12 +95,17 @@ class EndpointEngine:
         except APITimeoutError:
             raise RequestTimeout(f"no answer within {timeout_s:g} s") from None
         except APIConnectionError as error:
-            raise RequestRefused(f"the server cannot be reached any more ({_words(error)})") from None
+            raise EngineDied(f"the server cannot be reached any more ({_words(error)})") from None
         except APIStatusError as error:
+            if error.status_code in GONE:
+                raise EngineDied(f"the server is gone: {error.status_code} {_words(error)}") from None
             raise RequestRefused(f"the server refuses: {error.status_code} {_words(error)}") from None
         except OpenAIError as error:
             raise RequestRefused(_words(error)) from None
-        return _answer(reply, question.allowed)
+        try:
+            return _answer(reply, question.allowed)
+        except (AttributeError, IndexError, TypeError, ValueError, OverflowError):  # the client checks no reply
+            raise RequestRefused("what the server answers is no chat completion of the OpenAI API") from None
 
 
 def _answer(reply: Any, allowed: tuple[str, ...]) -> Answer:
@@ -105,11 +115,14 @@ def _answer(reply: Any, allowed: tuple[str, ...]) -> Answer:
     said = choice.message.content or ""
     tokens = choice.logprobs.content if choice.logprobs is not None else None
     if not tokens:
-        values = [float(said.strip().lower().startswith(answer)) for answer in allowed]
+        words = re.findall(r"\w+", said.lower())[:1]
+        values = [float(words == [answer]) for answer in allowed]
         return Answer(values, [], None if sum(values) == 1 else 1.0, said)
     first: dict[str, float] = {}
     for one in tokens[0].top_logprobs or [tokens[0]]:
-        first[_word(one.token)] = first.get(_word(one.token), 0.0) + math.exp(min(0.0, one.logprob))
+        first[_word(one.token)] = first.get(_word(one.token), 0.0) + math.exp(one.logprob)
+    if not sum(first.values()) <= MOST_PROBABILITY:  # not a number, too
+        raise RequestRefused("the server's log-probabilities are none: together they say more than 1")
     values = [first.get(answer, 0.0) for answer in allowed]
     return Answer(values, [], max(0.0, 1.0 - sum(values)), said)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
 
 from factory.errors import RecipeError
 from factory.fingerprint import ORIGINAL, SPEED_ONLY, fingerprint, image_fingerprint
@@ -10,6 +12,12 @@ from factory.models import resolve_model
 from factory.recipe import Recipe, View
 from factory.views import EngineGroup, ReadyView
 from filters.questions import SELF, Endpoint, JudgeModel, VlmFilter
+
+if TYPE_CHECKING:
+    from factory.run import Run
+
+
+NAMED: Final = "judge.json"
 
 
 @dataclass(frozen=True)
@@ -50,6 +58,24 @@ def judges_of(filter_: VlmFilter, recipe: Recipe, views: list[ReadyView]) -> dic
         return {name: own.get(name, next(iter(own.values()))) for name in names}
     judge = _served(filter_.judge) if isinstance(filter_.judge, Endpoint) else _model(filter_.judge, filter_.name)
     return dict.fromkeys(names, judge)
+
+
+def judge_names(run: Run) -> dict[str, str]:
+    """The judges of a run's answers, of this recipe and of those before it: print -> name."""
+    found = {}
+    for print_ in run.storage.directories("answers"):
+        known = run.read_json(f"answers/{print_}/{NAMED}")
+        found[print_] = known["name"] if known else print_
+    return found
+
+
+def write_judge_names(run: Run, judges: Iterable[Judge]) -> None:
+    """Write down whose answers lie in which directory: of a recipe's judges, before they are asked."""
+    for judge in {judge.print: judge for judge in judges}.values():
+        path = f"answers/{judge.print}/{NAMED}"
+        if not run.storage.exists(path):
+            run.storage.child(f"answers/{judge.print}").make()
+            run.write_json(path, {"name": judge.name, "revision": judge.ready.model.revision})
 
 
 def _own(ready: ReadyView) -> Judge:

@@ -12,6 +12,7 @@ from exports.release import ReleaseError, ReleaseResult
 from exports.storage import Storage
 from factory.captioning import Made, caption_missing, logs_of
 from factory.errors import RunError
+from factory.judges import write_judge_names
 from factory.plan import Plan, make_plan
 from factory.progress import Progress
 from factory.recipe import Recipe
@@ -42,6 +43,7 @@ class Outcome:
 
     def lines(self) -> list[str]:
         """The last lines of a run on a terminal."""
+        from factory.judge_report import judge_warnings
         from factory.report.collect import LEFT_OUT
 
         states = [f"{number:,} {state}" for state, number in self.accounts.items() if number and state != "source_rows"]
@@ -68,7 +70,9 @@ class Outcome:
             )
         lines += [f"         {number:,} {LEFT_OUT[reason]}" for reason, number in self.left_out.items()]
         lines.append(f"report   {self.report}")
-        lines += [f"warning  {warning}" for warning in self.selection.get("warnings", [])]
+        judges = self.metrics.get("judges", [])
+        lines += [judge["line"] for judge in judges]
+        lines += [f"warning  {warning}" for warning in [*self.selection.get("warnings", []), *judge_warnings(judges)]]
         if self.accounts.get("failed"):
             lines.append(f"failed   {self.accounts['failed']:,} images; run again to retry them")
         truth = self.metrics.get("truth")
@@ -122,6 +126,7 @@ def run_recipe(
             forget_unanswered(plan)
         run.storage.write(RECIPE, recipe_text.encode())
         write_lock(plan)
+        write_judge_names(run, [judge for scorer in plan.scorers for judge in scorer.judges.values()])
         total = plan.source_rows * len(plan.views) if plan.source_rows is not None else None
         reused = sum(view.reused for view in plan.counts) + plan.quarantined * len(plan.views)
         with Progress(None if total is None else max(0, total - reused), quiet) as progress:

@@ -200,6 +200,8 @@ class Plan:
             lines.append("engines: none")
         elif self.open_shards:
             lines.append(f"engines: {len(self.groups)} model(s) to start, one after the other")
+        elif any(scorer.judges for scorer in self.scorers):
+            lines.append("engines: none to start for captions, every image is done")
         else:
             lines.append("engines: none to start, every image is done; selection, release and report take seconds")
         return lines

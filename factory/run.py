@@ -176,6 +176,16 @@ class Run:
         files = self._answer_files(judge).get(part)
         return self._read_answers(judge, files) if files else tables.ANSWERS.to_frame()
 
+    def answered_parts(self, *judges: str, columns: list[str]) -> Iterator[tuple[pl.DataFrame, ...]]:
+        """Of each caption part about which all of these judges were asked, the answers of each, as `answers` gives them:
+        their keys, problems, and these columns.
+        """
+        files = [self._answer_files(judge) for judge in judges]
+        for part in sorted(set(files[0]).intersection(*files[1:])):
+            yield tuple(
+                self._read_answers(judge, found[part], columns) for judge, found in zip(judges, files, strict=True)
+            )
+
     def _answer_files(self, judge: str) -> dict[str, list[str]]:
         """The files of a judge's answers by caption part."""
         files: dict[str, list[str]] = {}
@@ -183,11 +193,20 @@ class Run:
             files.setdefault(name.split(".")[0], []).append(name)
         return files
 
-    def _read_answers(self, judge: str, files: list[str]) -> pl.DataFrame:
-        rows = self.storage.scan([f"answers/{judge}/{name}" for name in files]).collect()
+    def _read_answers(self, judge: str, files: list[str], columns: list[str] | None = None) -> pl.DataFrame:
+        import polars as pl
+
+        schema = tables.ANSWERS
+        if columns is not None:
+            wanted = [*tables.ANSWER_KEY, "problem", "created_ms", *columns]
+            schema = pl.Schema({name: kind for name, kind in schema.items() if name in wanted})
+        rows = self.storage.scan([f"answers/{judge}/{name}" for name in files])
+        rows = rows.match_to_schema(schema, missing_columns="insert", extra_columns="ignore")
         # Of a question that was asked again the answer counts, not the problem it had before.
-        return rows.sort("problem", "created_ms", nulls_last=False).unique(
-            ["image_key", "question", "control"], keep="first", maintain_order=True
+        return (
+            rows.collect()
+            .sort("problem", "created_ms", nulls_last=False)
+            .unique(tables.ANSWER_KEY, keep="first", maintain_order=True)
         )
 
     # --- scores ---

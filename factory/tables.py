@@ -132,6 +132,8 @@ ANSWERS = _schema(
         "image_key": pl.String,
         "question": pl.String,  # filters.questions.Question.id
         "asked": pl.String,  # its text
+        "filter": pl.String,  # that asked it first; null in tables written before there was this column
+        "allowed": pl.List(pl.String),  # answers that its values are the probabilities of; empty for a text's
         "control": pl.String,  # null; shuffled: asked about another image than its own; blank: about a blank one
         "values": pl.List(pl.Float64),  # filters.answers.ANSWER has these four
         "ends": pl.List(pl.UInt32),
@@ -161,6 +163,7 @@ def completed(frame: pl.LazyFrame, schema: pl.Schema) -> pl.LazyFrame:
     return frame.with_columns(pl.lit(None, kind).alias(name) for name, kind in schema.items() if name not in there)
 
 
+ANSWER_KEY = ["image_key", "question", "control"]
 CAPTION_KEY = ["image_key", "view", "candidate"]
 
 RUNG_CANDIDATES = 100

@@ -11,7 +11,7 @@ import json
 import re
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, ClassVar, Final, Literal
 
@@ -57,6 +57,8 @@ class Question:
     allowed: tuple[str, ...] = ()
     prompt: str = ""
     sees: Literal["image", "nothing"] = "image"
+    asked_by: str = field(default="", compare=False)
+    """The filter that asks, to account for it; no part of the question."""
 
     @property
     def kind(self) -> Literal["choice", "text"]:
@@ -113,6 +115,10 @@ class VlmFilter(Filter):
         """As `judge_row`, for a filter that compares captions."""
         return self.judge_row(text, answers)
 
+    def unasked(self, text: str, others: Sequence[str]) -> dict[str, Any]:
+        """The score and the evidence of a caption about which there is nothing to ask."""
+        return {"reason": "nothing to ask"} if "reason" in self.evidence else {}
+
     def asked_of(self, sentence: str) -> str | None:
         """The question about one sentence, for people to read; None where it asks about whole captions."""
         return None
@@ -125,11 +131,13 @@ class VlmFilter(Filter):
 
     def _row(self, text: str | None, others: list[str] | None, answers: list[dict[str, Any]] | None) -> dict[str, Any]:
         empty: dict[str, Any] = dict.fromkeys(["score", *self.evidence])
-        if text is None or answers is None:
+        if text is None:
             return empty
-        found = {answer["question"]: answer for answer in answers}
+        found = {answer["question"]: answer for answer in answers or ()}
         wanted = {question.id for question in self.questions(text, others or [], found)}
-        if not wanted or not wanted <= found.keys():
+        if not wanted:
+            return empty | self.unasked(text, others or [])
+        if not wanted <= found.keys():
             return empty
         return empty | self.judge_caption(text, others or [], found)
 
@@ -138,12 +146,11 @@ def questions_of(
     about: Iterable[tuple[VlmFilter, str, Sequence[str]]], answers: Mapping[str, dict[str, Any]]
 ) -> list[Question]:
     """What is asked about captions of one image (filter, text, the others of its view) and not in `answers`, once each."""
-    wanted = {
-        question.id: question
-        for filter_, text, others in about
-        for question in filter_.questions(text, others, answers)
-        if question.id not in answers
-    }
+    wanted: dict[str, Question] = {}
+    for filter_, text, others in about:
+        for question in filter_.questions(text, others, answers):
+            if question.id not in answers and question.id not in wanted:
+                wanted[question.id] = replace(question, asked_by=filter_.name)
     return list(wanted.values())
 
 

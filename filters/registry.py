@@ -42,6 +42,7 @@ from filters.token_confidence import TokenConfidence
 from filters.toxicity import Toxicity
 from filters.truncation import Truncation
 from filters.visual_pmi import VisualPmi
+from filters.vlm_judge import VlmJudge
 from filters.vqa_faithfulness import VqaFaithfulness
 from filters.watermark import Watermark
 
@@ -89,6 +90,7 @@ BUILT_IN: Final[dict[str, type[Filter]]] = {
         VqaFaithfulness,
         CaptionLikelihood,
         VisualPmi,
+        VlmJudge,
         Consistency,
     )
 }

@@ -3,82 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import math
 import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
 from PIL import Image
 
 from factory.endpoint import KEY, EndpointEngine
-from factory.engine import Answer, RequestRefused, RequestTimeout
+from factory.engine import Answer, EngineDied, RequestRefused, RequestTimeout
 from factory.errors import EngineError
 from filters.questions import Endpoint, Question
+from tests.judge_server import Server, completion, serving
 
 QUESTION = Question('Does this image show "A dog."? Please answer yes or no.', ("yes", "no"))
 
 
-class Server(ThreadingHTTPServer):
-    """Answers every chat completion with `reply`: (status, body), or a function of the request that gives them."""
-
-    reply: Any = (200, {})
-    requests: list[dict[str, Any]]
-
-
-class Handler(BaseHTTPRequestHandler):
-    server: Server
-
-    def do_GET(self) -> None:
-        self._send(
-            200, {"object": "list", "data": [{"id": "judge", "object": "model", "created": 0, "owned_by": "us"}]}
-        )
-
-    def do_POST(self) -> None:
-        request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self.server.requests.append(request)
-        reply = self.server.reply
-        self._send(*(reply(request) if callable(reply) else reply))
-
-    def _send(self, status: int, body: dict[str, Any]) -> None:
-        content = json.dumps(body).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Nothing."""
-
-
 @pytest.fixture
 def server() -> Iterator[Server]:
-    served = Server(("127.0.0.1", 0), Handler)
-    served.requests = []
-    thread = threading.Thread(target=served.serve_forever, daemon=True)
-    thread.start()
-    yield served
-    served.shutdown()
-    served.server_close()
-
-
-def completion(said: str, tops: dict[str, float] | None) -> tuple[int, dict[str, Any]]:
-    top = [{"token": token, "logprob": math.log(share), "bytes": None} for token, share in (tops or {}).items()]
-    first = {"token": said, "logprob": -0.1, "bytes": None, "top_logprobs": top}
-    choice = {
-        "index": 0,
-        "finish_reason": "length",
-        "message": {"role": "assistant", "content": said},
-        "logprobs": None if tops is None else {"content": [first]},
-    }
-    return 200, {"id": "x", "object": "chat.completion", "created": 0, "model": "judge", "choices": [choice]}
+    with serving() as served:
+        yield served
 
 
 def ask(server: Server, timeout_s: float = 20.0, question: Question = QUESTION) -> Answer:
-    engine = EndpointEngine(Endpoint(endpoint=f"http://127.0.0.1:{server.server_port}/v1", model="judge"))
+    engine = EndpointEngine(Endpoint(endpoint=server.url, model="judge"))
     return asyncio.run(engine.answer(question, lambda: Image.new("RGB", (8, 8)), "image", timeout_s))
 
 
@@ -161,4 +109,47 @@ def test_the_likelihood_of_a_given_text_cannot_be_asked(server: Server) -> None:
 
 def test_another_model_than_named_is_an_error_that_lists_them(server: Server) -> None:
     with pytest.raises(EngineError, match="serves judge, not other"):
-        EndpointEngine(Endpoint(endpoint=f"http://127.0.0.1:{server.server_port}/v1", model="other"))
+        EndpointEngine(Endpoint(endpoint=server.url, model="other"))
+
+
+def test_a_number_that_begins_with_an_allowed_digit_is_another_word(server: Server) -> None:
+    server.reply = completion("10", None)
+
+    answer = ask(server, question=Question("Rate it.", tuple("0123456789")))
+
+    assert (sum(answer.values), answer.elsewhere) == (0.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"error": "none"},
+        {"choices": [{"index": 0}]},
+        {"choices": [{"index": 0, "message": {"content": None}, "logprobs": {"content": [{}]}}]},
+        {"choices": [{"message": {"content": "yes"}, "logprobs": {"content": [{"token": "yes", "logprob": None}]}}]},
+        {"choices": [{"message": {"content": 5}}]},
+        {"choices": "yes"},
+    ],
+)
+def test_a_reply_of_another_form_is_a_reason(server: Server, body: dict[str, Any]) -> None:
+    server.reply = (200, body)
+
+    with pytest.raises(RequestRefused, match="server"):
+        ask(server)
+
+
+@pytest.mark.parametrize("logprob", [float("nan"), float("inf"), 3.0])
+def test_log_probabilities_that_are_none_never_become_a_sure_yes(server: Server, logprob: float) -> None:
+    status, body = completion("yes", {"yes": 0.5})
+    body["choices"][0]["logprobs"]["content"][0]["top_logprobs"][0]["logprob"] = logprob
+    server.reply = (status, body)
+
+    with pytest.raises(RequestRefused, match="more than 1"):
+        ask(server)
+
+
+def test_a_server_that_goes_away_is_dead_and_not_merely_silent(server: Server) -> None:
+    server.reply = (503, {"error": {"message": "no backend"}})
+
+    with pytest.raises(EngineDied, match="503"):
+        ask(server)

@@ -11,6 +11,7 @@ from factory import tables
 from factory.calibrations import load_calibrations
 from factory.errors import RunError
 from factory.image_reasons import REASONS, Reason
+from factory.judge_report import judge_metrics, judge_rows, judge_warnings
 from factory.plan import Plan, Scorer, reopen
 from factory.report.calibration_plot import calibration_plot
 from factory.report.data import CaptionCard, Doubt, Fact, Histogram, ImageCard, Rejected, ReportData
@@ -53,7 +54,8 @@ QUARANTINE_ROWS = 200
 def write_report(plan: Plan, outcome: Outcome) -> tuple[str, dict[str, Any]]:
     """Write metrics.json and report.html of a run. Returns where the report is, and the metrics."""
     truth = demo_truth(plan)
-    metrics = outcome_metrics(outcome) | ({"truth": truth} if truth else {})
+    judges = judge_metrics(plan)
+    metrics = outcome_metrics(outcome) | ({"truth": truth} if truth else {}) | ({"judges": judges} if judges else {})
     plan.run.write_json(METRICS, metrics)
     plan.run.storage.write(REPORT, render(collect(plan, metrics)))
     return plan.run.storage.full(REPORT), metrics
@@ -120,6 +122,7 @@ def collect(plan: Plan, metrics: dict[str, Any]) -> ReportData:
         recipe=plan.run.storage.read(RECIPE).decode(),
         notes=tuple(_notes(metrics)),
         variety=tuple(_variety(plan, metrics)),
+        judges=tuple(judge_rows(metrics.get("judges", []))),
         calibrations=tuple(calibration_plot(*one) for one in calibrations.items()),
     )
 
@@ -372,7 +375,7 @@ def _quarantine_reasons(plan: Plan) -> list[tuple[str, int]]:
 
 
 def _notes(metrics: dict[str, Any]) -> list[str]:
-    notes = list(metrics["selection"].get("warnings", []))
+    notes = [*metrics["selection"].get("warnings", []), *judge_warnings(metrics.get("judges", []))]
     images = metrics["images"]
     if images.get("failed"):
         notes.append(

@@ -103,4 +103,5 @@ class ReportData:
     recipe: str = ""  # YAML
     notes: tuple[str, ...] = field(default=())  # warnings worth reading
     calibrations: tuple[CalibrationPlot, ...] = ()
+    judges: tuple[dict[str, str], ...] = ()  # one row for each judge, filter that it answers for, and kind of answer
     variety: tuple[dict[str, str], ...] = ()  # one row for all captions, one for those kept

@@ -59,7 +59,7 @@ def test_the_built_in_filters_are_registered_by_name() -> None:
 
     of_sets = ["exact_duplicates", "near_duplicates", "repeated_caption", "shifted_rows", "opener_share"]
     of_sets += ["language_drift", "length_cliff", "duplicate_image", "consistency"]
-    asking = ["vqa_faithfulness", "caption_likelihood", "visual_pmi"]
+    asking = ["vqa_faithfulness", "caption_likelihood", "visual_pmi", "vlm_judge"]
     assert {*text, *of_sets, *asking, "token_confidence", "toxicity", "quality"} <= set(registered())
     assert {name for name, kind in registered().items() if issubclass(kind, SetFilter)} == set(of_sets)
     assert all(kind.name == name and issubclass(kind, Filter) for name, kind in registered().items())
