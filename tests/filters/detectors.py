@@ -21,8 +21,7 @@ def owl(folder: Path) -> str:
             projection_dim=32,
         )
     )
-    for weight in model.parameters():
-        weight.data.mul_(3.0)  # as they are drawn, all answers are alike
+    _draw(model, 0.3)
     model.save_pretrained(folder)
     Owlv2ImageProcessorPil(size={"height": 32, "width": 32}).save_pretrained(folder)
     return str(folder)
@@ -46,13 +45,21 @@ def grounding_dino(folder: Path) -> str:
                 vocab_size=len(tokenizer), hidden_size=16, num_hidden_layers=1, num_attention_heads=2,
                 intermediate_size=16, max_position_embeddings=64,
             ),
-            d_model=32, encoder_layers=1, encoder_attention_heads=2, decoder_layers=1, decoder_attention_heads=2,
+            d_model=32, encoder_layers=1, encoder_attention_heads=2, decoder_layers=2, decoder_attention_heads=2,
             encoder_ffn_dim=32, decoder_ffn_dim=32, num_queries=10, num_feature_levels=3, max_text_len=64,
         )
     )  # fmt: skip
+    _draw(model, 0.1)
     model.save_pretrained(folder)
     GroundingDinoImageProcessorPil(size={"shortest_edge": 64, "longest_edge": 128}).save_pretrained(folder)
     return str(folder)
+
+
+def _draw(model, deviation: float):  # type: ignore[no-untyped-def]
+    """As such models are made, all their answers are alike."""
+    for weight in model.parameters():
+        if weight.ndim > 1:
+            weight.data.normal_(0.0, deviation)
 
 
 def _characters(folder: Path):  # type: ignore[no-untyped-def]
@@ -60,8 +67,7 @@ def _characters(folder: Path):  # type: ignore[no-untyped-def]
 
     folder.mkdir(exist_ok=True)
     letters = "abcdefghijklmnopqrstuvwxyz0123456789"
-    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", ".", "-", *letters, *(f"##{one}" for one in letters)]
-    (folder / "vocab.txt").write_text("\n".join(words))
-    tokenizer = BertTokenizerFast(vocab_file=str(folder / "vocab.txt"), model_max_length=64)
+    words = ["[PAD]", "[UNK]", "[CLS]", "[MASK]", ".", "-", *letters, *(f"##{one}" for one in letters), "[SEP]"]
+    tokenizer = BertTokenizerFast(vocab={word: number for number, word in enumerate(words)}, model_max_length=64)
     tokenizer.save_pretrained(folder)
     return tokenizer
