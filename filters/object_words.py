@@ -20,9 +20,8 @@ _TOKEN: Final = re.compile(r"[^\W_]+(?:-[^\W_]+)*(?:['’](?:s|t|re|ve|ll)?)?|[^
 _MAX_CHARS: Final = 20_000
 _MAX_PHRASE: Final = 12
 
-_SINGULAR_DETERMINERS: Final = word_set("a an one each every another this that")
 _VERBS: Final = word_set(
-    "add adorn appear approach ask bark bend bite blow bring browse brush build carry catch chase chat check cheer chew",
+    "reflect peer cover add adorn appear approach ask bark bend bite blow bring browse brush build carry catch chase chat check cheer chew",
     "climb come consist converse cook create cross cut dance decorate depict describe dig discuss display dive drag drink",
     "drive eat emphasize enhance enjoy enter evoke explore extend face feed feel fill float fly follow gather gaze get give",
     "glide go grab graze greet grow hang happen help highlight hit hug hunt include indicate interact jump keep kick kneel",
@@ -33,12 +32,15 @@ _VERBS: Final = word_set(
     "turn use visit wait wake wash watch wave work write",
 )
 _SURE_VERBS: Final = word_set(
-    "become come consist create creates depict describe eat emphasize enjoy give grab include indicate provide reach seem showcase",
+    "include includes become come consist create creates depict describe eat emphasize enjoy give grab include indicate provide reach seem showcase",
     "showcases suggest",
 )
 """Verbs that are hardly ever nouns, so that they end a phrase whatever it is."""
+_BEFORE_VERBS: Final = word_set("to it he she they we you i which who")
+_VERB: Final = "to"
+"""Stands for a determiner where a verb is to come first."""
 _PAST: Final = word_set(
-    "sat stood lay ran ate held wore flew rode swam threw caught drove hung seen taken made shown put cut"
+    "came fallen sat stood lay ran ate held wore flew rode swam threw caught drove hung seen taken made shown put cut"
 )
 _ADJECTIVES: Final = word_set(
     "red orange yellow green blue purple pink brown black white grey gray golden gold silver beige tan teal maroon violet",
@@ -55,13 +57,13 @@ _ADJECTIVES: Final = word_set(
     "half upside inside outside together away downtown sporty snow-covered covered sliced cooked fried grilled baked",
     "what's it's there's that's who's great good bad best better favorite favourite nearby vast lush serene peaceful lively",
     "else least eaten broken worn frozen hidden woven closer further farther thinner thicker larger smaller bigger wider taller",
-    "avid upside-down smooth dynamic scenic creative productive corporate lifelike stainless suitable plump juicy rustic",
+    "special clear barefoot casual complete avid upside-down smooth dynamic scenic creative productive corporate lifelike stainless suitable plump juicy rustic",
     "overall actual possible potential likely due able aware engaged focused seated parked situated positioned topped filled",
 )
 _DESCRIPTIVE: Final = re.compile(r"(?:ous|less|ful|ible|(?<!t)(?<!c)(?<!st)able)$")
 """Endings of adjectives; tables, vegetables, cables and stables end alike."""
 _ASIDE: Final = word_set(
-    "perhaps maybe whether alongside even see seen admire unclear written resembles resembling instead etc"
+    "already quite begun except perhaps maybe whether alongside even see seen admire unclear written resembles resembling instead etc"
 )
 """Words that end a phrase and are in no list of `noun_phrases`."""
 _NUMBERS: Final = word_set("eleven twelve thirteen fifteen twenty thirty fifty hundred dozen dozens")
@@ -91,6 +93,7 @@ _ABSTRACT: Final = word_set(
     "zone focus foreground background top bottom left right side sides corner edge front rear middle upper lower image picture",
     "photo photograph photos pictures scene scenes view close-up closeup snapshot screenshot shots today tomorrow tonight",
     "afternoon dusk dawn spring autumn fall daytime addition case example general instance lot must order particular question",
+    "gameplay guidance arrival premiere film backdrop company loss effect edition frame mystery vicinity business rest interior",
     "answer caption text word words title break instruction circumstance destination item object multitude experience content",
 )
 STUFF: Final = word_set(
@@ -120,6 +123,9 @@ _IRREGULAR: Final = dict(
     )
 )
 _SINGULAR_S: Final = re.compile(r"(?:ss|us|is|'s)$")
+_GAMES: Final = word_set("tennis baseball football basketball volleyball softball soccer hockey golf cricket")
+"""Without a determiner it is played, and no thing: "playing baseball", "a baseball"."""
+_CANNED: Final = word_set("trash garbage rubbish soda beer tin paint spray watering cola coke metal aluminum milk")
 _PLURAL_MODIFIERS: Final = word_set(
     "sports clothes news arms glasses sunglasses goods tennis mens womens ladies jeans skis"
 )
@@ -215,9 +221,10 @@ def _read(file: Path, newest: int, size: int) -> Vocabulary:
     for name, others in groups.items():
         if not isinstance(others, list) or not all(isinstance(word, str) for word in others):
             raise FilterError(f"synonyms: {str(file)!r}: {name!r} must have a list of words, not {others!r}.")
+        label = " ".join(name.lower().replace("_", " ").split())
         for word in (name, *others):
             key = _normal(word)
-            if words.setdefault(key, _normal(name)) != _normal(name):
+            if words.setdefault(key, label) != label:
                 raise FilterError(
                     f"synonyms: {str(file)!r}: {word!r} is of both {words[key]!r} and {name!r}; leave it in one of them."
                 )
@@ -261,8 +268,8 @@ def _phrases(text: str) -> Iterator[tuple[list[str], bool]]:
         if owner and owner not in BREAKS and owner not in DETERMINERS:
             yield [determiner, *words, owner], denied
             determiner, words, skip = "the", [], False
-        elif token == "stand" and words and not _is_plural(words[-1]):  # "a fruit stand"
-            words.append(token)
+        elif words and ((token == "stand" and not _is_plural(words[-1])) or (token == "can" and words[-1] in _CANNED)):
+            words.append(token)  # "a fruit stand", "a trash can"
         elif token in DETERMINERS:
             yield [determiner, *words], denied
             denying = denying or token == "no"
@@ -275,35 +282,34 @@ def _phrases(text: str) -> Iterator[tuple[list[str], bool]]:
             denying = token in ("without", "not", "like", "or", "nor", "never") and (
                 denying or token not in ("or", "nor")
             )
-            determiner, words, denied, skip = "to" if token == "to" else "", [], denying, False
+            determiner, words, denied, skip = _VERB if token in _BEFORE_VERBS else "", [], denying, False
         elif skip:
             continue
-        elif _ends(determiner, words, token):
+        elif _ends(words, token):
             yield [determiner, *words], denied
-            determiner, words, denied, denying = "", [], False, False
-            skip = token in ("resembling", "called", "named")
+            determiner, words, denied = "", [], False
+            skip, denying = token in ("resembling", "called", "named"), token == "resembling"
         elif len(words) < _MAX_PHRASE:
             words.append(token)
     yield [determiner, *words], denied
 
 
-def _ends(determiner: str, words: list[str], token: str) -> bool:
+def _ends(words: list[str], token: str) -> bool:
     """Whether a word is no noun of the phrase that it follows, but its verb or an adverb."""
+    if token in _SURE_VERBS:
+        return True
     nouns = [word for word in words if word not in _ADJECTIVES]
     if not nouns:  # "a large parked car", "sitting on a bench": nothing that could sit yet
         return False
-    if is_verbal(token):
+    if is_verbal(token) and token not in ("icing", "frosting", "topping", "clothing", "overalls"):
         return f"{token} " not in _COMPOUND_FIRST
-    if token in _SURE_VERBS:
-        return True
     last = words[-1]
     if _is_plural(last) and last not in _PLURAL_MODIFIERS:
         return True
     if last in ("person", "child", "man", "woman") and token in _VERBS:
         return True
     if token.endswith("s") and not _SINGULAR_S.search(token):
-        stem = _stem(token)
-        return stem in _VERBS or (determiner in _SINGULAR_DETERMINERS and token not in _ABSTRACT and stem in _VERBS)
+        return _stem(token) in _VERBS
     return False
 
 
@@ -324,15 +330,20 @@ def _stem(token: str) -> str:
 
 def _named(words: list[str], known: Vocabulary) -> NamedObject | None:
     determiner, *rest = words
-    if determiner == "to" and len(rest) > 1 and not _describes(rest[0]):  # "to board passengers"
+    if determiner == _VERB and len(rest) > 1 and not _describes(rest[0]):  # "to board passengers"
         del rest[0]
-    elif determiner == "to" and len(rest) == 1 and not _is_plural(rest[0]) and known._of(rest) is None:  # "to relax"
+    elif (
+        determiner == _VERB
+        and len(rest) == 1
+        and (not _is_plural(rest[0]) or _stem(rest[0]) in _VERBS)
+        and known._of(rest) is None
+    ):  # "to relax"
         return None
     if determiner == "that" and len(rest) == 1 and _is_plural(rest[0]):  # "a road that leads"
         return None
     while rest and not _is_fruit(rest, determiner) and _is_no_head(rest[-1]):  # "pizza slices", "the man at the left"
         rest.pop()
-    if not rest:
+    if not rest or (rest[-1] in _GAMES and determiner in ("", _VERB)):
         return None
     nouns = [word for place, word in enumerate(rest) if place == len(rest) - 1 or not _describes(word)]
     lemmas = [*nouns[:-1], singular(nouns[-1])]
@@ -340,7 +351,7 @@ def _named(words: list[str], known: Vocabulary) -> NamedObject | None:
     whole = [singular(word) for word in rest]
     canonical = known._of(whole)
     if canonical is None and (
-        head in _ABSTRACT
+        _is_abstract(head)
         or nouns[-1] in _ABSTRACT
         or not head.isascii()
         or len(head) < 2
@@ -360,6 +371,19 @@ def _is_no_head(word: str) -> bool:
     )
 
 
+_ABSTRACT_ENDING: Final = re.compile(r"(?:tion|sion|ness|ment|ity|ance|ence|ism|ship|dom|hood|ude|cy)$")
+_CONCRETE: Final = word_set(
+    "station television cushion decoration apartment monument instrument ornament equipment pavement garment basement cement",
+    "vegetation entrance appliance ambulance fence audience residence plantation intersection mansion city university facility",
+    "ship battleship spaceship airship starship prism reflection illustration collection compartment document tournament",
+    "medicine fragrance ointment pharmacy bicycle agency microphone inscription fortification concession substance currency",
+)
+
+
+def _is_abstract(head: str) -> bool:
+    return head in _ABSTRACT or (head not in _CONCRETE and _ABSTRACT_ENDING.search(head) is not None)
+
+
 def _is_fruit(rest: list[str], determiner: str) -> bool:
     return rest[-1] == "orange" and (determiner in ("a", "an") or determiner in _NUMBERS or determiner.isdigit())
 
@@ -374,4 +398,4 @@ def _describes(word: str) -> bool:
 
 
 def _is_verb_form(head: str, rest: list[str], determiner: str) -> bool:
-    return is_verbal(head) or (len(rest) == 1 and determiner in ("", "to") and head in _VERBS)
+    return is_verbal(head) or (len(rest) == 1 and determiner in ("", _VERB) and head in _VERBS)
