@@ -36,6 +36,7 @@ _SURE_VERBS: Final = word_set(
     "showcases suggest",
 )
 """Verbs that are hardly ever nouns, so that they end a phrase whatever it is."""
+_DENYING: Final = word_set("without not like never resembling resembles unlike")
 _BEFORE_VERBS: Final = word_set("to it he she they we you i which who")
 _VERB: Final = "to"
 """Stands for a determiner where a verb is to come first."""
@@ -57,13 +58,13 @@ _ADJECTIVES: Final = word_set(
     "half upside inside outside together away downtown sporty snow-covered covered sliced cooked fried grilled baked",
     "what's it's there's that's who's great good bad best better favorite favourite nearby vast lush serene peaceful lively",
     "else least eaten broken worn frozen hidden woven closer further farther thinner thicker larger smaller bigger wider taller",
-    "special clear barefoot casual complete avid upside-down smooth dynamic scenic creative productive corporate lifelike stainless suitable plump juicy rustic",
+    "special clear barefoot casual complete avid upside-down smooth dynamic scenic creative productive corporate lifelike stainless suitable plump juicy",
     "overall actual possible potential likely due able aware engaged focused seated parked situated positioned topped filled",
 )
 _DESCRIPTIVE: Final = re.compile(r"(?:ous|less|ful|ible|(?<!t)(?<!c)(?<!st)able)$")
 """Endings of adjectives; tables, vegetables, cables and stables end alike."""
 _ASIDE: Final = word_set(
-    "already quite begun except perhaps maybe whether alongside even see seen admire unclear written resembles resembling instead etc"
+    "already quite begun except perhaps maybe whether alongside even see seen admire unclear written resembles resembling unlike instead etc"
 )
 """Words that end a phrase and are in no list of `noun_phrases`."""
 _NUMBERS: Final = word_set("eleven twelve thirteen fifteen twenty thirty fifty hundred dozen dozens")
@@ -279,16 +280,14 @@ def _phrases(text: str) -> Iterator[tuple[list[str], bool]]:
             if token in _NUMBERS:
                 determiner, words, skip = token, [], False
                 continue
-            denying = token in ("without", "not", "like", "or", "nor", "never") and (
-                denying or token not in ("or", "nor")
-            )
+            denying = token in _DENYING or (denying and token in ("or", "nor"))
             determiner, words, denied, skip = _VERB if token in _BEFORE_VERBS else "", [], denying, False
         elif skip:
             continue
         elif _ends(words, token):
             yield [determiner, *words], denied
             determiner, words, denied = "", [], False
-            skip, denying = token in ("resembling", "called", "named"), token == "resembling"
+            skip, denying = token in ("called", "named"), False
         elif len(words) < _MAX_PHRASE:
             words.append(token)
     yield [determiner, *words], denied
