@@ -120,7 +120,7 @@ def _wrong(stream: BinaryIO, size: int, classifier: bool) -> str:
             return "it holds word vectors; a classifier (train_supervised) is needed"
         if bucket < 0:
             return "it is damaged"
-        _dictionary(stream)
+        _dictionary(stream, classifier)
         quantised = _read(stream, "<?")[0]
         _quantised_matrix(stream) if quantised else _matrix(stream)
         quantised_output = _read(stream, "<?")[0]
@@ -144,9 +144,9 @@ def _skip(stream: BinaryIO, count: int) -> None:
     stream.seek(count, 1)
 
 
-def _dictionary(stream: BinaryIO) -> None:
+def _dictionary(stream: BinaryIO, classifier: bool) -> None:
     entries, words, labels, _tokens, pruned = _read(stream, "<3i2q")
-    if not (0 <= entries <= _MAX_ENTRIES and words >= 0 and labels > 0 and entries == words + labels):
+    if not (0 <= entries <= _MAX_ENTRIES and words >= 0 and labels >= classifier and entries == words + labels):
         raise ValueError(entries)
     # Entries have no fixed size: a word, a zero byte, its count (8 bytes), its type (1 byte).
     place = stream.tell()
