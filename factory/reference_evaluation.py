@@ -47,7 +47,7 @@ PER_CAPTION: Final = pl.Schema(
 
 @dataclass
 class ReferenceEvaluation:
-    """Of captions whose image has a reference: CHAIR's three rates, the mean of the object match, each with its interval,
+    """Of captions whose image has a reference: CHAIR's three rates, the means of the object match and of the similarities of all objects, with intervals,
     of all of them (`before`) and, for a run, of those that selection keeps (`after`); the commonest hallucinated kinds; and
     the captions with the lowest match. `table` has a row for each, PER_CAPTION.
     """
@@ -92,7 +92,8 @@ _WORDS: Final = {
     "chair_s": "CHAIRs, captions with a hallucinated object",
     "chair_i": "CHAIRi, hallucinated mentions of objects",
     "recall": "objects of the images that are named",
-    "object_match": "object match, mean",
+    "object_match": "object match, mean of the least of each caption",
+    "object_similarity": "object similarity, mean of all objects",
 }
 
 
@@ -203,7 +204,7 @@ def _judge(named: Sequence[NamedObject], there: Sequence[NamedObject], similarit
 
 def _table(rows: pl.DataFrame, judged: Sequence[_Judged]) -> pl.DataFrame:
     given = rows.with_columns(pl.lit(None).alias(name) for name in PER_CAPTION if name not in rows.columns)
-    found = {
+    found: dict[str, list[Any]] = {
         "named": [list(one.named) for one, _ in judged],
         "hallucinated": [list(one.hallucinated) for one, _ in judged],
         "recalled": [sorted(one.recalled) for one, _ in judged],
@@ -233,17 +234,21 @@ def _rates(images: pl.Series, judged: Sequence[_Judged]) -> dict[str, Share]:
     rates = chair_rates([one for one, _ in judged])
     scores = [match.score for _, match in judged]
     match = [score for score in scores if score is not None]
+    each = [[match.similarity for match in one.matches] for _, one in judged]
+    alike = [value for some in each for value in some]
     values = {
         "chair_s": rates.chair_s,
         "chair_i": rates.chair_i,
         "recall": rates.recall,
         "object_match": sum(match) / len(match) if match else None,
+        "object_similarity": sum(alike) / len(alike) if alike else None,
     }
     parts = {  # the numerator and the denominator of each caption
         "chair_s": [(bool(one.hallucinated), 1) for one, _ in judged],
         "chair_i": [(len(one.hallucinated), len(one.named)) for one, _ in judged],
         "recall": [(len(one.recalled), len(one.there)) for one, _ in judged],
         "object_match": [(score or 0.0, score is not None) for score in scores],
+        "object_similarity": [(sum(some), len(some)) for some in each],
     }
     image = images.rank("dense").to_numpy().astype(np.int64) - 1
     found = {}

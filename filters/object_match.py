@@ -118,4 +118,5 @@ class ByVectors:
 def _unit(vectors: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float64]:
     values = np.asarray(vectors, dtype=np.float64)
     length = np.linalg.norm(values, axis=1, keepdims=True)
-    return np.divide(values, length, out=np.zeros_like(values), where=length > 0)
+    unit: npt.NDArray[np.float64] = np.divide(values, length, out=np.zeros_like(values), where=length > 0)
+    return unit

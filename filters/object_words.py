@@ -58,13 +58,15 @@ _ADJECTIVES: Final = word_set(
     "half upside inside outside together away downtown sporty snow-covered covered sliced cooked fried grilled baked",
     "what's it's there's that's who's great good bad best better favorite favourite nearby vast lush serene peaceful lively",
     "else least eaten broken worn frozen hidden woven closer further farther thinner thicker larger smaller bigger wider taller",
-    "special clear barefoot casual complete avid upside-down smooth dynamic scenic creative productive corporate lifelike stainless suitable plump juicy",
+    "picturesque collaborative special clear barefoot casual complete avid upside-down smooth dynamic scenic creative productive corporate lifelike",
+    "stainless suitable plump juicy",
     "overall actual possible potential likely due able aware engaged focused seated parked situated positioned topped filled",
 )
 _DESCRIPTIVE: Final = re.compile(r"(?:ous|less|ful|ible|(?<!t)(?<!c)(?<!st)able)$")
 """Endings of adjectives; tables, vegetables, cables and stables end alike."""
 _ASIDE: Final = word_set(
-    "already quite begun except perhaps maybe whether alongside even see seen admire unclear written resembles resembling unlike instead etc"
+    "throughout either neither already quite begun except perhaps maybe whether alongside even see seen admire unclear written",
+    "resembles resembling unlike instead etc",
 )
 """Words that end a phrase and are in no list of `noun_phrases`."""
 _NUMBERS: Final = word_set("eleven twelve thirteen fifteen twenty thirty fifty hundred dozen dozens")

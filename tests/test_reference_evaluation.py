@@ -48,6 +48,7 @@ def test_captions_are_compared_with_the_references_of_their_image(files: tuple[s
         "chair_i": round(1 / 5, 4),
         "recall": round(4 / 6, 4),  # the remote and the bench are not named
         "object_match": round((1.0 + found.table["object_match"][1]) / 2, 4),
+        "object_similarity": round((4 + found.table["object_match"][1]) / 5, 4),  # puppy, frisbee, man, sofa; cat
     }
     assert found.commonest == {"cat": 1}
     assert [one["image_key"] for one in found.worst] == ["b"]
