@@ -496,21 +496,44 @@ def calibrate_command(
 
 
 @command("evaluate")
-@click.argument("run")
+@click.argument("run", metavar="RUN|CAPTIONS")
 @click.option(
     "--truth", type=click.Choice(["demo"]), default="demo", show_default=True, help="Who knows what is right."
 )
+@click.option(
+    "--references", metavar="FILE", help="Reference captions or object labels by image_key; Parquet, CSV or JSONL."
+)
+@click.option("--synonyms", metavar="FILE", help="With --references: words of each object.  [default: MSCOCO's 80]")
+@click.option(
+    "--similarity", metavar="MODEL", help="With --references: a text encoder or fastText .bin to compare names."
+)
+@click.option("--revision", metavar="COMMIT", help="Of a --similarity model on the Hub.")
+@click.option("--out", metavar="FILE", help="With --references: where a table with a row per caption goes.")
+@click.option("--worst", type=click.IntRange(min=0), default=5, show_default=True, help="Worst captions to show.")
 @JSON
-def evaluate_command(run: str, truth: str, as_json: bool) -> None:
-    """Compare a run's captions, filters and selection with the truth, sentence by sentence.
+def evaluate_command(
+    run: str, truth: str, references: str | None, as_json: bool, worst: int, **given: str | None
+) -> None:
+    """Compare captions with the truth: of the demo world sentence by sentence, else by reference captions or labels.
 
-    Tells the share of sentences that are right before and after selection, errors by type, and how well each filter tells
-    right sentences from wrong ones (AUROC, precision of the best-scored part), with intervals.
+    On the demo world it tells the share of sentences that are right before and after selection, errors by type, and how well
+    each filter tells right sentences from wrong ones (AUROC, precision of the best-scored part), with intervals. With
+    --references it tells CHAIR's rates of hallucinated objects, the recall of objects, and how well the objects of each
+    caption match those of its references; captions may then be a file with image_key and text.
 
     \b
     Example:
       factory evaluate runs/quickstart --truth demo
+      factory evaluate captions.jsonl --references references.jsonl --out objects.parquet
     """
+    if references is not None:
+        from factory.reference_evaluation import evaluate_references
+
+        compared = evaluate_references(run, references, worst=worst, **given)
+        click.echo(json.dumps(compared.as_json()) if as_json else "\n".join(compared.lines()))
+        return
+    if set_ := [f"--{name}" for name, value in given.items() if value is not None]:
+        raise click.UsageError(f"{', '.join(set_)} needs --references FILE")
     from factory.evaluating import evaluate
     from factory.plan import reopen
     from factory.run import find_run

@@ -26,6 +26,7 @@ from filters.length import Length
 from filters.length_cliff import LengthCliff
 from filters.near_duplicates import NearDuplicates
 from filters.nsfw import Nsfw
+from filters.object_grounding import ObjectGrounding
 from filters.ocr_consistency import OcrConsistency
 from filters.opener import Opener
 from filters.opener_share import OpenerShare
@@ -66,6 +67,7 @@ __all__ = [
     "LengthCliff",
     "NearDuplicates",
     "Nsfw",
+    "ObjectGrounding",
     "OcrConsistency",
     "Opener",
     "OpenerShare",

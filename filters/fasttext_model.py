@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import mmap
 import struct
+from collections.abc import Callable
 from functools import lru_cache
 from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from filters.contract import FilterError
@@ -52,11 +54,21 @@ class FastText:
 
 def load(path: str | Path, asked_by: str) -> FastText:
     """The model at `path`. Raises FilterError, which begins with `asked_by`, where it is none or cannot be used."""
+    return FastText(_model(path, asked_by, classifier=True))
+
+
+def load_word_vectors(path: str | Path, asked_by: str) -> Callable[[str], npt.NDArray[np.float32]]:
+    """The vector of a word, by a fastText model of any kind. Raises FilterError as `load` does."""
+    vector: Callable[[str], npt.NDArray[np.float32]] = _model(path, asked_by, classifier=False).get_word_vector
+    return vector
+
+
+def _model(path: str | Path, asked_by: str, classifier: bool) -> Any:
     file = Path(path)
     try:
         stat = file.stat()
         with file.open("rb") as stream:
-            wrong = _wrong(stream, stat.st_size)
+            wrong = _wrong(stream, stat.st_size, classifier)
     except OSError as error:
         raise FilterError(f"{asked_by}: the model {str(path)!r} cannot be read: {error.strerror}.") from error
     if wrong:
@@ -83,15 +95,15 @@ def sha256(path: str | Path) -> str:
 
 
 @lru_cache(maxsize=4)
-def _loaded(path: str, size: int, changed: int, asked_by: str) -> FastText:
+def _loaded(path: str, size: int, changed: int, asked_by: str) -> Any:
     fasttext = import_fasttext(asked_by)
     try:
-        return FastText(fasttext.FastText._FastText(model_path=path))
+        return fasttext.FastText._FastText(model_path=path)
     except (ValueError, RuntimeError, MemoryError) as error:
         raise FilterError(f"{asked_by}: {path!r} cannot be loaded: {error}.") from error
 
 
-def _wrong(stream: BinaryIO, size: int) -> str:
+def _wrong(stream: BinaryIO, size: int, classifier: bool) -> str:
     """What is wrong with the file, or nothing.
 
     fastText itself trusts every length in the file: it reads a cut one for ever. So each is checked here against the
@@ -104,11 +116,11 @@ def _wrong(stream: BinaryIO, size: int) -> str:
         if version not in _VERSIONS:
             return f"its format version is {version}, not {' or '.join(map(str, _VERSIONS))}"
         *_, model, bucket, _minn, _maxn, _rate, _threshold = _read(stream, "<12id")
-        if model != 3:
+        if classifier and model != 3:
             return "it holds word vectors; a classifier (train_supervised) is needed"
         if bucket < 0:
             return "it is damaged"
-        _dictionary(stream)
+        _dictionary(stream, classifier)
         quantised = _read(stream, "<?")[0]
         _quantised_matrix(stream) if quantised else _matrix(stream)
         quantised_output = _read(stream, "<?")[0]
@@ -132,9 +144,9 @@ def _skip(stream: BinaryIO, count: int) -> None:
     stream.seek(count, 1)
 
 
-def _dictionary(stream: BinaryIO) -> None:
+def _dictionary(stream: BinaryIO, classifier: bool) -> None:
     entries, words, labels, _tokens, pruned = _read(stream, "<3i2q")
-    if not (0 <= entries <= _MAX_ENTRIES and words >= 0 and labels > 0 and entries == words + labels):
+    if not (0 <= entries <= _MAX_ENTRIES and words >= 0 and labels >= classifier and entries == words + labels):
         raise ValueError(entries)
     # Entries have no fixed size: a word, a zero byte, its count (8 bytes), its type (1 byte).
     place = stream.tell()

@@ -8,15 +8,17 @@ from typing import Final
 _TOKEN: Final = re.compile(r"[^\W_]+(?:['’\-][^\W_]+)*|[^\s\w]")
 
 
-def _words(*lists: str) -> frozenset[str]:
+def word_set(*lists: str) -> frozenset[str]:
+    """The words of lists written with spaces."""
     return frozenset(word for text in lists for word in text.split())
 
 
-_DETERMINERS: Final = _words(
+DETERMINERS: Final = word_set(
     "a an the this that these those his her its their my your our one two three four five six seven eight nine ten",
     "some several many few both each every another other no multiple various",
 )
-_BREAKS: Final = _words(
+"""Words that begin a noun phrase."""
+BREAKS: Final = word_set(
     "is are was were be been being am has have had do does did can could may might must shall should will would",
     "and or but nor so yet as if than then while when where which who whom whose what how why because although though",
     "of in on at to from by with without for about above below under over beneath behind beside besides between among",
@@ -26,11 +28,13 @@ _BREAKS: Final = _words(
     "stands stand sits sit lies lie wears wear holds hold looks look runs run walks walk rides ride plays play",
     "printed visible placed located",
 )
-_NOT_THINGS: Final = _words(
+"""Words that end a noun phrase: the closed classes of English, and verbs that captions are full of."""
+NOT_THINGS: Final = word_set(
     "top bottom left right center centre middle side sides corner edge background foreground front back upper lower",
     "image picture photo photograph scene view",
 )
-_NOUNS: Final = _words(
+"""Places in an image, and the image itself."""
+_NOUNS: Final = word_set(
     "building ceiling painting wedding clothing morning evening railing opening awning drawing string spring sling lightning",
     "shed sled seed weed speed hundred family butterfly fly belly lily jelly bully assembly",
 )
@@ -39,7 +43,8 @@ _VERBAL: Final = re.compile(r".{2,}(?:ing|ed|ly)$")
 _MAX_WORDS: Final = 6
 
 
-def _is_verbal(word: str) -> bool:
+def is_verbal(word: str) -> bool:
+    """Whether it has the ending of a verb form or an adverb and is no known noun."""
     return word not in _NOUNS and _VERBAL.fullmatch(word) is not None
 
 
@@ -56,16 +61,16 @@ def noun_phrases(sentence: str) -> list[str]:
 
     def close() -> None:
         nonlocal determiner
-        if not _NOT_THINGS.issuperset(words):
+        if not NOT_THINGS.issuperset(words):
             found[" ".join(filter(None, (determiner, *words[:_MAX_WORDS])))] = None
         determiner = ""
         words.clear()
 
     for token in _TOKEN.findall(sentence.lower()):
-        if token in _DETERMINERS:
+        if token in DETERMINERS:
             close()
             determiner = token
-        elif token in _BREAKS or not token[0].isalnum() or (words and _is_verbal(token)):
+        elif token in BREAKS or not token[0].isalnum() or (words and is_verbal(token)):
             close()
         else:
             words.append(token)

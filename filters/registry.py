@@ -27,6 +27,7 @@ from filters.length import Length
 from filters.length_cliff import LengthCliff
 from filters.near_duplicates import NearDuplicates
 from filters.nsfw import Nsfw
+from filters.object_grounding import ObjectGrounding
 from filters.ocr_consistency import OcrConsistency
 from filters.opener import Opener
 from filters.opener_share import OpenerShare
@@ -92,6 +93,7 @@ BUILT_IN: Final[dict[str, type[Filter]]] = {
         VisualPmi,
         VlmJudge,
         Consistency,
+        ObjectGrounding,
     )
 }
 

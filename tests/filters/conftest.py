@@ -7,6 +7,7 @@ import pytest
 from factory.demo.checkpoint import checkpoint_path
 from filters import train_quality
 from filters.fasttext_model import import_fasttext
+from tests.filters.detectors import owl
 
 SENTENCES = {
     "en": "the a dog cat man woman runs sits on over beach street and with of wide red two in water is are her his",
@@ -28,6 +29,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         "nsfw": image_classifier(folder / "nsfw", ("normal", "nsfw")),
         "watermark": image_classifier(folder / "watermark", ("clean", "watermark")),
         "alignment": str(checkpoint_path("align")),
+        "object_grounding": owl(folder / "object_grounding"),
     }
 
 
