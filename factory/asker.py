@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 WATCHED_ANSWERS: Final = 64
 MOST_ELSEWHERE: Final = 0.5
 """A judge whose first WATCHED_ANSWERS answers lie, in the median, with more than this outside the allowed ones is useless."""
+MOST_SAID: Final = 40_000
+"""Characters that are kept of an answer to an open question."""
 CONTROL_IMAGES: Final = 256
 """About so many images for each engine are also asked about another image's caption, and a blank one about theirs."""
 
@@ -91,7 +93,8 @@ class Asker:
             return row | {"problem": str(error)[:500]}
         if answer.elsewhere is not None:
             self._watch(answer, question)
-        return row | {"values": answer.values, "ends": answer.ends, "elsewhere": answer.elsewhere}
+        said = answer.said[:MOST_SAID] if question.kind == "open" else None
+        return row | {"values": answer.values, "ends": answer.ends, "elsewhere": answer.elsewhere, "said": said}
 
     def _watch(self, answer: Answer, question: Question) -> None:
         if len(self._elsewhere) >= WATCHED_ANSWERS:

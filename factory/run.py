@@ -184,7 +184,11 @@ class Run:
         return files
 
     def _read_answers(self, judge: str, files: list[str]) -> pl.DataFrame:
-        rows = self.storage.scan([f"answers/{judge}/{name}" for name in files]).collect()
+        import polars as pl
+
+        # One by one: a file may be older than a column.
+        read = [self.storage.scan([f"answers/{judge}/{name}"]).collect() for name in files]
+        rows = pl.concat([tables.ANSWERS.to_frame(), *read], how="diagonal")
         # Of a question that was asked again the answer counts, not the problem it had before.
         return rows.sort("problem", "created_ms", nulls_last=False).unique(
             ["image_key", "question", "control"], keep="first", maintain_order=True

@@ -131,9 +131,10 @@ ANSWERS = _schema(
         "question": pl.String,  # filters.questions.Question.id
         "asked": pl.String,  # its text
         "control": pl.String,  # null; shuffled: asked about another image than its own; blank: about a blank one
-        "values": pl.List(pl.Float64),  # filters.answers.ANSWER has these four
+        "values": pl.List(pl.Float64),  # filters.answers.ANSWER has these five
         "ends": pl.List(pl.UInt32),
         "elsewhere": pl.Float64,
+        "said": pl.String,  # <= 40,000 characters; absent from tables written before there were open questions
         "problem": pl.String,
         "created_ms": pl.Int64,
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 import polars as pl
@@ -35,7 +36,7 @@ class VqaFaithfulness(VlmFilter):
     """
 
     name: ClassVar[str] = "vqa_faithfulness"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     evidence: ClassVar[dict[str, pl.DataType]] = {
         "sentences": SENTENCES,
         "mean": pl.Float64(),
@@ -89,7 +90,7 @@ class VqaFaithfulness(VlmFilter):
         worst = found[sure.index(min(sure))].text
         return row | {"score": min(sure) if self.aggregate == "min" else mean, "mean": mean, "worst": worst}
 
-    def asked_of(self, sentence: str) -> str | None:
+    def asked_of(self, sentence: str, claims: Sequence[Mapping[str, Any]] = ()) -> str | None:
         return None if ADDRESSES_JUDGE.search(sentence) else self._question(sentence).text
 
     def _question(self, sentence: str) -> Question:
