@@ -63,11 +63,12 @@ LOCATIVES: Final = of(
     "underneath atop amid amidst beyond opposite around along across against by front",
 )
 ADVERBS: Final = of(
-    "also just only very too there here nearby together away apart outdoors indoors overhead upright still now then again",
-    "even quite rather almost about around not partially fully mostly directly right close far well closely side together",
-    "side-by-side up down out off back outside inside upside forward backward ahead aside behind along well",
+    "also just only very too there here nearby together away apart outdoors indoors overhead upright still now then",
+    "again even often sometimes always usually overall closer further farther however additionally quite rather",
+    "almost about around not partially fully mostly directly right close far well closely side side-by-side up down",
+    "out off back outside inside upside forward backward ahead aside behind along",
 )
-PRONOUNS: Final = of("he she it they him them someone something everyone each")
+PRONOUNS: Final = of("he she it they him them someone something everyone each himself herself itself themselves")
 SUBJECT_PRONOUNS: Final = of("he she it they")
 OTHERS: Final = of("such other others how why what whether else both either if for there here")
 
@@ -93,7 +94,7 @@ ADJECTIVES: Final = COLOURS | of(
     "beautiful gorgeous lovely cute adorable attractive elegant fancy stylish fashionable casual formal happy sad angry serious",
     "sleepy tired excited playful friendly cheerful joyful proud curious focused relaxed comfortable cozy peaceful serene",
     "picturesque scenic dramatic dynamic lively delicious tasty yummy healthy appetizing sweet spicy creamy crispy chocolate",
-    "simple plain basic complex unique special strange unusual funny weird interesting amazing impressive spacious luxurious",
+    "ready simple plain basic complex unique special strange unusual funny weird interesting amazing impressive spacious luxurious",
     "professional famous popular american asian african european chinese japanese italian british french german mexican indian",
     "electric electronic digital military olympic competitive athletic famous wild domestic stray stuffed furnished parked",
     "overcast distant nearby visible abandoned colored decorative ornate traditional intricate diverse plentiful ample",
@@ -118,7 +119,7 @@ VERB_BASES: Final = of(
     "balance ascend descend roam wander forage perch nest snuggle cuddle curl cross separate divide split enclose frame",
     "top border flank block shade illuminate light highlight accompany gather crowd complete accentuate consist comprise",
     "boast exude evoke embody exhibit resemble match complement contrast demonstrate hop skateboard snowboard windsurf",
-    "navigate race speed board disembark maneuver steer operate inspect examine observe admire study learn teach inhale",
+    "unfold navigate race speed board disembark maneuver steer operate inspect examine observe admire study learn teach inhale",
     "cast emerge ascend adjust mark embrace flow run crash splash spray drip land take-off hover soar glide dive",
 )
 _NOT_VERBS_WITH_S: Final = of(
@@ -132,20 +133,19 @@ PAST_FORMS: Final = of(
     "made held worn seen shown taken built drawn driven eaten given thrown stood sat lay lain ran run walked rode ridden wore",
     "flew flown caught hung hit kept led left lit grown sold bought won woven broken cut set put torn spread bent fed brought",
     "told written spoken sung swum been gone done strewn laid caught found lost hidden beaten bound wound shot went took came",
-    "ate drank began fell rose sang threw saw stuck parked located situated surrounded covered filled topped dressed seated",
+    "spent ate drank began fell rose sang threw saw stuck parked located situated surrounded covered filled topped dressed seated",
 )
 PARTICIPLES: Final = of(
     "made held worn seen shown taken built drawn driven eaten given thrown hung kept led lit grown sold bought woven broken",
     "cut set put torn spread bent fed brought written spoken strewn laid caught found lost hidden bound shot stuck",
 )
 NOT_VERBAL: Final = of(
-    "building ceiling painting wedding clothing morning evening railing opening awning drawing string spring sling lightning",
-    "shed sled seed weed speed hundred family butterfly fly belly lily jelly bully assembly bed king ring wing thing crossing",
-    "parking swimming running skating fishing dining living shopping sling siding stuffing topping pudding icing wrapping",
-    "something anything everything nothing red being red bobsled bread biped moped feed steed reed need deed",
-    "lettering seasoning landing setting covering beijing pingpong duckling sibling dumpling sapling earring ceilings",
-    "breed infrared naked rugged wicked sacred hatred ground-breaking flooring lighting housing meeting gathering racing",
-    "boxing wrestling skiing surfing cycling camping gardening cooking training clothing engineering packaging",
+    "building ceiling painting wedding clothing morning evening railing opening awning drawing string spring sling",
+    "lightning shed sled seed weed speed hundred family butterfly fly belly lily jelly bully assembly bed king ring",
+    "wing thing siding stuffing topping pudding icing wrapping something anything everything nothing red being",
+    "bobsled bread biped moped feed steed reed need deed lettering seasoning covering beijing pingpong duckling",
+    "sibling dumpling sapling earring ceilings breed infrared naked rugged wicked sacred hatred ground-breaking",
+    "flooring lighting housing engineering packaging",
 )
 """Nouns and adjectives that look like verbs."""
 LY_WORDS: Final = of(
@@ -191,12 +191,13 @@ PLACES: Final = of(
 )
 """Where in an image: no things."""
 ABSTRACT: Final = of(
-    "sense atmosphere mood feeling feel ambiance ambience importance significance focus attention emphasis experience moment",
-    "activity activities connection interaction joy wonder beauty charm element elements touch impression appearance time day",
-    "night way kind type sort style addition depth contrast interest purpose variety presence action actions fun nature",
-    "emotion emotions relationship opportunity possibility options option vibe aesthetic composition lot use position",
-    "overall theme character comfort warmth life event occasion motion distance direction view quality detail details",
-    "safety ease balance importance sunny conversation concentration enjoyment excitement anticipation task tasks subject point order case fact result",
+    "sense atmosphere mood feeling feel ambiance ambience importance significance focus attention emphasis experience",
+    "moment activity activities connection interaction joy wonder beauty charm element elements touch impression",
+    "appearance time day night way kind type sort style addition depth contrast interest purpose variety presence",
+    "action actions fun nature emotion emotions relationship opportunity possibility options option vibe aesthetic",
+    "composition lot use position overall theme character comfort warmth life event occasion motion distance",
+    "direction view quality detail details safety ease balance sunny progress environment conversation concentration",
+    "enjoyment excitement anticipation task tasks subject point order case fact result",
 )
 """What cannot be pointed at: named, but no object."""
 
@@ -206,7 +207,7 @@ MASS: Final = of(
     "cream sugar soup salad pasta chicken beef pork lettuce fruit sauce butter syrup mud gravel pavement asphalt concrete hay",
     "silverware cutlery tableware glassware makeup jewelry mist dust light shade scenery terrain wildlife air steam foam paint",
     "fabric denim leather stone brick marble plastic metal paper cardboard trash garbage rubble machinery corn spinach garlic",
-    "fire ocean-water seaweed shrubbery bacon ham tofu ketchup mustard mayonnaise frosting icing ice-cream seafood popcorn",
+    "basil parsley cilantro oil fire ocean-water seaweed shrubbery bacon ham tofu ketchup mustard mayonnaise frosting icing ice-cream seafood popcorn",
 )
 """What has no plural and takes no article."""
 ANIMALS: Final = of(
@@ -214,6 +215,12 @@ ANIMALS: Final = of(
     "kitten puppy bull rabbit deer fox wolf fish shark whale dolphin seal penguin pigeon seagull parrot owl eagle swan",
     "camel donkey kangaroo koala lizard turtle frog snake butterfly bee insect lamb calf pony cub moose squirrel",
 )
+
+SPORTS: Final = of(
+    "running swimming skating fishing dining shopping landing racing boxing wrestling skiing surfing cycling camping cooking",
+    "training gathering meeting setting crossing gardening living parking",
+)
+"""Nouns, but verbs before a preposition: people skiing down a slope."""
 
 _VERBAL_ING: Final = re.compile(r".{2,}ing$")
 _VERBAL_ED: Final = re.compile(r".{2,}ed$")

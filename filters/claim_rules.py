@@ -57,8 +57,7 @@ _MULTI: Final = (
     "inside of", "outside of", "along with", "as well as", "in the shape of", "on either side of", "on both sides of",
     "surrounded by", "each other", "one another", "side by side", "up close", "in addition to", "such as", "at the end of",
     "in the style of", "at the top of", "at the bottom of", "on the front of", "behind the wheel of", "a few", "due to",
-    "ready to", "able to",
-)  # fmt: skip
+ )  # fmt: skip
 _TOKEN: Final = re.compile(
     r"(?P<quote>[\"“„«][^\"“”„«»\n]{1,200}[\"”“»])|(?P<multi>(?i:\b(?:"
     + "|".join(re.escape(one) for one in sorted(_MULTI, key=len, reverse=True) if one != "a few")
@@ -133,17 +132,15 @@ class _Phrase:
 
     @property
     def proper(self) -> bool:
-        return self.head[:1].isupper() and not self.head.isupper()
+        return all(word[:1].isupper() and not word.isupper() for word in self.head.split())
 
     @property
     def animate(self) -> bool:
-        inner = self.of.last if self.of is not None and self.last in words.GROUPS else self.last
-        singular = inner.removesuffix("s")
-        return bool({inner, singular} & (words.MEN | words.WOMEN | words.PEOPLE | words.ANIMALS)) or inner in ("sheep",)
+        return _is_someone(self.of.last if self.of is not None and self.last in words.GROUPS else self.last)
 
     @property
     def person(self) -> bool:
-        return self.animate and self.last.removesuffix("s") not in words.ANIMALS and self.last != "sheep"
+        return self.animate and self.last.removesuffix("s") not in words.ANIMALS
 
     @property
     def image(self) -> bool:
@@ -203,6 +200,9 @@ def _is_plain(text: str) -> bool:
     if any(token in words.NEGATIONS for token in found) or any(token.endswith(("n't", "n’t")) for token in found):
         return False
     foreign = sum(token in _FOREIGN for token in found)
+    seen = re.search(r"(?i)\b(?:we|you|i)\s+(?:can\s+)?see\b", text)
+    if not seen and words.SPEAKERS.intersection(found):
+        return False
     english = sum(token in _ENGLISH for token in found)
     letters = [mark for mark in text if mark.isalpha()]
     strange = sum(ord(mark) > 127 for mark in letters)
@@ -240,6 +240,10 @@ class _Clause:
         self.subject_text = ""
         self.last: _Phrase | None = None  # the phrase before
         self.role: Literal["none", "subject", "attached", "object"] = "none"
+        self.beside = (
+            False  # whether the phrase before came with "with", after a verb: "A man eats with a dog beside him"
+        )
+        self.doer: _Phrase | None = None  # of the verb before
         self.articled = False  # whether a list began with "a"
         self.stem = ""  # the clause so far, of "A man rides a horse on a beach" what "on a beach" is added to
         self.repeat: tuple[str, tuple[int, ...]] | None = None  # what the next of a list is added to
@@ -256,7 +260,8 @@ class _Clause:
         phrases: list[_Phrase] = []
         at = 0
         while at < len(self.tokens):
-            found = self._phrase(at, phrases[-1] if phrases and not links[-1] else None)
+            near = all(words.is_adverb(token.low) for token in links[-1])
+            found = self._phrase(at, phrases[-1] if phrases and near else None)
             if found is None:
                 if not (self.tokens[at].low in ".!?" and at >= len(self.tokens) - 2):
                     links[-1].append(self.tokens[at])
@@ -267,7 +272,7 @@ class _Clause:
             at = found.stop
         for place, phrase in enumerate(phrases):
             self._join(links[place], phrase, links[place + 1])
-        self._tail(_trimmed(links[-1]))
+        self._tail(links[-1])
         if self.fronted is not None:
             self.whole = False
         self._texts(phrases)
@@ -312,8 +317,11 @@ class _Clause:
                 continue
             if token.low not in words.PLACES and self._is_verb(at, determiner, found, noun, before):
                 break
-            is_adjective = words.is_adjective(token.low) or (
-                not noun and (words.is_ing(token.low) or words.is_ed(token.low)) and self._content(at + 1)
+            is_adjective = (words.is_adjective(token.low) or token.low.endswith(("'s", "’s"))) or (
+                not noun
+                and (words.is_ing(token.low) or words.is_ed(token.low))
+                and token.low not in words.SPORTS
+                and self._content(at + 1)
             )
             if noun and token.low in _COMPOUND_ED:
                 found = [(" ".join([*(one for one, _, _ in found), token.text]), token.low, True)]
@@ -352,6 +360,8 @@ class _Clause:
                 )
         first = lows[0]
         following = lows[1] if len(lows) > 1 else ""
+        if first == "that" and (words.is_finite(following) or following in words.VERB_BASES):
+            return "", at
         if first == "the" or first in words.ARTICLES:
             if following in words.NUMBERS or following in words.QUANTIFIERS or _is_digits(following):
                 return following, at + 2
@@ -380,7 +390,10 @@ class _Clause:
         return (words.is_adjective(low) or words.is_ed(low) or words.is_ing(low)) and self._content(at + 1)
 
     def _adjective_noun(self, at: int) -> bool:
-        return at < len(self.tokens) and words.is_adjective(self.tokens[at].low) and self._content(at + 1)
+        if at >= len(self.tokens) or not self._content(at + 1):
+            return False
+        low = self.tokens[at].low
+        return words.is_adjective(low) or words.is_ed(low)
 
     def _is_verb(
         self, at: int, determiner: str, found: list[tuple[str, str, bool]], noun: bool, before: _Phrase | None
@@ -389,9 +402,15 @@ class _Clause:
         low = self.tokens[at].low
         previous = self.tokens[at - 1].low if at else ""
         looks = words.is_ing(low) or words.is_ed(low)
+        following = self.tokens[at + 1].low if at + 1 < len(self.tokens) else "."
+        if low in words.SPORTS:
+            acts = (_is_preposition(following) or words.is_adverb(following)) and following != "of"
+            return acts and (noun or (not found and (before is not None or previous in words.AUXILIARIES)))
         if not found:
             if determiner:
-                return False
+                return words.is_ing(low) and not self._content(at + 1) and determiner not in ("a", "an", "the")
+            if previous == "," and low in words.CLEAR_THIRD_PERSONS:
+                return True
             if previous in words.SUBJECT_PRONOUNS and (low in words.THIRD_PERSONS or low in words.VERB_BASES):
                 return True
             if words.is_ing(low):
@@ -411,7 +430,9 @@ class _Clause:
             return False
         if low in words.CLEAR_THIRD_PERSONS and noun:
             return True
-        following = self.tokens[at + 1].low if at + 1 < len(self.tokens) else "."
+        acts = following == "the" or following in words.ARTICLES | words.POSSESSIVES
+        if noun and acts and low in words.THIRD_PERSONS and _is_someone(found[-1][1]):
+            return True
         opens = (
             following in _STOP
             or following in words.NUMBERS
@@ -422,7 +443,8 @@ class _Clause:
         single = determiner in words.ARTICLES - {"these", "those"} or determiner in ("one", "1")
         if noun and single and words.is_plural(low) and low not in words.PLURALS and opens:
             return following not in words.CONJUNCTIONS and following != "of"
-        return noun and low in words.VERB_BASES and words.is_plural(found[-1][1]) and opens
+        several = noun and words.is_plural(found[-1][1])
+        return several and low in words.VERB_BASES and (opens or _is_someone(found[-1][1]))
 
     # --- clauses ---
 
@@ -434,13 +456,14 @@ class _Clause:
             low = link[place].low
             starts = low in words.SUBORDINATORS or low in _BREAKS
             if starts and not (low == "as" and place + 1 < len(link) and link[place + 1].low in ("if", "though")):
-                self._tail(_trimmed(link[:place]))
+                self._tail(link[:place])
                 link = _trimmed(link[place + 1 :])
                 if not link or link[0].low == "there":
                     self._subject(phrase)
                     return
                 comma = True
                 break
+        again = bool(link) and link[0].low in words.CONJUNCTIONS
         if link and link[0].low in _TOGETHER and len(link) > 1:
             link, comma = _trimmed(link[1:]), True
         joined = len(link) > 1 and link[-1].low in words.CONJUNCTIONS and not _is_preposition(link[-2].low)
@@ -466,9 +489,9 @@ class _Clause:
         elif phrase.image and all(_is_preposition(low) for low in lows):
             pass
         elif all(_is_preposition(low) or words.is_adverb(low) for low in lows) and any(map(_is_preposition, lows)):
-            self._attached(link, phrase)
+            self._attached(link, phrase, comma, after)
         else:
-            self._verb(link, phrase, comma)
+            self._verb(link, phrase, comma, again)
 
     def _says_there_is(self, lows: list[str], pronoun: str) -> bool:
         """Whether the words are "it is" and nothing that it could stand for was mentioned."""
@@ -476,10 +499,10 @@ class _Clause:
 
     def _first(self, lows: list[str], link: list[_Token], phrase: _Phrase) -> None:
         if phrase.image and not phrase.quote:
-            if phrase.of is not None and not lows:
+            if phrase.of is not None and all(map(words.is_adverb, lows)):
                 self._scene(phrase)
                 phrase = phrase.of
-            elif not lows or all(_is_preposition(low) or low in ("this", "is") for low in lows):
+            elif all(_is_preposition(low) or words.is_adverb(low) or low in ("this", "is") for low in lows):
                 self._scene(phrase)
                 self.of_image, self.role = True, "subject"
                 return
@@ -507,7 +530,7 @@ class _Clause:
 
     def _scene(self, phrase: _Phrase) -> None:
         for adjective in phrase.adjectives:
-            if adjective.lower() not in _NO_CLAIM and adjective.lower() not in ("close-up", "this"):
+            if _tells(adjective) and adjective.lower() != "close-up":
                 self._add("attribute", f"The {phrase.head} is {adjective}")
 
     def _subject(self, phrase: _Phrase) -> None:
@@ -518,7 +541,7 @@ class _Clause:
         self._things(phrase)
         self.subject, self.last, self.role = phrase, phrase, "subject"
         self.subject_text = self._said(phrase)
-        self.stem, self.repeat = "", None
+        self.stem, self.repeat, self.doer, self.beside = "", None, None, False
         self.subjects.append(phrase)
         self.place, self.fronted = self.fronted, None
         self._placed(phrase)
@@ -570,16 +593,22 @@ class _Clause:
             self._add("relation", f"{start} {said}", (*parents, *self._things(phrase)))
             self.last = phrase
 
-    def _attached(self, link: list[_Token], phrase: _Phrase) -> None:
+    def _attached(self, link: list[_Token], phrase: _Phrase, comma: bool, after: list[_Token]) -> None:
         """A phrase after a preposition: of the clause where it has a verb, else of the phrase before."""
         where = self._words(link)
         things = self._things(phrase)
         self.articled = phrase.determiner in ("a", "an")
-        anchor = self.last
+        anchor = self.subject if comma and self.subject is not None and not self.stem else self.last
         assert anchor is not None
-        if self.stem and self.subject is not None:
+        if link[-1].low == "between" and not phrase.plural:
+            self.whole = False
+            self.last, self.role, self.repeat = phrase, "attached", None
+            return
+        beside, self.beside = self.beside, where == "with" and bool(self.stem)
+        if self.stem and self.subject is not None and not (beside and link[-1].low in _LOCATIVES):
             start, parents = f"{self.stem} {where}", self.subject.parents
-            self._add("relation", f"{start} {self._said(phrase)}", (*parents, *things))
+            if not (self.beside and after and after[0].low in _LOCATIVES):  # "with a boat in the background"
+                self._add("relation", f"{start} {self._said(phrase)}", (*parents, *things))
             self.repeat = (start, parents)
             self.last, self.role = phrase, "object"
             return
@@ -594,9 +623,9 @@ class _Clause:
         self.repeat = (start, anchor.parents)
         self.last, self.role = phrase, "attached"
 
-    def _verb(self, link: list[_Token], phrase: _Phrase, comma: bool) -> None:
-        """A phrase after a verb."""
-        made = self._predicate(link, comma, followed=True)
+    def _verb(self, link: list[_Token], phrase: _Phrase, comma: bool, again: bool) -> None:
+        """A phrase after a verb; `again`: one more verb of the same doer."""
+        made = self._predicate(link, comma, followed=True, again=again)
         self.articled = phrase.determiner in ("a", "an")
         if made is None:
             self._loose(phrase)
@@ -615,9 +644,11 @@ class _Clause:
             self.repeat = (start, doer.parents)
         else:
             self.repeat = (start, doer.parents)
-        self.last, self.role = phrase, "object"
+        self.last, self.role, self.doer, self.beside = phrase, "object", doer, False
 
-    def _predicate(self, link: list[_Token], comma: bool, followed: bool) -> tuple[str, _Phrase] | None:
+    def _predicate(
+        self, link: list[_Token], comma: bool, followed: bool, again: bool = False
+    ) -> tuple[str, _Phrase] | None:
         """(subject and verb, the phrase that does it), of words that hold a verb; None where they are not understood."""
         if link and link[0].low in _TOGETHER:
             link, comma = _trimmed(link[1:]), True
@@ -633,12 +664,15 @@ class _Clause:
             return None
         if any(token.low in ("that", "how", "what", "why", "whether") for token in main[1:]):
             return None
+        rest = [token.low for token in main[1:]]
+        if "to" in rest and words.PRONOUNS.intersection(rest[: rest.index("to")]):
+            return None
         doer = self.subject
         reduced = (ing or past) and not comma and self.role != "subject"
         if relative or (reduced and not (self.subject.animate and not self.last.animate)):
             doer = self.last
-        elif not (ing or past) and self.role == "attached" and not self.stem:
-            doer = self.subject
+        elif again and self.doer is not None and self.role == "object":
+            doer = self.doer
         said = self.subject_text if doer is self.subject else self._said(doer)
         text = self._words(link)
         if not text:
@@ -650,6 +684,9 @@ class _Clause:
 
     def _tail(self, link: list[_Token]) -> None:
         """Words after which no phrase comes: what the subject does or is."""
+        comma = any(token.low == "," for token in link[:1])
+        link = _trimmed(link)
+        joined = bool(link) and link[0].low in words.CONJUNCTIONS
         while link and link[0].low in _TOGETHER:
             link = link[1:]
         lows = [token.low for token in link]
@@ -671,7 +708,8 @@ class _Clause:
         if any(low in ("to", "that", "how", "what") for low in lows[:-1]):
             self.whole = False
             return
-        made = self._predicate(link, comma=False, followed=False)
+        again = joined and not comma
+        made = self._predicate(link, comma, followed=False, again=again)
         if made is None:
             self.whole = False
             return
@@ -712,14 +750,14 @@ class _Clause:
             self.reader.mentions.append(phrase)
         first = phrase.parents
         for adjective in phrase.adjectives:
-            if adjective.lower() not in _NO_CLAIM and not adjective.startswith(tuple('"“„«')):
+            if _tells(adjective):
                 self._add("attribute", _there_is(phrase, phrase.bare(adjective), phrase.plural), first)
         if phrase.counted and (known is None or known.determiner != phrase.determiner):
             self._add("count", f"There {_be(phrase)} {phrase.determiner} {phrase.bare()}", first)
         if phrase.of is not None and phrase.of.adjectives:
             inner = phrase.of
             for adjective in inner.adjectives:
-                if adjective.lower() not in _NO_CLAIM:
+                if _tells(adjective):
                     outer = f"{phrase.head} of {f'{inner.determiner} {adjective} {inner.bare()}'.strip()}"
                     self._add("attribute", _there_is(phrase, outer, phrase.plural), first)
         if phrase.of is not None and phrase.of.counted:
@@ -795,6 +833,8 @@ def _presents(lows: list[str]) -> bool:
     """Whether words before the first phrase only say that it can be seen."""
     if lows[0] in ("this", "these", "it", "that") and all(low in words.BE for low in lows[1:]) and len(lows) > 1:
         return True
+    if lows[-1] == "of" and set(lows) <= {"a", "an", "close", "up", "extreme", "of"}:
+        return True
     return lows[0] in ("we", "you", "i") and lows[-1] in ("see", "seeing")
 
 
@@ -804,6 +844,11 @@ def _is_preposition(low: str) -> bool:
 
 def _is_quantity(determiner: str) -> bool:
     return " " in determiner or _is_digits(determiner)
+
+
+def _is_someone(noun: str) -> bool:
+    one = noun.removesuffix("s")
+    return bool({noun, one} & (words.MEN | words.WOMEN | words.PEOPLE | words.ANIMALS))
 
 
 def _is_digits(low: str) -> bool:
@@ -817,6 +862,11 @@ def _is_proper(head: str) -> bool:
 def _lowered(text: str) -> str:
     first = text.split(" ", 1)[0]
     return text if len(first) > 1 and first.isupper() else text[:1].lower() + text[1:]
+
+
+def _tells(adjective: str) -> bool:
+    """Whether an adjective says something that can be asked about."""
+    return adjective.lower() not in _NO_CLAIM and not adjective.endswith(("'s", "’s", *'"”»'))
 
 
 def _be(phrase: _Phrase) -> str:
