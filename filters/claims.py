@@ -123,10 +123,10 @@ class Claims(VlmFilter):
         return row | {"score": min(sure) if self.aggregate == "min" else mean, "mean": mean, "worst": worst}
 
     def asked_of(self, sentence: str, claims: Sequence[Mapping[str, Any]] = ()) -> str | None:
-        asked = [claim for claim in claims if claim["state"] == "asked" and claim["score"] is not None]
-        if not asked:
-            return None
-        return self._text(min(asked, key=lambda claim: claim["score"])["statement"])
+        known = [claim for claim in claims if claim["score"] is not None]
+        worst = min((claim["score"] for claim in known), default=None)
+        asked = (claim["statement"] for claim in known if claim["state"] == "asked" and claim["score"] == worst)
+        return next((self._text(statement) for statement in asked), None)
 
     def _taken_apart(self, text: str, answers: Mapping[str, dict[str, Any]]) -> tuple[tuple[Claim, ...], str | None]:
         """The caption's claims, or () and why there are none: no sentence, too many, no answer yet, or none to be read."""

@@ -123,7 +123,8 @@ class VlmFilter(Filter):
     def asked_of(self, sentence: str, claims: Sequence[Mapping[str, Any]] = ()) -> str | None:
         """The question about one sentence that decided its score, for people to read; None where it asks about whole captions.
 
-        `claims`: of a filter that asks about parts of sentences, this sentence's of its evidence column `claims`.
+        `claims`: of a filter that asks about parts of sentences, this sentence's of its evidence column `claims`, and below
+        them those that failed and that they depend on.
         """
         return None
 

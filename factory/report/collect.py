@@ -337,12 +337,19 @@ def _doubts(plan: Plan, row: dict[str, Any]) -> tuple[Doubt, ...]:
             if one["score"] is None or one["score"] >= below or (place in worst and worst[place].score <= one["score"]):
                 continue
             sentence = (row["text"] or "")[place[0] : place[1]]
-            claims = [
-                claim for claim in row.get(f"claims_{scorer.name}") or () if (claim["start"], claim["end"]) == place
-            ]
+            claims = _claims_of(row.get(f"claims_{scorer.name}") or [], place)
             asked = scorer.filter.asked_of(sentence, claims) if isinstance(scorer.filter, VlmFilter) else None
             worst[place] = Doubt(*place, scorer.name, one["score"], asked)
     return tuple(worst[place] for place in sorted(worst))
+
+
+def _claims_of(claims: list[dict[str, Any]], place: tuple[int, int]) -> list[dict[str, Any]]:
+    """The claims of a sentence, and for those that were skipped the ones that failed them."""
+    found = [claim for claim in claims if (claim["start"], claim["end"]) == place]
+    for claim in found:  # grows as it goes
+        if claim["state"] == "skipped":
+            found += [claims[parent] for parent in claim["parents"] if claims[parent] not in found]
+    return found
 
 
 def _quarantine(plan: Plan) -> list[Rejected]:
