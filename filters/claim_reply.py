@@ -11,10 +11,9 @@ from filters.claim_rules import KINDS, Claim, Kind
 from filters.questions import ADDRESSES_JUDGE, Question, as_statement
 from filters.sentences import Sentence
 
-MAX_TOKENS: Final = 2048
 MAX_REPLY: Final = 40_000
 MAX_STATEMENT: Final = 300
-_PROMPT: Final = """\
+PROMPT: Final = """\
 Take a caption of an image apart into atomic claims. An atomic claim says one thing and is a short full sentence that stands \
 alone: no pronouns, no "the same". Its kind is one of
 - object: that something is there;
@@ -51,6 +50,7 @@ Caption:
 {"id": 8, "sentence": 1, "kind": "relation", "claim": "The man sits on a bench.", "needs": [1, 6]}]
 
 Caption:
+{sentences}
 """
 _LIST: Final = re.compile(r"\[.*\]", re.DOTALL)
 
@@ -59,14 +59,19 @@ class Unreadable(Exception):
     """A reply that is no list of claims; the message is the reason."""
 
 
-def decomposing_question(found: Sequence[Sentence]) -> Question | None:
-    """The question for a caption's claims, asked without the image; None where no sentence may be put to a model."""
+def decomposing_question(found: Sequence[Sentence], prompt: str, max_tokens: int) -> Question | None:
+    """The question for a caption's claims, asked without the image; None where no sentence may be put to a model.
+
+    `prompt`: what is asked, the numbered sentences put in for {sentences}.
+    """
     numbered = [
         f"{number}. {as_statement(one.text)}"
         for number, one in enumerate(found, 1)
         if not ADDRESSES_JUDGE.search(one.text)
     ]
-    return Question(_PROMPT + "\n".join(numbered), sees="nothing", max_tokens=MAX_TOKENS) if numbered else None
+    if not numbered:
+        return None
+    return Question(prompt.replace("{sentences}", "\n".join(numbered)), sees="nothing", max_tokens=max_tokens)
 
 
 def claims_in_reply(reply: str, text: str, found: Sequence[Sentence], most: int) -> tuple[Claim, ...]:

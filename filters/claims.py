@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Final, Literal
 import polars as pl
 from pydantic import Field
 
-from filters.claim_reply import Unreadable, claims_in_reply, decomposing_question
+from filters.claim_reply import PROMPT, Unreadable, claims_in_reply, decomposing_question
 from filters.claim_rules import Claim, claims_by_rules
 from filters.questions import ADDRESSES_JUDGE, Question, VlmFilter, as_statement
 from filters.sentences import SENTENCES, judged, sentences
@@ -70,6 +70,15 @@ class Claims(VlmFilter):
     )
     decompose: Literal["rules", "judge"] = Field(
         "rules", description="Who takes captions apart: rules for English, or the judge's language model."
+    )
+    prompt: str | None = Field(
+        None,
+        pattern=r"\{sentences\}",
+        description="With decompose: judge, what the model is asked; the caption's numbered sentences are put in for "
+        "{sentences}. Unset: to list claims as JSON, with two examples, some 1,000 tokens.",
+    )
+    reply_tokens: int = Field(
+        2048, ge=1, description="With decompose: judge, the most tokens that the model may reply with."
     )
     parent_threshold: float = Field(
         0.5, ge=0, le=1, description="A claim that scores below fails those that depend on it, unasked."
@@ -158,7 +167,9 @@ class Claims(VlmFilter):
 
     def _decomposing(self, text: str) -> Question | None:
         found = sentences(text)
-        return decomposing_question(found) if 0 < len(found) <= self.max_claims else None
+        if not 0 < len(found) <= self.max_claims:
+            return None
+        return decomposing_question(found, self.prompt or PROMPT, self.reply_tokens)
 
     def _states(
         self, claims: Sequence[Claim], answers: Mapping[str, dict[str, Any]]
