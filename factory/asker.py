@@ -86,6 +86,7 @@ class Asker:
             "asked": question.text,
             "control": control,
             "created_ms": now_ms(),
+            **dict.fromkeys(("values", "ends", "elsewhere", "said", "problem")),
         }
         try:
             answer = await self.engine.answer(question, image, image_id, self.timeout_s)

@@ -12,6 +12,8 @@ def of(*lists: str) -> frozenset[str]:
 
 
 ARTICLES: Final = of("a an the this that these those another each every")
+SINGLES: Final = of("a an this that another each every one 1")
+"""Determiners of one thing."""
 POSSESSIVES: Final = of("his her its their")
 SPEAKERS: Final = of("my your our i we you us me")
 NUMBERS: Final = of(
@@ -50,6 +52,8 @@ AUXILIARIES: Final = of(
 BE: Final = of("is are was were be been being")
 CONJUNCTIONS: Final = of("and or &")
 RELATIVES: Final = of("which who that whose whom")
+HEDGES: Final = of("possibly likely perhaps maybe probably presumably potentially or")
+"""Before a noun phrase: it may be something else."""
 SUBORDINATORS: Final = of(
     "while as when where because although though if so but whereas since until once than unless yet"
 )
@@ -63,6 +67,7 @@ LOCATIVES: Final = of(
     "underneath atop amid amidst beyond opposite around along across against by front",
 )
 ADVERBS: Final = of(
+    "likely perhaps maybe",
     "also just only very too there here nearby together away apart outdoors indoors overhead upright still now then",
     "again even often sometimes always usually overall closer further farther however additionally quite rather",
     "almost about around not partially fully mostly directly right close far well closely side side-by-side up down",
@@ -94,7 +99,8 @@ ADJECTIVES: Final = COLOURS | of(
     "beautiful gorgeous lovely cute adorable attractive elegant fancy stylish fashionable casual formal happy sad angry serious",
     "sleepy tired excited playful friendly cheerful joyful proud curious focused relaxed comfortable cozy peaceful serene",
     "picturesque scenic dramatic dynamic lively delicious tasty yummy healthy appetizing sweet spicy creamy crispy chocolate",
-    "ready simple plain basic complex unique special strange unusual funny weird interesting amazing impressive spacious luxurious",
+    "inviting captivating sensual intimate provocative complete ready simple plain basic complex",
+    "unique special strange unusual funny weird interesting amazing impressive spacious luxurious",
     "professional famous popular american asian african european chinese japanese italian british french german mexican indian",
     "electric electronic digital military olympic competitive athletic famous wild domestic stray stuffed furnished parked",
     "overcast distant nearby visible abandoned colored decorative ornate traditional intricate diverse plentiful ample",
@@ -119,7 +125,7 @@ VERB_BASES: Final = of(
     "balance ascend descend roam wander forage perch nest snuggle cuddle curl cross separate divide split enclose frame",
     "top border flank block shade illuminate light highlight accompany gather crowd complete accentuate consist comprise",
     "boast exude evoke embody exhibit resemble match complement contrast demonstrate hop skateboard snowboard windsurf",
-    "unfold navigate race speed board disembark maneuver steer operate inspect examine observe admire study learn teach inhale",
+    "browse unfold navigate race speed board disembark maneuver steer operate inspect examine observe admire study learn teach inhale",
     "cast emerge ascend adjust mark embrace flow run crash splash spray drip land take-off hover soar glide dive",
 )
 _NOT_VERBS_WITH_S: Final = of(
@@ -182,7 +188,7 @@ GROUPS: Final = of(
     "group couple pair crowd team herd flock family bunch people collection variety array row set number lot police audience"
 )
 IMAGES: Final = of(
-    "image picture photo photograph photography scene view shot close-up closeup snapshot portrait illustration selfie"
+    "perspective image picture photo photograph photography scene view shot close-up closeup snapshot portrait illustration selfie"
 )
 """What an image is called by: a phrase about it says nothing of its own."""
 PLACES: Final = of(
@@ -191,6 +197,7 @@ PLACES: Final = of(
 )
 """Where in an image: no things."""
 ABSTRACT: Final = of(
+    "work color colour skill skills talent intensity total company advice use",
     "sense atmosphere mood feeling feel ambiance ambience importance significance focus attention emphasis experience",
     "moment activity activities connection interaction joy wonder beauty charm element elements touch impression",
     "appearance time day night way kind type sort style addition depth contrast interest purpose variety presence",

@@ -128,7 +128,7 @@ class _Phrase:
     def plural(self) -> bool:
         if self.counted and self.determiner not in ("one", "1"):
             return self.last not in words.MASS
-        return words.is_plural(self.last) and self.determiner not in words.ARTICLES - {"these", "those"}
+        return words.is_plural(self.last) and self.determiner not in words.SINGLES
 
     @property
     def proper(self) -> bool:
@@ -430,8 +430,8 @@ class _Clause:
             return False
         if low in words.CLEAR_THIRD_PERSONS and noun:
             return True
-        acts = following == "the" or following in words.ARTICLES | words.POSSESSIVES
-        if noun and acts and low in words.THIRD_PERSONS and _is_someone(found[-1][1]):
+        acts = following in words.ARTICLES | words.POSSESSIVES | {"it", "them", "him"}
+        if noun and acts and (low in words.THIRD_PERSONS or low in words.VERB_BASES):
             return True
         opens = (
             following in _STOP
@@ -440,7 +440,7 @@ class _Clause:
             or words.is_ing(following)
             or _is_digits(following)
         )
-        single = determiner in words.ARTICLES - {"these", "those"} or determiner in ("one", "1")
+        single = determiner in words.SINGLES
         if noun and single and words.is_plural(low) and low not in words.PLURALS and opens:
             return following not in words.CONJUNCTIONS and following != "of"
         several = noun and words.is_plural(found[-1][1])
@@ -464,6 +464,7 @@ class _Clause:
                 comma = True
                 break
         again = bool(link) and link[0].low in words.CONJUNCTIONS
+        both = [token.low for token in link] if all(token.low in _TOGETHER for token in link) else []
         if link and link[0].low in _TOGETHER and len(link) > 1:
             link, comma = _trimmed(link[1:]), True
         joined = len(link) > 1 and link[-1].low in words.CONJUNCTIONS and not _is_preposition(link[-2].low)
@@ -472,6 +473,9 @@ class _Clause:
             self._subject(phrase)
             return
         lows = [token.low for token in link]
+        if "or" in both or (words.HEDGES.intersection(lows) and all(map(words.is_adverb, lows))):
+            self.whole = False  # neither is said to be there
+            return
         if link and (lows[0] in words.SUBJECT_PRONOUNS) and not (lows[0] == "it" and self._says_there_is(lows, "it")):
             self._pronoun(lows[0])
             link, lows = link[1:], lows[1:]
@@ -634,7 +638,7 @@ class _Clause:
         low = [token.low for token in link if not words.is_adverb(token.low) and token.low not in words.RELATIVES]
         is_one = bool(low) and all(one in words.BE for one in low)
         things = () if is_one else self._things(phrase)
-        if phrase.image and not is_one:
+        if phrase.image and not is_one and _is_preposition(link[-1].low):
             self._tail([token for token in link if not _is_preposition(token.low)])
             return
         kind: Kind = "attribute" if is_one else "relation"
