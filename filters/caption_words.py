@@ -99,7 +99,7 @@ ADJECTIVES: Final = COLOURS | of(
     "beautiful gorgeous lovely cute adorable attractive elegant fancy stylish fashionable casual formal happy sad angry serious",
     "sleepy tired excited playful friendly cheerful joyful proud curious focused relaxed comfortable cozy peaceful serene",
     "picturesque scenic dramatic dynamic lively delicious tasty yummy healthy appetizing sweet spicy creamy crispy chocolate",
-    "inviting captivating sensual intimate provocative complete ready simple plain basic complex",
+    "tranquil inviting captivating sensual intimate provocative complete ready simple plain basic complex",
     "unique special strange unusual funny weird interesting amazing impressive spacious luxurious",
     "professional famous popular american asian african european chinese japanese italian british french german mexican indian",
     "electric electronic digital military olympic competitive athletic famous wild domestic stray stuffed furnished parked",

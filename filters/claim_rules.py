@@ -61,7 +61,7 @@ _MULTI: Final = (
 _TOKEN: Final = re.compile(
     r"(?P<quote>[\"“„«][^\"“”„«»\n]{1,200}[\"”“»])|(?P<multi>(?i:\b(?:"
     + "|".join(re.escape(one) for one in sorted(_MULTI, key=len, reverse=True) if one != "a few")
-    + r"))\b)|(?P<own>['’]s\b)|(?P<word>[^\W_]+(?:['’\-.,](?=\w)[^\W_]+)*)|(?P<mark>[^\s\w]|_)"
+    + r"))\b)|(?P<own>['’]s\b)|(?P<word>(?i:walk in(?= (?:closet|shower)))|[^\W_]+(?:['’\-.,](?=\w)[^\W_]+)*)|(?P<mark>[^\s\w]|_)"
 )
 _PREPOSITIONS: Final = words.PREPOSITIONS | {
     one for one in _MULTI if one.split()[0] in words.PREPOSITIONS | {"next", "close"} and "other" not in one
@@ -404,12 +404,13 @@ class _Clause:
         looks = words.is_ing(low) or words.is_ed(low)
         following = self.tokens[at + 1].low if at + 1 < len(self.tokens) else "."
         if low in words.SPORTS:
-            acts = (_is_preposition(following) or words.is_adverb(following)) and following != "of"
+            ends = _is_preposition(following) or words.is_adverb(following) or following in ("a", "an", "the")
+            acts = ends and following != "of"
             return acts and (noun or (not found and (before is not None or previous in words.AUXILIARIES)))
         if not found:
             if determiner:
                 return words.is_ing(low) and not self._content(at + 1) and determiner not in ("a", "an", "the")
-            if previous == "," and low in words.CLEAR_THIRD_PERSONS:
+            if (previous == "," or words.is_adverb(previous)) and low in words.CLEAR_THIRD_PERSONS:
                 return True
             if previous in words.SUBJECT_PRONOUNS and (low in words.THIRD_PERSONS or low in words.VERB_BASES):
                 return True
