@@ -275,6 +275,7 @@ class _Clause:
         self._tail(links[-1])
         if self.fronted is not None:
             self.whole = False
+        self._bound(phrases)
         self._texts(phrases)
         return self.whole and bool(phrases)
 
@@ -777,6 +778,24 @@ class _Clause:
             if other.last == phrase.last and other.parents and (phrase.of is None or phrase.bare() == other.bare()):
                 return other
         return None
+
+    def _bound(self, phrases: Sequence[_Phrase]) -> None:
+        """Claim that adjectives are of one thing, where no relation says it with them: "There is a red circle." and "There is
+        a large circle." may be true of two circles.
+        """
+        said = [one.statement.lower() for one in self.reader.claims if one.start == self.sentence.start]
+        for phrase in (one.of if one.image and one.of is not None else one for one in phrases):
+            adjectives = [one for one in phrase.adjectives if _tells(one)]
+            if (
+                len(adjectives) < 2
+                or not phrase.parents
+                or phrase.image
+                or phrase.place
+                or phrase.last in words.ABSTRACT
+            ):
+                continue
+            if not any(phrase.text.lower() in statement for statement in said):
+                self._add("attribute", _there_is(phrase, phrase.bare(*adjectives), phrase.plural), phrase.parents)
 
     def _texts(self, phrases: Sequence[_Phrase]) -> None:
         """Claim what is written, where the phrases have not."""

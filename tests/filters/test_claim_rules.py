@@ -52,6 +52,8 @@ object: There is a square.
 attribute: There is a small square.
 attribute: There is a blue square.
 text: The word "GO" is printed.
+attribute: There is a large red circle.
+attribute: There is a small blue square.
 """,
     "A medium blue star and a small pink cross.": """
 object: There is a star.
@@ -60,6 +62,8 @@ attribute: There is a blue star.
 object: There is a cross.
 attribute: There is a small cross.
 attribute: There is a pink cross.
+attribute: There is a medium blue star.
+attribute: There is a small pink cross.
 """,
     "2 people skiing down a snowy slope": """
 object: There are people.
