@@ -372,6 +372,15 @@ def test_what_cannot_be_taken_apart_stays_whole(text: str) -> None:
     assert claim.statement == text.strip()
 
 
+def test_a_sentence_of_which_a_part_is_not_understood_is_claimed_whole_too() -> None:
+    said = "A man wearing a hat or a cap is standing by the road."
+    found = [(claim.kind, claim.statement) for claim in claims_by_rules(said)]
+
+    assert ("object", "There is a road.") in found
+    assert ("object", "There is a cap.") not in found
+    assert found[-1] == ("other", said)
+
+
 @pytest.mark.parametrize("text", ["", " . ! ", "\n"])
 def test_nothing_said_is_no_claim(text: str) -> None:
     assert claims_by_rules(text) == ()
