@@ -121,7 +121,7 @@ def test_a_model_that_cannot_list_claims_leaves_its_words_and_no_score(run: Path
     for file in (run / "answers").rglob("*.parquet"):  # as they were before there were open questions
         pl.read_parquet(file).drop("said").write_parquet(file)
     later = recipe()
-    later["filters"] = [*later["filters"][:3], {"claims": {"decompose": "judge", "prompt": SHORT, "reply_tokens": 24}}]  # type: ignore[index]
+    later["filters"] = [*later["filters"][:3], {"claims": {"decompose": "judge", "prompt": SHORT, "reply_tokens": 8}}]  # type: ignore[index]
 
     succeed("run", write_recipe(tmp_path, later), "--out", run)
 
