@@ -29,6 +29,8 @@ BLIND_PAIRS: Final = 24
 SAME_ANSWER: Final = 0.05
 """A judge whose first BLIND_PAIRS answers about an image differ from those about a blank one by less than this, in the median
 and in the natural log-probabilities of what it may say, does not see images. What an engine's arithmetic changes is less."""
+MOST_SAID: Final = 40_000
+"""Characters that are kept of an answer to an open question."""
 CONTROL_IMAGES: Final = 256
 """About so many images for each engine are also asked about another image's caption, and a blank one about theirs."""
 
@@ -92,6 +94,7 @@ class Asker:
             **question_fields(question),
             "control": control,
             "created_ms": now_ms(),
+            **dict.fromkeys(("values", "ends", "elsewhere", "said", "problem")),
         }
         try:
             answer = await self.engine.answer(question, image, image_id, self.timeout_s)
@@ -101,7 +104,8 @@ class Asker:
             raise EngineError(f"the judge {self.name}, asked by {question.asked_by or 'a filter'}: {error}") from None
         if answer.elsewhere is not None:
             self._watch(answer, question)
-        return row | {"values": answer.values, "ends": answer.ends, "elsewhere": answer.elsewhere}
+        said = answer.said[:MOST_SAID] if question.kind == "open" else None
+        return row | {"values": answer.values, "ends": answer.ends, "elsewhere": answer.elsewhere, "said": said}
 
     def _watch(self, answer: Answer, question: Question) -> None:
         """Stop where most of the judge's probability lies outside the allowed answers."""

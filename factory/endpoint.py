@@ -60,7 +60,8 @@ class EndpointEngine:
     async def answer(
         self, question: Question, image: Callable[[], Image.Image], image_id: str, timeout_s: float
     ) -> Answer:
-        """The probabilities of the allowed answers, as far as the server tells them; see `filters.questions.Question`.
+        """The probabilities of the allowed answers, as far as the server tells them, or what it says to an open question; see
+        `filters.questions.Question`.
 
         A server that gives no log-probabilities, or refuses to be asked for them, is believed at its word: 1 for the answer
         that it gives, and `elsewhere` unknown.
@@ -71,7 +72,7 @@ class EndpointEngine:
         """
         from openai import APIConnectionError, APIStatusError, APITimeoutError, BadRequestError, OpenAIError
 
-        if question.kind != "choice":
+        if question.kind == "text":
             raise RequestRefused("a server with the OpenAI API tells no log-probabilities of a text that is given")
         content: list[dict[str, Any]] = [{"type": "text", "text": question.text}]
         if question.sees == "image":
@@ -79,14 +80,15 @@ class EndpointEngine:
         request: dict[str, Any] = {
             "model": self.endpoint.model,
             "messages": [{"role": "user", "content": content}],
-            "max_tokens": 1,
+            "max_tokens": question.max_tokens or 1,
             "temperature": 0.0,
             "timeout": timeout_s,
         }
         try:
             async with self._room:
                 try:
-                    reply = await self._client.chat.completions.create(**request, **self._logprobs)
+                    logprobs = self._logprobs if question.kind == "choice" else {}
+                    reply = await self._client.chat.completions.create(**request, **logprobs)
                 except BadRequestError as error:
                     if "logprob" not in str(error):
                         raise
@@ -103,14 +105,16 @@ class EndpointEngine:
         except OpenAIError as error:
             raise RequestRefused(_words(error)) from None
         try:
+            if not reply.choices:
+                raise RequestRefused("the server answers with nothing")
+            if question.kind == "open":
+                return Answer([], [], None, str(reply.choices[0].message.content or ""))
             return _answer(reply, question.allowed)
         except (AttributeError, IndexError, TypeError, ValueError, OverflowError):  # the client checks no reply
             raise RequestRefused("what the server answers is no chat completion of the OpenAI API") from None
 
 
 def _answer(reply: Any, allowed: tuple[str, ...]) -> Answer:
-    if not reply.choices:
-        raise RequestRefused("the server answers with nothing")
     choice = reply.choices[0]
     said = choice.message.content or ""
     tokens = choice.logprobs.content if choice.logprobs is not None else None

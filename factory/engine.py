@@ -58,7 +58,7 @@ class Completion:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a model answers to a filter's question; the fields of `filters.answers.ANSWER`, and what it `said`."""
+    """What a model answers to a filter's question: the fields of `filters.answers.ANSWER`. `said`: its words, "" for a text."""
 
     values: list[float]
     ends: list[int]
@@ -221,6 +221,11 @@ class Engine:
             values = [sum(math.exp(found[token].logprob) for token in some if token in found) for some in tokens]
             said = output.outputs[0].text
             return Answer(values, [], max(0.0, 1.0 - sum(values)), said)
+        if question.kind == "open":
+            params = SamplingParams(**common | {"max_tokens": question.max_tokens})
+            text = self._rendered(neutralise(question.text, self.special), None, sees)
+            output = await self._request(text, params, image if sees else None, image_id, timeout_s)
+            return Answer([], [], None, output.outputs[0].text)
         params = SamplingParams(**common, prompt_logprobs=0)
         reply = neutralise(question.text, self.special)
         text = self._rendered_reply(neutralise(question.prompt, self.special), reply, sees)

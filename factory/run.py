@@ -200,8 +200,10 @@ class Run:
         if columns is not None:
             wanted = [*tables.ANSWER_KEY, "problem", "created_ms", *columns]
             schema = pl.Schema({name: kind for name, kind in schema.items() if name in wanted})
-        rows = self.storage.scan([f"answers/{judge}/{name}" for name in files])
-        rows = rows.match_to_schema(schema, missing_columns="insert", extra_columns="ignore")
+        # One by one: a file may be older than a column.
+        scans = [self.storage.scan([f"answers/{judge}/{name}"]) for name in files]
+        each = (one.match_to_schema(schema, missing_columns="insert", extra_columns="ignore") for one in scans)
+        rows = pl.concat(each)
         # Of a question that was asked again the answer counts, not the problem it had before.
         return (
             rows.collect()

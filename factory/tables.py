@@ -135,9 +135,10 @@ ANSWERS = _schema(
         "filter": pl.String,  # that asked it first; null in tables written before there was this column
         "allowed": pl.List(pl.String),  # answers that its values are the probabilities of; empty for a text's
         "control": pl.String,  # null; shuffled: asked about another image than its own; blank: about a blank one
-        "values": pl.List(pl.Float64),  # filters.answers.ANSWER has these four
+        "values": pl.List(pl.Float64),  # filters.answers.ANSWER has these five
         "ends": pl.List(pl.UInt32),
         "elsewhere": pl.Float64,
+        "said": pl.String,  # <= 40,000 characters; absent from tables written before there were open questions
         "problem": pl.String,
         "created_ms": pl.Int64,
     }

@@ -10,6 +10,7 @@ ANSWER: Final = pl.Struct(
         "values": pl.List(pl.Float64()),  # of a choice: the probability of each allowed answer; of a text: see Question
         "ends": pl.List(pl.UInt32()),  # of a text: where each token ends in it, in characters; empty for a choice
         "elsewhere": pl.Float64(),  # of a choice: the probability of everything that is not allowed
+        "said": pl.String(),  # of an open question: the model's words; null for the others
         "problem": pl.String(),  # why there is no answer; null where there is one
     }
 )

@@ -47,8 +47,9 @@ class CaptionLikelihood(VlmFilter):
         return [Question(text, prompt=self.prompt)] if sentences(text) else []
 
     def judge_row(self, text: str, answers: dict[str, dict[str, Any]]) -> dict[str, Any]:
-        (question,) = self.ask(text)
-        answer = answers[question.id]
+        if not (asked := self.ask(text)):
+            return {"reason": "no sentence"}
+        answer = answers[asked[0].id]
         if answer["problem"] is not None:
             return {"reason": answer["problem"]}
         return judged_by_tokens(text, answer["ends"], answer["values"], self.tokens, self.aggregate, _probability)

@@ -50,7 +50,8 @@ class Question:
 
     `choice`: `text` is sent as the user's prompt; the answer is the probability of each of the `allowed` words as the
     first thing said. `text`: the model is prompted with `prompt` and the answer is the natural log-probability of each
-    token of `text` as its reply. `sees`: the image, or nothing (the prompt alone).
+    token of `text` as its reply. `open`: `text` is sent as the user's prompt; the answer is what is `said`, the likeliest
+    token each time, up to `max_tokens`. `sees`: the image, or nothing (the prompt alone).
     """
 
     text: str
@@ -59,16 +60,21 @@ class Question:
     sees: Literal["image", "nothing"] = "image"
     asked_by: str = field(default="", compare=False)
     """The filter that asks, to account for it; no part of the question."""
+    max_tokens: int = 0
+    """Of an open question, and of no other."""
 
     @property
-    def kind(self) -> Literal["choice", "text"]:
+    def kind(self) -> Literal["choice", "text", "open"]:
         """What its answer is."""
+        if self.max_tokens:
+            return "open"
         return "choice" if self.allowed else "text"
 
     @cached_property
     def id(self) -> str:
         """16 hex digits of everything it asks; the same for the same question about any image."""
-        content = json.dumps([self.text, self.allowed, self.prompt, self.sees], ensure_ascii=False)
+        asked = [self.text, self.allowed, self.prompt, self.sees]
+        content = json.dumps([*asked, self.max_tokens] if self.max_tokens else asked, ensure_ascii=False)
         return hashlib.blake2b(content.encode("utf-8", errors="replace"), digest_size=8).hexdigest()
 
 
@@ -101,7 +107,8 @@ class VlmFilter(Filter):
     def judge_row(self, text: str, answers: dict[str, dict[str, Any]]) -> dict[str, Any]:
         """The score and the evidence of one caption, from the answers to its questions, by id.
 
-        Every question of `ask(text)` is in `answers`; one with a `problem` has no values.
+        Every question of `ask(text)` is in `answers`; one with a `problem` has no values. Where there is nothing to ask, it
+        gives the reason, or the score that needs no answer.
         """
 
     def questions(self, text: str, others: Sequence[str], answers: Mapping[str, dict[str, Any]]) -> list[Question]:
@@ -117,10 +124,14 @@ class VlmFilter(Filter):
 
     def unasked(self, text: str, others: Sequence[str]) -> dict[str, Any]:
         """The score and the evidence of a caption about which there is nothing to ask."""
-        return {"reason": "nothing to ask"} if "reason" in self.evidence else {}
+        return self.judge_caption(text, others, {})
 
-    def asked_of(self, sentence: str) -> str | None:
-        """The question about one sentence, for people to read; None where it asks about whole captions."""
+    def asked_of(self, sentence: str, claims: Sequence[Mapping[str, Any]] = ()) -> str | None:
+        """The question about one sentence that decided its score, for people to read; None where it asks about whole captions.
+
+        `claims`: of a filter that asks about parts of sentences, this sentence's of its evidence column `claims`, and below
+        them those that failed and that they depend on.
+        """
         return None
 
     def score(self, captions: pl.DataFrame) -> pl.DataFrame:

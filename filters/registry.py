@@ -12,6 +12,7 @@ from filters.artifacts import Artifacts
 from filters.blank_image import BlankImage
 from filters.boilerplate import Boilerplate
 from filters.caption_likelihood import CaptionLikelihood
+from filters.claims import Claims
 from filters.consistency import Consistency
 from filters.contract import Filter, FilterError
 from filters.duplicate_image import DuplicateImage
@@ -89,6 +90,7 @@ BUILT_IN: Final[dict[str, type[Filter]]] = {
         Alignment,
         OcrConsistency,
         VqaFaithfulness,
+        Claims,
         CaptionLikelihood,
         VisualPmi,
         VlmJudge,

@@ -48,7 +48,9 @@ class VisualPmi(VlmFilter):
         return [Question(text, prompt=self.prompt), Question(text, prompt=self.prompt, sees="nothing")]
 
     def judge_row(self, text: str, answers: dict[str, dict[str, Any]]) -> dict[str, Any]:
-        seen, blind = (answers[question.id] for question in self.ask(text))
+        if not (asked := self.ask(text)):
+            return {"reason": "no sentence"}
+        seen, blind = (answers[question.id] for question in asked)
         problem = seen["problem"] or blind["problem"]
         if problem:
             return {"reason": problem}

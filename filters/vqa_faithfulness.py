@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 import polars as pl
@@ -91,10 +91,7 @@ class VqaFaithfulness(VlmFilter):
         worst = found[sure.index(min(sure))].text
         return row | {"score": min(sure) if self.aggregate == "min" else mean, "mean": mean, "worst": worst}
 
-    def unasked(self, text: str, others: Sequence[str]) -> dict[str, Any]:
-        return self.judge_row(text, {})
-
-    def asked_of(self, sentence: str) -> str | None:
+    def asked_of(self, sentence: str, claims: Sequence[Mapping[str, Any]] = ()) -> str | None:
         return None if ADDRESSES_JUDGE.search(sentence) else self._question(sentence).text
 
     def _question(self, sentence: str) -> Question:

@@ -20,6 +20,7 @@ from tests.command import factory, fail, succeed
 from tests.recipes import TINY_ENGINE, demo_recipe, write_recipe
 
 SCENES = 40
+SHORT = "Describe the image in detail. {sentences}"  # what the demo model has room for
 
 
 def recipe(**changes: object) -> dict[str, object]:
@@ -33,7 +34,7 @@ def recipe(**changes: object) -> dict[str, object]:
     return demo_recipe(
         source={"kind": "demo", "scenes": SCENES, "seed": 3},
         views=[view],
-        filters=["token_confidence", "vqa_faithfulness", "consistency"],
+        filters=["token_confidence", "vqa_faithfulness", "consistency", "claims"],
         select={"best_of": "vqa_faithfulness"},
         **changes,
     )
@@ -78,7 +79,7 @@ def test_sentences_are_compared_with_the_truth(run: Path) -> None:
 
     assert found["captions"] == 2 * SCENES
     assert 0.7 < found["precision"]["before"]["value"] < 0.95
-    assert set(found["auroc"]) == {"token_confidence", "vqa_faithfulness", "consistency"}
+    assert set(found["auroc"]) == {"token_confidence", "vqa_faithfulness", "consistency", "claims"}
     assert found["auroc"]["consistency"]["value"] > 0.6
 
 
@@ -101,6 +102,37 @@ def test_a_filter_that_comes_later_is_answered_without_a_caption_made_again(run:
     assert 0 < asked.height < both.height
     assert asked["score_vqa"].max() < cut  # type: ignore[operator]
     assert both.filter(pl.col("score").is_null())["score_vqa"].min() >= cut  # type: ignore[operator]
+
+
+def test_claims_are_asked_alone_and_those_of_what_is_not_there_not_at_all(run: Path) -> None:
+    found = scores(run, "claims")
+    claims = found.explode("claims").unnest("claims", separator=".").drop_nulls("claims.kind")
+    skipped = claims.filter(pl.col("claims.state") == "skipped")
+    asked = pl.concat([pl.read_parquet(file) for file in (run / "answers").rglob("*.parquet")])["asked"].to_list()
+
+    assert found["score"].null_count() == 0
+    assert {"object", "attribute", "count", "relation"} <= set(claims["claims.kind"])
+    assert 0 < skipped.height < claims.height / 2
+    assert skipped["claims.score"].max() < 0.5  # type: ignore[operator]
+    assert any("There is a circle." in text for text in asked)
+
+
+def test_a_model_that_cannot_list_claims_leaves_its_words_and_no_score(run: Path, tmp_path: Path) -> None:
+    for file in (run / "answers").rglob("*.parquet"):  # as they were before there were open questions
+        pl.read_parquet(file).drop("said").write_parquet(file)
+    later = recipe()
+    later["filters"] = [*later["filters"][:3], {"claims": {"decompose": "judge", "prompt": SHORT, "reply_tokens": 8}}]  # type: ignore[index]
+
+    succeed("run", write_recipe(tmp_path, later), "--out", run)
+
+    answers = pl.concat([pl.read_parquet(file) for file in (run / "answers").rglob("*.parquet")], how="diagonal")
+    said = answers["said"].drop_nulls()
+    unread = [pl.read_parquet(file) for file in (run / "scores" / "claims").iterdir()]
+    reasons = pl.concat(unread).filter(pl.col("score").is_null())["reason"]
+    assert said.len() > 0
+    assert said.str.len_chars().max() > 1  # type: ignore[operator]
+    assert reasons.drop_nulls().str.contains("the judge's reply").any()
+    assert reasons.null_count() == 0
 
 
 def test_a_condition_about_a_filter_that_is_not_there_is_an_error_before_anything_starts(tmp_path: Path) -> None:

@@ -67,6 +67,27 @@ def test_a_server_that_refuses_log_probabilities_is_asked_without(server: Server
     assert ask(server).values == [1.0, 0.0]
 
 
+def test_an_open_question_is_answered_in_words(server: Server) -> None:
+    server.reply = completion('[{"id": 1}]', None)
+
+    answer = ask(server, question=Question("List the claims.", sees="nothing", max_tokens=50))
+
+    (request,) = server.requests
+    assert answer.said == '[{"id": 1}]'
+    assert (answer.values, answer.elsewhere) == ([], None)
+    assert request["max_tokens"] == 50
+    assert "logprobs" not in request
+    assert [part["type"] for part in request["messages"][0]["content"]] == ["text"]
+
+
+def test_an_open_question_that_is_answered_with_nothing_said_is_empty(server: Server) -> None:
+    status, body = completion("", None)
+    body["choices"][0]["message"]["content"] = None
+    server.reply = (status, body)
+
+    assert ask(server, question=Question("List.", sees="nothing", max_tokens=5)).said == ""
+
+
 def test_another_word_is_all_elsewhere(server: Server) -> None:
     server.reply = completion("Certainly! It", None)
 

@@ -17,6 +17,7 @@ from factory.report.calibration_plot import calibration_plot
 from factory.report.data import CaptionCard, Doubt, Fact, Histogram, ImageCard, Rejected, ReportData
 from factory.run import METRICS, RECIPE, REPORT, SELECTION, Run
 from factory.tables import CAPTION_KEY
+from filters.claims import Claims
 from filters.questions import VlmFilter
 from filters.sentences import judges_sentences
 from filters.vqa_faithfulness import VqaFaithfulness
@@ -257,7 +258,8 @@ def _gallery(plan: Plan) -> list[ImageCard]:
     frame = decided.join(captions, on=["shard", *CAPTION_KEY, "fingerprint"], how="inner")
     for scorer in plan.scorers:
         scored = plan.run.scores(scorer.name, scorer.fingerprint).filter(shown)
-        beside = [pl.col("sentences").alias(f"sentences_{scorer.name}")] if _is_doubting(plan, scorer) else []
+        wanted = [name for name in ("sentences", "claims") if name in scorer.filter.evidence]
+        beside = [pl.col(name).alias(f"{name}_{scorer.name}") for name in wanted] if _is_doubting(plan, scorer) else []
         if "sentences" not in scored.collect_schema():
             beside = []
         scores = scored.select(
@@ -336,7 +338,8 @@ def _lineage(row: dict[str, Any]) -> str:
 def _is_doubting(plan: Plan, scorer: Scorer) -> bool:
     """Whether a filter's verdict on single sentences is shown: of judges, and where the recipe has a threshold for it."""
     return judges_sentences(scorer.filter) and (
-        isinstance(scorer.filter, VqaFaithfulness) or isinstance(plan.recipe.select.require.get(scorer.name), float)
+        isinstance(scorer.filter, VqaFaithfulness | Claims)
+        or isinstance(plan.recipe.select.require.get(scorer.name), float)
     )
 
 
@@ -356,9 +359,19 @@ def _doubts(plan: Plan, row: dict[str, Any]) -> tuple[Doubt, ...]:
             if one["score"] is None or one["score"] >= below or (place in worst and worst[place].score <= one["score"]):
                 continue
             sentence = (row["text"] or "")[place[0] : place[1]]
-            asked = scorer.filter.asked_of(sentence) if isinstance(scorer.filter, VlmFilter) else None
+            claims = _claims_of(row.get(f"claims_{scorer.name}") or [], place)
+            asked = scorer.filter.asked_of(sentence, claims) if isinstance(scorer.filter, VlmFilter) else None
             worst[place] = Doubt(*place, scorer.name, one["score"], asked)
     return tuple(worst[place] for place in sorted(worst))
+
+
+def _claims_of(claims: list[dict[str, Any]], place: tuple[int, int]) -> list[dict[str, Any]]:
+    """The claims of a sentence, and for those that were skipped the ones that failed them."""
+    found = [claim for claim in claims if (claim["start"], claim["end"]) == place]
+    for claim in found:  # grows as it goes
+        if claim["state"] == "skipped":
+            found += [claims[parent] for parent in claim["parents"] if claims[parent] not in found]
+    return found
 
 
 def _quarantine(plan: Plan) -> list[Rejected]:

@@ -18,7 +18,7 @@ from polars.testing import assert_frame_equal
 from filters import Filter, FilterError, SetFilter, build, registered, spill
 from filters.answers import ANSWERS
 from filters.contract import COLUMNS
-from filters.questions import Question, VlmFilter
+from filters.questions import Question, VlmFilter, questions_of
 from filters.sentences import SENTENCE_LOGPROBS, sentences
 from tests.images import encoded, gif_bomb, jpeg_declaring, picture, png_bomb, samples, webp_bomb
 
@@ -107,20 +107,26 @@ def answers(text: str | None) -> list[dict[str, object]] | None:
     """An answer to every question about a text, a function of the question alone; some questions have none."""
     if text is None:
         return None
-    asked = {question.id: question for one in ASKING if isinstance(one, VlmFilter) for question in one.ask(text)}
-    return [_answer(question) for question in asked.values()]
+    about = [(one, text, ()) for one in ASKING if isinstance(one, VlmFilter)]
+    made: dict[str, dict[str, object]] = {}
+    while asked := questions_of(about, made):
+        made |= {question.id: _answer(question) for question in asked}
+    return list(made.values())
 
 
 def _answer(question: Question) -> dict[str, object]:
     number = int(question.id, 16)
     if number % 10 == 0:
         return {"question": question.id, "problem": "no answer within 10 s"}
+    known: dict[str, object] = {"question": question.id, "problem": None, "elsewhere": None}
+    if question.kind == "open":
+        return known | {"values": [], "ends": [], "said": "[]"}
     if question.kind == "choice":
         share = (number % 101) / 100
         values = [share * 0.9, *[(1 - share) * 0.9 / (len(question.allowed) - 1)] * (len(question.allowed) - 1)]
-        return {"question": question.id, "values": values, "ends": [], "elsewhere": 0.1}
+        return known | {"values": values, "ends": [], "elsewhere": 0.1}
     ends = list(range(7, len(question.text), max(7, len(question.text) // 500)))
-    return {"question": question.id, "values": [-(end % 5) / 2 for end in ends], "ends": ends}
+    return known | {"values": [-(end % 5) / 2 for end in ends], "ends": ends}
 
 
 @lru_cache
