@@ -222,7 +222,7 @@ def costs(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
 def regeneration(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     """Repair by a stack that is calibrated on other scenes, and what the truth says of it."""
     judge = {"judge": options.judge} if options.judge else {}
-    filters = ["token_confidence", "vqa_faithfulness", {"caption_likelihood": judge}]
+    filters = ["token_confidence", {"vqa_faithfulness": judge}, {"caption_likelihood": judge}]
     sampling = {"temperature": 0.7, "max_tokens": 128}
     scenes = options.scenes // 2
     labelled = {"kind": "demo", "scenes": scenes, "seed": SEED + 2}

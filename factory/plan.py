@@ -196,6 +196,11 @@ class Plan:
             lines.append(f"view {ORIGINAL}: the source's own texts, {what} to read")
         for one in self.filter_counts:
             lines.append(f"filter {one.name}: {one.reused:,} scores reused, {one.to_score:,} captions to score again")
+        repair = self.recipe.repair
+        if repair is not None:
+            tries = f"written again up to {len(self.rungs)} times" if self.rungs else ""
+            what = " and ".join(one for one in (tries, "cut" if repair.cut else "") if one)
+            lines.append(f"repair: what {repair.by} finds unfaithful is {what}; each try starts the engine again")
         if not self.views:
             lines.append("engines: none")
         elif self.open_shards:
