@@ -129,3 +129,14 @@ def test_a_text_trained_beside_others_is_as_if_alone(loaded):
             torch.testing.assert_close(logits[: len(segment.answer)], alone, atol=1e-3, rtol=1e-3)
             assert targets[: len(segment.answer)].tolist() == segment.answer
             logits, targets = logits[len(segment.answer) :], targets[len(segment.answer) :]
+
+
+def test_the_judge_is_another_model_of_the_same_language():
+    judge = checkpoint_path("judge")
+    assert judge != FOLDER
+    assert (judge / "tokenizer.json").read_bytes() == (FOLDER / "tokenizer.json").read_bytes()
+    assert (judge / "model.safetensors").read_bytes() != (FOLDER / "model.safetensors").read_bytes()
+    card = (judge / "README.md").read_text()
+    assert "python -m factory.demo.train --out factory/demo/checkpoints/judge" in card
+    assert "--seed 0" not in card
+    assert sum(path.stat().st_size for path in judge.iterdir()) <= 8_000_000
