@@ -191,7 +191,7 @@ def costs(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     alone, fused, separate = [], [], []
     few, many = 64, options.cost_scenes
     asked: dict[str, Any] = {"filters": ["vqa_faithfulness"]}
-    for repeat in range(3):
+    for repeat in range(2):
         seconds = {}
         for scenes in (few, many):
             source = {"kind": "demo", "scenes": scenes, "seed": SEED + 1}
