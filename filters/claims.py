@@ -95,8 +95,9 @@ class Claims(VlmFilter):
             asked[first.id] = first
         claims, _ = self._taken_apart(text, answers)
         for claim, state in zip(claims, self._states(claims, answers), strict=True):
-            if state[0] == "asked":
-                question = self._question(claim)
+            question = self._question(claim)
+            # One without an answer was asked too, unlike one whose parent has none.
+            if state[0] == "asked" or (state[0] == "problem" and question.id in answers):
                 asked[question.id] = question
         return list(asked.values())
 

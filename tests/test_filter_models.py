@@ -30,5 +30,7 @@ def test_a_demo_model_of_a_filter_becomes_its_directory_and_other_parameters_sta
 def test_a_recipe_keeps_the_name_and_refuses_an_unknown_one_with_its_place(tmp_path: Path) -> None:
     assert load_recipe(written(tmp_path, "demo:align")).filters[0].params == {"model": "demo:align"}
 
-    with pytest.raises(RecipeError, match=r"recipe\.yaml:\d+: filters\.0: .*no demo checkpoint 'algin'.*align, small"):
+    with pytest.raises(
+        RecipeError, match=r"recipe\.yaml:\d+: filters\.0: .*no demo checkpoint 'algin'.*align, judge, small"
+    ):
         load_recipe(written(tmp_path, "demo:algin"))
