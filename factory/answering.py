@@ -20,11 +20,11 @@ from factory.clock import now_ms
 from factory.cluster import actor_resources, engine_count, most_engines, ray_cluster
 from factory.errors import EngineError
 from factory.judges import Judge
-from factory.plan import Plan, Scorer
+from factory.plan import Plan, Scorer, settle_set_filters
 from factory.prepare import Rejection, prepare_image
 from factory.ray_errors import typed_error
 from factory.run import Run
-from factory.scoring import ANSWER_FIELDS, ScoreParts, others_of, score_answered
+from factory.scoring import ANSWER_FIELDS, ScoreParts, others_of, score_answered, score_missing
 from factory.selection_buckets import with_score
 from factory.tables import CAPTION_KEY, Status
 from filters.questions import VlmFilter, When, questions_of
@@ -60,6 +60,13 @@ class Ask:
     filter: str
     text: str
     others: tuple[str, ...]
+
+
+def score_all(plan: Plan, logs: str | None, progress: Progress) -> None:
+    """Score every caption that has no scores, with all filters of the recipe; those that ask come last."""
+    settle_set_filters(plan)
+    score_missing(plan, logs)
+    answer_and_score(plan, logs, progress)
 
 
 def answer_and_score(plan: Plan, logs: str | None, progress: Progress) -> int:

@@ -89,7 +89,7 @@ def captioner_of(recipe: Recipe, views: Sequence[ReadyView]) -> dict[str, dict[s
     originals = {ORIGINAL: {"source": fingerprint("source", source_identity(recipe))}} if recipe.original else {}
     return originals | {
         ready.name: {
-            "model": f"{ready.model.identity}{f'+{ready.lora.identity}' if ready.lora else ''}",
+            "model": ready.identity,
             "prompt": fingerprint("prompts", [ready.view.system, sorted(one.text for one in ready.view.prompts)]),
             "sampling": fingerprint("sampling", ready.view.sampling.model_dump(mode="json")),
             "image preparation": ready.image_print,

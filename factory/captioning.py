@@ -34,14 +34,12 @@ class Made:
 
 
 def caption_missing(plan: Plan, made: Made, progress: Progress) -> None:
-    """Caption what is missing. Starts Ray and an engine only where something is.
+    """Caption the open shards of a plan, of which there is at least one.
 
     Raises:
         EngineError: the engine cannot work at all; its own message.
         SourceError: the source is gone. RunError: the run directory cannot be written.
     """
-    if not plan.open_shards:
-        return
     from factory.stages import ReadShards
 
     progress.phase("starting the engine")

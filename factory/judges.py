@@ -79,9 +79,8 @@ def write_judge_names(run: Run, judges: Iterable[Judge]) -> None:
 
 
 def _own(ready: ReadyView) -> Judge:
-    identity = ready.model.identity if ready.lora is None else f"{ready.model.identity}+{ready.lora.identity}"
     engine = {key: value for key, value in ready.view.engine.items() if key not in SPEED_ONLY}
-    return Judge(ready.view.model, fingerprint("judge", [identity, ready.image_print, engine]), ready)
+    return Judge(ready.view.model, fingerprint("judge", [ready.identity, ready.image_print, engine]), ready)
 
 
 def _model(judge: str | JudgeModel, filter_name: str) -> Judge:

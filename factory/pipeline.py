@@ -10,14 +10,15 @@ from typing import Any
 
 from exports.release import ReleaseError, ReleaseResult
 from exports.storage import Storage
+from factory.answering import score_all
 from factory.captioning import Made, caption_missing, logs_of
 from factory.errors import RunError
 from factory.judges import write_judge_names
 from factory.plan import Plan, make_plan
 from factory.progress import Progress
 from factory.recipe import Recipe
-from factory.repair import RepairCounts, repair, score
-from factory.retrying import Retry, forget_unanswered, retry_rows
+from factory.repair import RepairCounts, repair
+from factory.retrying import Retry, retry_rows
 from factory.run import CALIBRATIONS, LOCK, RECIPE, Run, RunLock
 
 
@@ -119,11 +120,9 @@ def run_recipe(
     with RunLock(run):
         if fresh:
             set_aside(run)
-        retry_rows(recipe, run, retry)
         plan = make_plan(recipe, run, limit, scratch=run.storage.child("source"))
+        retry_rows(plan, retry)
         outcome = Outcome(run, plan)
-        if "unanswered" in retry:
-            forget_unanswered(plan)
         run.storage.write(RECIPE, recipe_text.encode())
         write_lock(plan)
         write_judge_names(run, [judge for scorer in plan.scorers for judge in scorer.judges.values()])
@@ -141,7 +140,7 @@ def run_recipe(
             with _timed(outcome, "score"):
                 if recipe.views:  # an engine's batches are small; texts are read in large parts
                     run.compact([scorer.name for scorer in plan.scorers])
-                score(plan, progress)
+                score_all(plan, logs_of(plan), progress)
             if recipe.repair is not None or plan.rungs:
                 with _timed(outcome, "repair"):
                     outcome.repair = repair(plan, progress)

@@ -15,16 +15,15 @@ from typing import Any, Final
 
 import polars as pl
 
-from factory.answering import answer_and_score
+from factory.answering import score_all
 from factory.captioning import Made, caption_group, logs_of
 from factory.cluster import most_engines, ray_cluster
 from factory.cutting import cut_part
 from factory.judgement import Judgement
-from factory.plan import Plan, done_set, settle_set_filters
+from factory.plan import Plan, done_set
 from factory.progress import Progress
 from factory.run import DoneSet
 from factory.rungs import ReadyRung
-from factory.scoring import score_missing
 from factory.selection_buckets import Buckets, fill_buckets
 from factory.tables import CUT_CANDIDATES, RUNG_CANDIDATES, Status
 from factory.views import engine_groups
@@ -73,13 +72,6 @@ class RepairCounts:
             yield f"cut: {self.cut:,} of the {self.left:,} left, {self.cut_faithful:,} of them faithful now"
 
 
-def score(plan: Plan, progress: Progress) -> None:
-    """Score every caption that has no scores, with all filters."""
-    settle_set_filters(plan)
-    score_missing(plan, logs_of(plan))
-    answer_and_score(plan, logs_of(plan), progress)
-
-
 def repair(plan: Plan, progress: Progress) -> RepairCounts:
     """Do what the recipe's `repair` asks, and what was asked for by hand. What is done already is not done again.
 
@@ -90,11 +82,11 @@ def repair(plan: Plan, progress: Progress) -> RepairCounts:
     judgement = Judgement.of(plan) if settings is not None else None
     for rung in plan.rungs:
         if _climb(plan, rung, judgement, progress):
-            score(plan, progress)
+            score_all(plan, logs_of(plan), progress)
     if settings is not None and settings.cut and judgement is not None:
         progress.phase("cutting")
         if _cut(plan, judgement):
-            score(plan, progress)
+            score_all(plan, logs_of(plan), progress)
     return _counts(plan, judgement)
 
 

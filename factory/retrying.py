@@ -7,29 +7,29 @@ from typing import Literal
 
 import polars as pl
 
-from factory.plan import Plan, check_owner
-from factory.recipe import Recipe
-from factory.run import Run
-from factory.rungs import add_retries
+from factory.plan import Plan
+from factory.rungs import add_retries, rungs_of
 from filters.questions import VlmFilter
 
 Retry = Literal["failed", "truncated", "unfaithful", "unanswered"]
 """What `--retry` takes. Failed rows are tried again by every run."""
 
 
-def retry_rows(recipe: Recipe, run: Run, retry: Sequence[Retry]) -> None:
-    """Note in the run which captions are to be written once more; `repair` does it.
+def retry_rows(plan: Plan, retry: Sequence[Retry]) -> None:
+    """Note in the run, and in the plan, which captions are to be written once more, and forget what was not answered;
+    `repair` and scoring do the rest.
 
     Raises:
-        RunError: the directory is another recipe's, or the recipe does not say what is unfaithful.
+        RunError: the recipe does not say what is unfaithful, or which candidate is kept.
     """
-    check_owner(run, recipe)
-    add_retries(recipe, run, [what for what in dict.fromkeys(retry) if what in ("truncated", "unfaithful")])
+    add_retries(plan.recipe, plan.run, [what for what in retry if what in ("truncated", "unfaithful")])
+    plan.rungs = rungs_of(plan.recipe, plan.run, plan.views)
+    if "unanswered" in retry:
+        _forget_unanswered(plan)
 
 
-def forget_unanswered(plan: Plan) -> int:
-    """Remove the scores of parts with questions that got no answer, so that these are asked again. Returns parts."""
-    removed = 0
+def _forget_unanswered(plan: Plan) -> None:
+    """Remove the scores of parts with questions that got no answer, so that these are asked again."""
     for scorer in plan.scorers:
         if not isinstance(scorer.filter, VlmFilter):
             continue
@@ -38,5 +38,3 @@ def forget_unanswered(plan: Plan) -> int:
             answers = pl.concat([plan.run.answers(print_, part) for print_ in prints])
             if answers.filter(pl.col("control").is_null(), pl.col("problem").is_not_null()).height:
                 plan.run.storage.remove(f"scores/{scorer.name}/{part}.{scorer.fingerprint}.parquet")
-                removed += 1
-    return removed

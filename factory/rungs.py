@@ -17,6 +17,8 @@ from factory.tables import MOST_RUNGS
 from factory.views import ReadyView
 
 RETRIES: Final = "retries.json"
+FIRST_RETRY: Final = 50
+"""The number of the first retry by hand, beyond any ladder of a recipe."""
 RETRY_TEMPERATURE: Final = 0.7
 """The least temperature of a retry by hand: at the view's own 0 it would write the same again."""
 SEED_STEP: Final = 1_000_003
@@ -62,11 +64,11 @@ def add_retries(recipe: Recipe, run: Run, whats: Sequence[What]) -> None:
                 "--retry unfaithful: the recipe does not say which captions are unfaithful; add repair: {by: FILTER, least: 0.5, "
                 "cut: true} and select.best_of"
             )
-        if recipe.select.best_of is None and "truncated" in recipe.select.accept:
+        if what == "truncated" and recipe.select.best_of is None and "truncated" in recipe.select.accept:
             raise RunError(
                 "--retry truncated: the recipe keeps truncated captions, so an image would keep both; set select.best_of"
             )
-        number = max([MOST_RUNGS // 2, *(one["number"] for one in before)]) + 1  # beyond any ladder of a recipe
+        number = max([FIRST_RETRY - 1, *(one["number"] for one in before)]) + 1
         if number > MOST_RUNGS:
             raise RunError(f"--retry: this run was tried again {len(before)} times already; start anew with --fresh")
         before.append({"number": number, "what": what, "times": sum(one["what"] == what for one in before) + 1})
@@ -85,8 +87,7 @@ def _ready(ready: ReadyView, rung: Rung, number: int, recipe: Recipe) -> ReadyVi
     prompts = (Prompt(text=rung.prompt, id=f"rung-{number}"),) if rung.prompt is not None else ready.view.prompts
     view: View = ready.view.model_copy(update={"sampling": rung.sampling(ready.view), "prompts": prompts})
     seed = recipe.seed + SEED_STEP * number
-    identity = ready.model.identity if ready.lora is None else f"{ready.model.identity}+{ready.lora.identity}"
     prints = tuple(
-        rung_fingerprint(caption_fingerprint(view, prompt, seed, identity), number) for prompt in view.prompts
+        rung_fingerprint(caption_fingerprint(view, prompt, seed, ready.identity), number) for prompt in view.prompts
     )
     return replace(ready, view=view, prints=prints, seed=seed, rung=number)

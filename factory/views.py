@@ -32,6 +32,11 @@ class ReadyView:
         return self.view.name
 
     @property
+    def identity(self) -> str:
+        """What the model's weights are, with its adapter's."""
+        return served_identity(self.model, self.lora)
+
+    @property
     def first_candidate(self) -> int:
         """The number of its first candidate."""
         return self.rung * RUNG_CANDIDATES
@@ -72,13 +77,18 @@ class EngineGroup:
         return list({view.image_print: view for view in reversed(self.views)}.values())[::-1]
 
 
+def served_identity(model: Model, lora: Model | None) -> str:
+    """Identifies a model with the adapter it is served with."""
+    return model.identity if lora is None else f"{model.identity}+{lora.identity}"
+
+
 def ready_views(recipe: Recipe) -> list[ReadyView]:
     """Resolve every view's model and fingerprint its prompts. Raises RecipeError for models that are not there."""
     ready = []
     for view in recipe.views:
         model = resolve_model(view.model, view.revision)
         lora = resolve_model(view.lora, view.lora_revision) if view.lora else None
-        identity = model.identity if lora is None else f"{model.identity}+{lora.identity}"
+        identity = served_identity(model, lora)
         prints = tuple(caption_fingerprint(view, prompt, recipe.seed, identity) for prompt in view.prompts)
         ready.append(ReadyView(view, model, lora, prints, image_fingerprint(view), recipe.seed))
     return ready

@@ -5,22 +5,20 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from filters.noun_phrases import word_set
 
-def of(*lists: str) -> frozenset[str]:
-    """The words of these lists, which white space parts."""
-    return frozenset(word for text in lists for word in text.split())
-
-
-ARTICLES: Final = of("a an the this that these those another each every")
-SINGLES: Final = of("a an this that another each every one 1")
+ARTICLES: Final = word_set("a an the this that these those another each every")
+SINGLES: Final = word_set("a an this that another each every one 1")
 """Determiners of one thing."""
-POSSESSIVES: Final = of("his her its their")
-SPEAKERS: Final = of("my your our i we you us me")
-NUMBERS: Final = of(
+POSSESSIVES: Final = word_set("his her its their")
+SPEAKERS: Final = word_set("my your our i we you us me")
+NUMBERS: Final = word_set(
     "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen twenty thirty fifty",
     "hundred thousand both zero",
 )
-QUANTIFIERS: Final = of("some several many few multiple various numerous countless all most half dozens hundreds lots")
+QUANTIFIERS: Final = word_set(
+    "some several many few multiple various numerous countless all most half dozens hundreds lots"
+)
 QUANTITIES: Final = (
     ("a", "couple", "of"),
     ("a", "lot", "of"),
@@ -43,45 +41,45 @@ QUANTITIES: Final = (
     ("several", "other"),
     ("a", "couple", "other"),
 )
-NEGATIONS: Final = of(
+NEGATIONS: Final = word_set(
     "no not n't nothing nobody none never neither nor without cannot isn't aren't doesn't don't can't"
 )
-AUXILIARIES: Final = of(
+AUXILIARIES: Final = word_set(
     "is are was were be been being has have had does do did can could may might must will would shall should"
 )
-BE: Final = of("is are was were be been being")
-CONJUNCTIONS: Final = of("and or &")
-RELATIVES: Final = of("which who that whose whom")
-HEDGES: Final = of("possibly likely perhaps maybe probably presumably potentially or")
+BE: Final = word_set("is are was were be been being")
+CONJUNCTIONS: Final = word_set("and or &")
+RELATIVES: Final = word_set("which who that whose whom")
+HEDGES: Final = word_set("possibly likely perhaps maybe probably presumably potentially or")
 """Before a noun phrase: it may be something else."""
-SUBORDINATORS: Final = of(
+SUBORDINATORS: Final = word_set(
     "while as when where because although though if so but whereas since until once than unless yet"
 )
-PREPOSITIONS: Final = of(
+PREPOSITIONS: Final = word_set(
     "of in on at to from by with for about above below under over beneath behind beside besides between among across along",
     "around near next into onto off out up down through toward towards against inside outside within upon during before",
     "after like front alongside underneath atop amid amidst beyond past opposite throughout along with per via aboard",
 )
-LOCATIVES: Final = of(
+LOCATIVES: Final = word_set(
     "in on at above below under over beneath behind beside between among near next inside outside within upon alongside",
     "underneath atop amid amidst beyond opposite around along across against by front",
 )
-ADVERBS: Final = of(
+ADVERBS: Final = word_set(
     "likely perhaps maybe",
     "also just only very too there here nearby together away apart outdoors indoors overhead upright still now then",
     "again even often sometimes always usually overall closer further farther however additionally quite rather",
     "almost about around not partially fully mostly directly right close far well closely side side-by-side up down",
     "out off back outside inside upside forward backward ahead aside behind along",
 )
-PRONOUNS: Final = of("he she it they him them someone something everyone each himself herself itself themselves")
-SUBJECT_PRONOUNS: Final = of("he she it they")
-OTHERS: Final = of("such other others how why what whether else both either if for there here")
+PRONOUNS: Final = word_set("he she it they him them someone something everyone each himself herself itself themselves")
+SUBJECT_PRONOUNS: Final = word_set("he she it they")
+OTHERS: Final = word_set("such other others how why what whether else both either if for there here")
 
-COLOURS: Final = of(
+COLOURS: Final = word_set(
     "red orange yellow green blue purple pink brown black white gray grey beige tan teal turquoise gold golden silver maroon",
     "violet magenta cyan navy cream ivory scarlet crimson blond blonde brunette multicolored multi-colored colorful colourful",
 )
-ADJECTIVES: Final = COLOURS | of(
+ADJECTIVES: Final = COLOURS | word_set(
     # sizes, shapes, ages
     "large small big little tiny huge giant massive enormous tall short long wide narrow thin thick high low deep shallow",
     "medium medium-sized average oversized miniature round square rectangular circular oval triangular curved straight flat",
@@ -110,7 +108,7 @@ ADJECTIVES: Final = COLOURS | of(
     "organic white-tailed equestrian royal national international rich poor safe dangerous fast slow quick lazy famous",
     "bustling charming cosy dilapidated heartwarming whimsical picture-perfect majestic iconic magnificent stunning",
 )
-VERB_BASES: Final = of(
+VERB_BASES: Final = word_set(
     "stand sit lie lay wear hold look run walk ride play show depict feature contain capture appear seem display include",
     "reveal present illustrate portray sport carry eat drink cook cut slice serve throw catch hit kick swing jump leap fly",
     "swim surf ski skate climb crawl hang lean rest sleep relax wait watch stare gaze glance smile laugh cry talk speak chat",
@@ -128,24 +126,24 @@ VERB_BASES: Final = of(
     "browse unfold navigate race speed board disembark maneuver steer operate inspect examine observe admire study learn teach inhale",
     "cast emerge ascend adjust mark embrace flow run crash splash spray drip land take-off hover soar glide dive",
 )
-_NOT_VERBS_WITH_S: Final = of(
+_NOT_VERBS_WITH_S: Final = word_set(
     "covers lines tops frames lights marks boards blocks shades sets places shops drops bats waves points matches tracks",
     "mixes views clusters piles stacks forms works faces types brushes combs slices drinks dresses presents features cuts",
     "showers dishes shots nests bites supports borders crosses races speeds paints contrasts displays studies uses spreads",
     "falls swings jumps flies shares cooks kisses hugs scores toppings reflections lands crowds streams sprays rests sports",
 )
 """Forms in -s that are as often nouns: verbs only where the noun phrase before them can have no plural."""
-PAST_FORMS: Final = of(
+PAST_FORMS: Final = word_set(
     "made held worn seen shown taken built drawn driven eaten given thrown stood sat lay lain ran run walked rode ridden wore",
     "flew flown caught hung hit kept led left lit grown sold bought won woven broken cut set put torn spread bent fed brought",
     "told written spoken sung swum been gone done strewn laid caught found lost hidden beaten bound wound shot went took came",
     "spent ate drank began fell rose sang threw saw stuck parked located situated surrounded covered filled topped dressed seated",
 )
-PARTICIPLES: Final = of(
+PARTICIPLES: Final = word_set(
     "made held worn seen shown taken built drawn driven eaten given thrown hung kept led lit grown sold bought woven broken",
     "cut set put torn spread bent fed brought written spoken strewn laid caught found lost hidden bound shot stuck",
 )
-NOT_VERBAL: Final = of(
+NOT_VERBAL: Final = word_set(
     "building ceiling painting wedding clothing morning evening railing opening awning drawing string spring sling",
     "lightning shed sled seed weed speed hundred family butterfly fly belly lily jelly bully assembly bed king ring",
     "wing thing siding stuffing topping pudding icing wrapping something anything everything nothing red being",
@@ -154,29 +152,29 @@ NOT_VERBAL: Final = of(
     "flooring lighting housing engineering packaging",
 )
 """Nouns and adjectives that look like verbs."""
-LY_WORDS: Final = of(
+LY_WORDS: Final = word_set(
     "family butterfly fly belly lily jelly bully assembly lonely lovely friendly elderly curly early ugly silly holly italy july",
     "jelly ally only daily weekly hilly wooly woolly bubbly wobbly costly likely lively homely monopoly anomaly supply reply",
 )
-PLURALS: Final = of(
+PLURALS: Final = word_set(
     "people men women children sheep cattle police kids teeth feet geese mice deer fish salmon oxen wolves leaves knives"
     " shelves policemen firemen firefighters fishermen gentlemen businessmen snowmen salesmen grandchildren clothes"
 )
-NOT_PLURALS: Final = of(
+NOT_PLURALS: Final = word_set(
     "tennis bus glass dress lens canvas gas grass cross gymnastics christmas bass chess moss business princess news series",
     "campus cactus hippopotamus rhinoceros walrus species basis analysis class mattress mess pass boss actress waitress"
     " fortress compass brass address wilderness darkness happiness process kiss princess platypus circus virus octopus hibiscus"
     " asparagus hummus citrus minus this its us less focus atlas us olympics paris texas dallas vegas swiss",
 )
-MEN: Final = of(
+MEN: Final = word_set(
     "man boy guy gentleman male father dad son brother husband groom king prince actor waiter businessman fisherman policeman",
     "grandfather uncle nephew cowboy fireman batter pitcher monk priest bull rooster lad",
 )
-WOMEN: Final = of(
+WOMEN: Final = word_set(
     "woman girl lady female mother mom daughter sister wife bride queen princess actress waitress businesswoman policewoman",
     "grandmother aunt niece nun ballerina hen",
 )
-PEOPLE: Final = of(
+PEOPLE: Final = word_set(
     "person people child kid baby toddler infant player skier snowboarder surfer skateboarder rider driver chef cook doctor",
     "nurse teacher student athlete artist singer musician dancer model soldier officer worker tourist pedestrian customer",
     "employee couple family group crowd team politician footballer cricketer biker cyclist swimmer runner hiker climber",
@@ -184,19 +182,19 @@ PEOPLE: Final = of(
     "boys girls ladies kids children",
 )
 """Anyone whom he, she and they can stand for, beside MEN and WOMEN."""
-GROUPS: Final = of(
+GROUPS: Final = word_set(
     "group couple pair crowd team herd flock family bunch people collection variety array row set number lot police audience"
 )
-IMAGES: Final = of(
+IMAGES: Final = word_set(
     "perspective image picture photo photograph photography scene view shot close-up closeup snapshot portrait illustration selfie"
 )
 """What an image is called by: a phrase about it says nothing of its own."""
-PLACES: Final = of(
+PLACES: Final = word_set(
     "top bottom left right center centre middle side sides corner corners edge edges background foreground front back half",
     "distance surroundings end rear part portion area forefront upper lower",
 )
 """Where in an image: no things."""
-ABSTRACT: Final = of(
+ABSTRACT: Final = word_set(
     "work color colour skill skills talent intensity total company advice use",
     "sense atmosphere mood feeling feel ambiance ambience importance significance focus attention emphasis experience",
     "moment activity activities connection interaction joy wonder beauty charm element elements touch impression",
@@ -208,7 +206,7 @@ ABSTRACT: Final = of(
 )
 """What cannot be pointed at: named, but no object."""
 
-MASS: Final = of(
+MASS: Final = word_set(
     "water grass snow sand food bread cheese rice meat hair fur furniture clothing traffic luggage baggage equipment dirt wood",
     "smoke rain ice fog sunlight foliage vegetation greenery graffiti text lettering broccoli coffee tea milk wine beer juice",
     "cream sugar soup salad pasta chicken beef pork lettuce fruit sauce butter syrup mud gravel pavement asphalt concrete hay",
@@ -217,13 +215,13 @@ MASS: Final = of(
     "basil parsley cilantro oil fire ocean-water seaweed shrubbery bacon ham tofu ketchup mustard mayonnaise frosting icing ice-cream seafood popcorn",
 )
 """What has no plural and takes no article."""
-ANIMALS: Final = of(
+ANIMALS: Final = word_set(
     "animal dog cat horse cow sheep goat pig bird duck goose chicken elephant giraffe zebra lion tiger bear panda monkey",
     "kitten puppy bull rabbit deer fox wolf fish shark whale dolphin seal penguin pigeon seagull parrot owl eagle swan",
     "camel donkey kangaroo koala lizard turtle frog snake butterfly bee insect lamb calf pony cub moose squirrel",
 )
 
-SPORTS: Final = of(
+SPORTS: Final = word_set(
     "running swimming skating fishing dining shopping landing racing boxing wrestling skiing surfing cycling camping cooking",
     "training gathering meeting setting crossing gardening living parking",
 )

@@ -10,6 +10,7 @@ from typing import Final, Literal
 
 from filters import caption_words as words
 from filters.claimed_text import claimed_texts
+from filters.noun_phrases import word_set
 from filters.questions import ADDRESSES_JUDGE, as_statement
 from filters.sentences import Sentence, sentences
 
@@ -69,15 +70,15 @@ _PREPOSITIONS: Final = words.PREPOSITIONS | {
 _LOCATIVES: Final = words.LOCATIVES | (_PREPOSITIONS & set(_MULTI)) - {"due to", "in the shape of", "in the style of"}
 _TOGETHER: Final = frozenset({",", "and", "or", "&", "as well as", "along with", "/"})
 _BREAKS: Final = frozenset({";", ":", "-", "–", "—", "(", ")", "...", "…"})
-_SEEN: Final = words.of(
+_SEEN: Final = word_set(
     "visible shown seen present pictured depicted displayed printed can be is are was were in background foreground",
     "the also there",
 )
-_NO_CLAIM: Final = words.of(
+_NO_CLAIM: Final = word_set(
     "other same different similar certain specific particular own main various individual separate next last final",
     "middle single special half first second third lone nearby visible",
 )
-_COMPOUND_ED: Final = words.of(
+_COMPOUND_ED: Final = word_set(
     "covered lined filled topped shaped colored coloured sized themed styled patterned striped engulfed loaded",
     "infested",
 )
@@ -85,10 +86,10 @@ _STOP: Final = (
     words.AUXILIARIES | words.CONJUNCTIONS | words.RELATIVES | words.SUBORDINATORS | words.PRONOUNS | words.SPEAKERS
     | words.OTHERS | words.ARTICLES | words.POSSESSIVES | words.NEGATIONS | (_PREPOSITIONS - {"front"}) | {"the", "each other"}
 )  # fmt: skip
-_ENGLISH: Final = words.of(
+_ENGLISH: Final = word_set(
     "the a an is are of with and on in at to this there that his her its two three four by from while has it",
 )
-_FOREIGN: Final = words.of(
+_FOREIGN: Final = word_set(
     "der die das und ein eine einen ist mit auf den dem im le la les un une des et est dans sur du el los las una y",
     "con il lo gli che di del da per een het van op met och att som på en jest na z w do os um uma com no se ve bir",
 )
