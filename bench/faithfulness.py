@@ -40,7 +40,7 @@ from factory.run import find_run  # noqa: E402
 from factory.sentence_table import sentence_table  # noqa: E402
 from factory.tables import CAPTIONS  # noqa: E402
 from filters import calibrate  # noqa: E402
-from filters.stacking import fit_stack  # noqa: E402
+from filters.calibration.stacking import fit_stack  # noqa: E402
 
 SEED = 41
 OWN = ("token_confidence", "vqa_faithfulness", "caption_likelihood", "visual_pmi", "consistency")

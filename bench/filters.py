@@ -59,7 +59,7 @@ import polars as pl  # noqa: E402
 
 from factory.filtering import DEFAULTS  # noqa: E402
 from filters import FilterError, SetFilter, build, score, train_quality  # noqa: E402
-from filters.contract import Filter  # noqa: E402
+from filters.contract.filter import Filter  # noqa: E402
 
 DROP_RULES = {name: least for name, least in DEFAULTS.items() if least is not None}
 """Text filters that a caption may be dropped by, each with the score below which it is."""
@@ -279,7 +279,7 @@ def resampled(rows: pl.DataFrame, score_names: list[str], target: float, confide
     promise held on the rows not drawn, or that made none; `held_of_promised`: of those that made one; `kept`: mean share of
     the unseen rows that a threshold kept.
     """
-    from filters.calibrating import calibrate
+    from filters.calibration.calibrate import calibrate
 
     held = promised = 0
     kept: list[float] = []
@@ -528,7 +528,7 @@ def alignment(bench: Bench) -> dict[str, Any]:
 def image_speed(bench: Bench) -> dict[str, Any]:
     """Images a second through each image filter that needs no model, through all of them together, and read by OCR."""
     from factory.demo.source_row import source_row
-    from filters.pixels import decode
+    from filters.images.pixels import decode
 
     def drawn_jpeg(index: int) -> bytes:
         buffer = io.BytesIO()

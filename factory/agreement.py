@@ -157,7 +157,7 @@ def _both(run: Run, first: str, second: str) -> Iterator[pl.DataFrame]:
     """image_key, asked, first and second (shares of yes) of the questions that both judges answered."""
     import polars as pl
 
-    from filters.vqa_faithfulness import YES_NO
+    from filters.asking.vqa_faithfulness import YES_NO
 
     yes, no = pl.col("values").list.get(0), pl.col("values").list.get(1)
     for one, other in run.answered_parts(first, second, columns=["asked", "allowed", "values"]):

@@ -27,7 +27,7 @@ from factory.run import Run
 from factory.scoring import ANSWER_FIELDS, ScoreParts, others_of, score_answered, score_missing
 from factory.selection_buckets import with_score
 from factory.tables import CAPTION_KEY, Status
-from filters.questions import VlmFilter, When, questions_of
+from filters.asking.questions import VlmFilter, When, questions_of
 
 if TYPE_CHECKING:
     from factory.captioner import ImageItem

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from factory.captioner import ImageItem
-    from filters.questions import Question
+    from filters.asking.questions import Question
 
 WATCHED_ANSWERS: Final = 64
 MOST_ELSEWHERE: Final = 0.5

@@ -19,10 +19,10 @@ from factory.recipe import CALIBRATION, did_you_mean
 from factory.run import CALIBRATIONS, Run, RunLock
 from factory.sentence_table import sentence_table
 from factory.tables import CAPTION_KEY
-from filters.calibrating import as_label, calibrate
-from filters.calibration import NAME_PATTERN, Calibration
-from filters.length_bucket import LENGTH_BUCKET, length_bucket
-from filters.stacking import Method
+from filters.calibration.calibrate import as_label, calibrate
+from filters.calibration.calibration import NAME_PATTERN, Calibration
+from filters.calibration.stacking import Method
+from filters.wording.length_bucket import LENGTH_BUCKET, length_bucket
 
 STRATA: Final = ("view", LENGTH_BUCKET)
 OPTIONAL_STRATA: Final = ("source",)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from filters.calibration import ALL, Calibration, Estimate, Stratum
+from filters.calibration.calibration import ALL, Calibration, Estimate, Stratum
 
 
 def page(calibration: Calibration) -> list[str]:

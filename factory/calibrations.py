@@ -10,8 +10,8 @@ from factory.errors import RunError
 from factory.fingerprint import ORIGINAL, fingerprint, source_identity
 from factory.recipe import CALIBRATION, STACK, Select
 from factory.run import CALIBRATIONS, Run
-from filters.calibration import Calibration
-from filters.contract import FilterError
+from filters.calibration.calibration import Calibration
+from filters.contract.filter import FilterError
 
 if TYPE_CHECKING:
     from factory.recipe import Recipe

@@ -14,13 +14,13 @@ from factory.errors import EngineError
 from factory.prompts import fill_prompt, request_seed
 from factory.recipe import Sampling
 from factory.tables import Failure, Status
-from filters.questions import questions_of
+from filters.asking.questions import questions_of
 
 if TYPE_CHECKING:
     from PIL import Image
 
     from factory.views import EngineGroup, ReadyView
-    from filters.questions import VlmFilter
+    from filters.asking.questions import VlmFilter
 
 CANARY_IMAGES = 3
 CANARY_TOKENS = 32

@@ -14,7 +14,7 @@ from factory.judgement import FAITHFUL, Judgement
 from factory.plan import Plan
 from factory.run import DoneSet, new_part_name
 from factory.tables import CAPTION_KEY, CUT_CANDIDATES, Status
-from filters.sentences import Sentence, sentences
+from filters.wording.sentences import Sentence, sentences
 
 
 def cut_part(plan: Plan, part: str, judgement: Judgement, wanted: DoneSet, done: DoneSet) -> int:

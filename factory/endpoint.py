@@ -17,7 +17,7 @@ from factory.errors import EngineError
 if TYPE_CHECKING:
     from PIL import Image
 
-    from filters.questions import Endpoint, Question
+    from filters.asking.questions import Endpoint, Question
 
 AT_ONCE: Final = 32
 RETRIES: Final = 5
@@ -61,7 +61,7 @@ class EndpointEngine:
         self, question: Question, image: Callable[[], Image.Image], image_id: str, timeout_s: float
     ) -> Answer:
         """The probabilities of the allowed answers, as far as the server tells them, or what it says to an open question; see
-        `filters.questions.Question`.
+        `filters.asking.questions.Question`.
 
         A server that gives no log-probabilities, or refuses to be asked for them, is believed at its word: 1 for the answer
         that it gives, and `elsewhere` unknown.

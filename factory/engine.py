@@ -23,14 +23,14 @@ from factory.errors import EngineError
 from factory.prompts import neutralise
 from factory.recipe import Sampling, did_you_mean
 from factory.request_window import RequestWindow
-from filters.sentences import by_sentence, sentences
+from filters.wording.sentences import by_sentence, sentences
 
 if TYPE_CHECKING:
     from PIL import Image
 
     from factory.models import Model
     from factory.views import EngineGroup, ReadyView
-    from filters.questions import Question
+    from filters.asking.questions import Question
 
 CPU_KV_CACHE_GIB = "2"
 WAITING_ROUNDS = 3
@@ -58,7 +58,7 @@ class Completion:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a model answers to a filter's question: the fields of `filters.answers.ANSWER`. `said`: its words, "" for a text."""
+    """What a model answers to a filter's question: the fields of `filters.contract.answers.ANSWER`. `said`: its words, "" for a text."""
 
     values: list[float]
     ends: list[int]
@@ -200,7 +200,7 @@ class Engine:
     async def answer(
         self, question: Question, image: Callable[[], Image.Image], image_id: str, timeout_s: float
     ) -> Answer:
-        """What the model answers to a question about an image; see `filters.questions.Question`.
+        """What the model answers to a question about an image; see `filters.asking.questions.Question`.
 
         Raises:
             RequestRefused, RequestTimeout: this question; EngineDied: all of them.

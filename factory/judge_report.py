@@ -11,7 +11,7 @@ import polars as pl
 from factory.fingerprint import ORIGINAL
 from factory.judges import Judge
 from factory.model_family import model_family
-from filters.questions import SELF, VlmFilter
+from filters.asking.questions import SELF, VlmFilter
 
 if TYPE_CHECKING:
     from factory.plan import Plan, Scorer

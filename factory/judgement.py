@@ -11,7 +11,7 @@ from factory.calibrations import load_calibrations
 from factory.plan import Plan
 from factory.sentence_table import sentences_of_part
 from factory.tables import CAPTION_KEY
-from filters.calibration import Calibration
+from filters.calibration.calibration import Calibration
 
 FAITHFUL = "_faithful"
 """The column that holds the score of a sentence."""

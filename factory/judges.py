@@ -11,7 +11,7 @@ from factory.fingerprint import ORIGINAL, SPEED_ONLY, fingerprint, image_fingerp
 from factory.models import resolve_model
 from factory.recipe import Recipe, View
 from factory.views import EngineGroup, ReadyView
-from filters.questions import SELF, Endpoint, JudgeModel, VlmFilter
+from filters.asking.questions import SELF, Endpoint, JudgeModel, VlmFilter
 
 if TYPE_CHECKING:
     from factory.run import Run

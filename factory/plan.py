@@ -33,9 +33,9 @@ from factory.sources import open_source
 from factory.sources.source import ImageSource, Shard, SourceRow
 from factory.tables import Status
 from factory.views import EngineGroup, ReadyView, engine_groups, ready_views
-from filters.calibration import Calibration
-from filters.questions import SELF, VlmFilter, When
-from filters.sentences import judges_sentences
+from filters.asking.questions import SELF, VlmFilter, When
+from filters.calibration.calibration import Calibration
+from filters.wording.sentences import judges_sentences
 
 
 @dataclass(frozen=True)

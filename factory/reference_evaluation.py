@@ -16,12 +16,12 @@ from exports.storage import Storage
 from factory.errors import RunError
 from factory.evaluating import CONFIDENCE, RESAMPLES, Share
 from factory.tables import CAPTION_KEY
-from filters.chair import Chair, chair, chair_rates
-from filters.object_labels import READERS, names_in
-from filters.object_match import ByVectors, ObjectMatch, Similarity, lexical, match_objects
-from filters.object_words import NamedObject, Vocabulary, objects_of, vocabulary
-from filters.sentences import sentences
-from filters.word_vectors import word_vectors
+from filters.images.object_labels import READERS, names_in
+from filters.models.word_vectors import word_vectors
+from filters.references.chair import Chair, chair, chair_rates
+from filters.references.object_match import ByVectors, ObjectMatch, Similarity, lexical, match_objects
+from filters.wording.object_words import NamedObject, Vocabulary, objects_of, vocabulary
+from filters.wording.sentences import sentences
 
 KEY: Final = "image_key"
 REFERENCES, OBJECTS = "references", "objects"
@@ -112,8 +112,8 @@ def evaluate_references(
         captions: a run, or a Parquet, CSV or JSONL file with `image_key` and `text` (and perhaps view, candidate).
         references: such a file with `image_key` and `references` (captions, a list of them), `objects` (labels), or both;
             rows of one image are put together. In CSV, captions and labels are JSON lists; labels may have , ; or | between.
-        synonyms: a file of synonyms as `filters.object_words.vocabulary` takes it; unset: the 80 classes of MSCOCO.
-        similarity, revision: a model as `filters.word_vectors.word_vectors` takes it; unset: letters and synonyms alone.
+        synonyms: a file of synonyms as `filters.wording.object_words.vocabulary` takes it; unset: the 80 classes of MSCOCO.
+        similarity, revision: a model as `filters.models.word_vectors.word_vectors` takes it; unset: letters and synonyms alone.
         out: where the table of PER_CAPTION goes (.parquet, .jsonl or .csv without its lists of matches).
         worst: how many of the captions with the lowest match are shown.
 

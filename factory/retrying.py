@@ -9,7 +9,7 @@ import polars as pl
 
 from factory.plan import Plan
 from factory.rungs import add_retries, rungs_of
-from filters.questions import VlmFilter
+from filters.asking.questions import VlmFilter
 
 Retry = Literal["failed", "truncated", "unfaithful", "unanswered"]
 """What `--retry` takes. Failed rows are tried again by every run."""

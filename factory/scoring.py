@@ -22,8 +22,8 @@ from factory.run import Run
 from factory.sources.source import ImageSource, Shard
 from factory.tables import CAPTION_KEY
 from filters import SetFilter
-from filters.answers import ANSWER
-from filters.questions import VlmFilter
+from filters.asking.questions import VlmFilter
+from filters.contract.answers import ANSWER
 
 HERE_ROWS: Final = 40_000
 """Captions scored in this process; more are worth the seconds in which Ray starts."""

@@ -199,7 +199,7 @@ def rewritten(captions: pl.DataFrame, names: tuple[str, ...]) -> pl.Series:
 
     `cut_sentence` is for captions of state `truncated`.
     """
-    from filters.rewrites import cut_refusal, mask_pii, strip_opener, trim_cut_sentence
+    from filters.text.rewrites import cut_refusal, mask_pii, strip_opener, trim_cut_sentence
 
     functions: dict[str, Any] = {
         "refusal": cut_refusal,

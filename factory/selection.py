@@ -22,8 +22,8 @@ from factory.run import SELECTION
 from factory.selection_buckets import Buckets, fill_buckets
 from factory.tables import CAPTION_KEY
 from factory.tables import SELECTION as SCHEMA
-from filters.length_bucket import LENGTH_BUCKET
-from filters.score_sketch import ScoreSketch, bin_of
+from filters.calibration.score_sketch import ScoreSketch, bin_of
+from filters.wording.length_bucket import LENGTH_BUCKET
 
 SELECTION_STATE = "selection.json"
 _DRAW_SEED = 4711  # of the hash that decides between equal scores

@@ -18,8 +18,8 @@ from factory.judgement import least_by_caption
 from factory.plan import Plan
 from factory.run import STATUS_RANK, Run
 from factory.tables import CAPTION_KEY
-from filters.calibration import Calibration
-from filters.length_bucket import LENGTH_BUCKET, length_bucket
+from filters.calibration.calibration import Calibration
+from filters.wording.length_bucket import LENGTH_BUCKET, length_bucket
 
 BUCKET_ROWS: Final = 250_000
 FLUSH_ROWS: Final = 500_000

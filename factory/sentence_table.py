@@ -9,8 +9,8 @@ import polars as pl
 from factory.plan import Plan, Scorer
 from factory.run import SELECTION
 from factory.tables import CAPTION_KEY
-from filters.length_bucket import LENGTH_BUCKET, length_bucket
-from filters.sentences import judges_sentences, sentences
+from filters.wording.length_bucket import LENGTH_BUCKET, length_bucket
+from filters.wording.sentences import judges_sentences, sentences
 
 SENTENCE_KEY = [*CAPTION_KEY, "start"]
 _ON = [*CAPTION_KEY, "fingerprint"]

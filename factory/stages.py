@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from factory.captioner import Captioner, ImageItem
     from factory.views import EngineGroup, ReadyView
     from factory.watch import Past
-    from filters.questions import VlmFilter
+    from filters.asking.questions import VlmFilter
 
 READ_ROWS = 64
 READ_BYTES = 32_000_000

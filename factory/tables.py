@@ -12,7 +12,7 @@ from enum import StrEnum
 import polars as pl
 from polars.datatypes import DataTypeClass
 
-from filters.sentences import SENTENCE_LOGPROBS
+from filters.wording.sentences import SENTENCE_LOGPROBS
 
 
 def _schema(columns: Mapping[str, pl.DataType | DataTypeClass]) -> pl.Schema:
@@ -130,12 +130,12 @@ SCORE = pl.Schema([*SCORE_KEYS.items(), ("score", pl.Float64)])  # [0, 1], highe
 ANSWERS = _schema(
     {
         "image_key": pl.String,
-        "question": pl.String,  # filters.questions.Question.id
+        "question": pl.String,  # filters.asking.questions.Question.id
         "asked": pl.String,  # its text
         "filter": pl.String,  # that asked it first; null in tables written before there was this column
         "allowed": pl.List(pl.String),  # answers that its values are the probabilities of; empty for a text's
         "control": pl.String,  # null; shuffled: asked about another image than its own; blank: about a blank one
-        "values": pl.List(pl.Float64),  # filters.answers.ANSWER has these five
+        "values": pl.List(pl.Float64),  # filters.contract.answers.ANSWER has these five
         "ends": pl.List(pl.UInt32),
         "elsewhere": pl.Float64,
         "said": pl.String,  # <= 40,000 characters; absent from tables written before there were open questions

@@ -6,45 +6,45 @@
 [1.0, 0.0]
 """
 
-from filters.alignment import Alignment
-from filters.artifacts import Artifacts
-from filters.blank_image import BlankImage
-from filters.boilerplate import Boilerplate
-from filters.calibrating import calibrate
-from filters.calibration import Calibration
-from filters.contract import Filter, FilterError, SetFilter
-from filters.duplicate_image import DuplicateImage
-from filters.exact_duplicates import ExactDuplicates
-from filters.hedging import Hedging
-from filters.image_aspect import ImageAspect
-from filters.image_hash import ImageHash
-from filters.image_integrity import ImageIntegrity
-from filters.image_size import ImageSize
-from filters.language import Language
-from filters.language_drift import LanguageDrift
-from filters.length import Length
-from filters.length_cliff import LengthCliff
-from filters.near_duplicates import NearDuplicates
-from filters.nsfw import Nsfw
-from filters.object_grounding import ObjectGrounding
-from filters.ocr_consistency import OcrConsistency
-from filters.opener import Opener
-from filters.opener_share import OpenerShare
-from filters.pii import Pii
-from filters.prompt_leak import PromptLeak
-from filters.quality import Quality
-from filters.quality_training import QualityTraining, train_quality
-from filters.refusal import Refusal
+from filters.calibration.calibrate import calibrate
+from filters.calibration.calibration import Calibration
+from filters.contract.filter import Filter, FilterError, SetFilter
+from filters.images.alignment import Alignment
+from filters.images.blank_image import BlankImage
+from filters.images.duplicate_image import DuplicateImage
+from filters.images.image_aspect import ImageAspect
+from filters.images.image_hash import ImageHash
+from filters.images.image_integrity import ImageIntegrity
+from filters.images.image_size import ImageSize
+from filters.images.nsfw import Nsfw
+from filters.images.object_grounding import ObjectGrounding
+from filters.images.ocr_consistency import OcrConsistency
+from filters.images.watermark import Watermark
 from filters.registry import build, registered
-from filters.repeated_caption import RepeatedCaption
-from filters.repetition import Repetition
 from filters.scoring import score
-from filters.shape import Shape
-from filters.shifted_rows import ShiftedRows
-from filters.token_confidence import TokenConfidence
-from filters.toxicity import Toxicity
-from filters.truncation import Truncation
-from filters.watermark import Watermark
+from filters.sets.exact_duplicates import ExactDuplicates
+from filters.sets.language_drift import LanguageDrift
+from filters.sets.length_cliff import LengthCliff
+from filters.sets.near_duplicates import NearDuplicates
+from filters.sets.opener_share import OpenerShare
+from filters.sets.repeated_caption import RepeatedCaption
+from filters.sets.shifted_rows import ShiftedRows
+from filters.text.artifacts import Artifacts
+from filters.text.boilerplate import Boilerplate
+from filters.text.hedging import Hedging
+from filters.text.language import Language
+from filters.text.length import Length
+from filters.text.opener import Opener
+from filters.text.pii import Pii
+from filters.text.prompt_leak import PromptLeak
+from filters.text.quality import Quality
+from filters.text.quality_training import QualityTraining, train_quality
+from filters.text.refusal import Refusal
+from filters.text.repetition import Repetition
+from filters.text.shape import Shape
+from filters.text.token_confidence import TokenConfidence
+from filters.text.toxicity import Toxicity
+from filters.text.truncation import Truncation
 
 __all__ = [
     "Alignment",

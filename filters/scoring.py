@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import polars as pl
 
-from filters.contract import Filter, FilterError, SetFilter
+from filters.contract.filter import Filter, FilterError, SetFilter
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -15,7 +15,7 @@ from factory.asker import BLIND_PAIRS, WATCHED_ANSWERS, Asker
 from factory.captioner import ImageItem
 from factory.engine import Answer
 from factory.errors import EngineError
-from filters.questions import Question
+from filters.asking.questions import Question
 
 YES_NO = ("yes", "no")
 

@@ -21,7 +21,7 @@ from factory.report.collect import rewrite_report
 from factory.run import Run
 from factory.views import ready_views
 from filters import FilterError
-from filters.calibration import Calibration
+from filters.calibration.calibration import Calibration
 from tests.captioned_run import captioned, select_again, truth
 from tests.command import factory, fail, succeed
 

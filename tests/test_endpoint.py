@@ -13,7 +13,7 @@ from PIL import Image
 from factory.endpoint import KEY, EndpointEngine
 from factory.engine import Answer, EngineDied, RequestRefused, RequestTimeout
 from factory.errors import EngineError
-from filters.questions import Endpoint, Question
+from filters.asking.questions import Endpoint, Question
 from tests.judge_server import Server, completion, serving
 
 QUESTION = Question('Does this image show "A dog."? Please answer yes or no.', ("yes", "no"))

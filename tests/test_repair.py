@@ -15,7 +15,7 @@ from factory.evaluating import with_truth
 from factory.plan import reopen
 from factory.run import find_run
 from factory.sentence_table import sentence_table
-from filters.sentences import sentences
+from filters.wording.sentences import sentences
 from tests.captioned_run import captioned, select_again
 from tests.command import fail, succeed
 from tests.recipes import TINY_ENGINE, demo_recipe, write_recipe

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from factory.calibration_words import promise, strata_table, title
 from factory.report.data import CalibrationPlot
-from filters.calibration import Calibration
+from filters.calibration.calibration import Calibration
 
 AREA = {"left": 46.0, "right": 412.0, "top": 14.0, "bottom": 182.0}
 """Where the curve is drawn, in the plot's 420 x 224."""

@@ -17,14 +17,14 @@ from factory.report.calibration_plot import calibration_plot
 from factory.report.data import CaptionCard, Doubt, Fact, Histogram, ImageCard, Rejected, ReportData
 from factory.run import METRICS, RECIPE, REPORT, SELECTION, Run
 from factory.tables import CAPTION_KEY
-from filters.claims import Claims
-from filters.questions import VlmFilter
-from filters.sentences import judges_sentences
-from filters.vqa_faithfulness import VqaFaithfulness
+from filters.asking.claims import Claims
+from filters.asking.questions import VlmFilter
+from filters.asking.vqa_faithfulness import VqaFaithfulness
+from filters.wording.sentences import judges_sentences
 
 if TYPE_CHECKING:
     from factory.pipeline import Outcome
-    from filters.calibration import Calibration
+    from filters.calibration.calibration import Calibration
 
 LEFT_OUT = {
     "image_gone": "kept images are no longer in the source and so not in the release",
@@ -185,7 +185,7 @@ def _views(plan: Plan, decided: pl.LazyFrame) -> list[dict[str, str]]:
 
 def _variety(plan: Plan, metrics: dict[str, Any]) -> list[dict[str, str]]:
     """How varied the captions are, all of them and those kept, each by a sample of the same size."""
-    from filters.diversity import diversity
+    from filters.sets.diversity import diversity
 
     kept = int(metrics["selection"].get("kept", 0))
     total = int(metrics["selection"].get("captions", 0))

@@ -6,7 +6,7 @@ import pytest
 
 from factory.demo.checkpoint import checkpoint_path
 from filters import train_quality
-from filters.fasttext_model import import_fasttext
+from filters.models.fasttext_model import import_fasttext
 from tests.filters.detectors import owl
 
 SENTENCES = {

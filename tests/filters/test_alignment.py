@@ -14,7 +14,8 @@ from factory.demo.encoder import load_encoder
 from factory.demo.language import falsified, scene_claims, sentence
 from factory.demo.measure import auroc
 from factory.demo.scenes import draw_scene, scene_image
-from filters import Alignment, FilterError, build, dual_encoder
+from filters import Alignment, FilterError, build
+from filters.images import dual_encoder
 from tests.images import encoded, picture
 
 PICTURE = encoded(picture(), "PNG")

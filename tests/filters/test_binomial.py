@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from filters.binomial import interval, lower_bound, p_value, rows_needed
-from filters.roc import auroc
+from filters.calibration.binomial import interval, lower_bound, p_value, rows_needed
+from filters.calibration.roc import auroc
 
 
 def test_bounds_are_those_of_the_tables() -> None:

@@ -12,8 +12,8 @@ import polars as pl
 import pytest
 
 from filters import FilterError
-from filters.calibrating import calibrate
-from filters.calibration import Calibration
+from filters.calibration.calibrate import calibrate
+from filters.calibration.calibration import Calibration
 
 RESAMPLES = 200
 
@@ -168,7 +168,7 @@ def test_applying_a_record_takes_no_scipy() -> None:
     code = f"""
 import sys
 import polars as pl
-from filters.calibration import Calibration
+from filters.calibration.calibration import Calibration
 calibration = Calibration.from_json({text!r})
 print(pl.DataFrame({{"good": [0.1, 0.9], "weak": [0.5, None]}}).select(calibration.score()).height)
 print(sorted(set(sys.modules) & {{"scipy", "sklearn"}}))

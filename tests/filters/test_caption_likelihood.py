@@ -6,10 +6,10 @@ from typing import Any
 import polars as pl
 import pytest
 
-from filters.answers import ANSWERS
-from filters.caption_likelihood import CaptionLikelihood
-from filters.questions import VlmFilter
-from filters.visual_pmi import VisualPmi
+from filters.asking.caption_likelihood import CaptionLikelihood
+from filters.asking.questions import VlmFilter
+from filters.asking.visual_pmi import VisualPmi
+from filters.contract.answers import ANSWERS
 
 TEXT = "A dog. A cat."
 ENDS = [1, 5, 6, 8, 12, 13]

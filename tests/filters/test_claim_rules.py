@@ -2,8 +2,8 @@
 
 import pytest
 
-from filters.claim_rules import claims_by_rules
-from filters.sentences import sentences
+from filters.asking.claim_rules import claims_by_rules
+from filters.wording.sentences import sentences
 
 TABLE = {
     "There are three shapes.": """

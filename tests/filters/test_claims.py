@@ -6,10 +6,10 @@ from typing import Any
 import polars as pl
 import pytest
 
-from filters.answers import ANSWERS
-from filters.claim_reply import MAX_STATEMENT
-from filters.claims import Claims
-from filters.questions import Question, questions_of
+from filters.asking.claim_reply import MAX_STATEMENT
+from filters.asking.claims import Claims
+from filters.asking.questions import Question, questions_of
+from filters.contract.answers import ANSWERS
 
 TEXT = "A red car is parked by a tree. A dog sleeps."
 CAR, RED, TREE = "There is a car.", "There is a red car.", "There is a tree."

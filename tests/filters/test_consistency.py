@@ -3,7 +3,7 @@
 import polars as pl
 import pytest
 
-from filters.consistency import Consistency
+from filters.sets.consistency import Consistency
 
 
 def score(*texts: str | None, key: str | None = "image") -> pl.DataFrame:

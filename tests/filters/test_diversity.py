@@ -3,8 +3,8 @@ import math
 import polars as pl
 import pytest
 
-from filters import diversity as module
-from filters.diversity import diversity
+from filters.sets import diversity as module
+from filters.sets.diversity import diversity
 
 
 def of(*texts: str | None) -> dict[str, object]:

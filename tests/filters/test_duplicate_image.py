@@ -11,8 +11,8 @@ from PIL import Image, ImageEnhance
 
 from factory.demo.source_row import source_row
 from filters import DuplicateImage, FilterError
-from filters.hash_neighbours import close_pairs
-from filters.pixels import decode
+from filters.images.hash_neighbours import close_pairs
+from filters.images.pixels import decode
 from tests.images import encoded
 
 hashes = st.integers(0, 2**64 - 1)

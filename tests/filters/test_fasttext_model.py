@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from filters import FilterError
-from filters.fasttext_model import import_fasttext, load
+from filters.models.fasttext_model import import_fasttext, load
 
 
 @pytest.fixture(scope="module")

@@ -15,11 +15,12 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from filters import Filter, FilterError, SetFilter, build, registered, spill
-from filters.answers import ANSWERS
-from filters.contract import COLUMNS
-from filters.questions import Question, VlmFilter, questions_of
-from filters.sentences import SENTENCE_LOGPROBS, sentences
+from filters import Filter, FilterError, SetFilter, build, registered
+from filters.asking.questions import Question, VlmFilter, questions_of
+from filters.contract.answers import ANSWERS
+from filters.contract.filter import COLUMNS
+from filters.sets import spill
+from filters.wording.sentences import SENTENCE_LOGPROBS, sentences
 from tests.images import encoded, gif_bomb, jpeg_declaring, picture, png_bomb, samples, webp_bomb
 
 ODD_TEXTS: list[str | None] = [

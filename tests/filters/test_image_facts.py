@@ -3,9 +3,10 @@ import polars as pl
 from PIL import Image
 
 from factory.demo.source_row import source_row
-from filters import BlankImage, ImageAspect, ImageHash, ImageIntegrity, ImageSize, image_facts
-from filters.contract import Filter
-from filters.pixels import decode
+from filters import BlankImage, ImageAspect, ImageHash, ImageIntegrity, ImageSize
+from filters.contract.filter import Filter
+from filters.images import image_facts
+from filters.images.pixels import decode
 from tests.images import encoded, picture, png_bomb
 
 

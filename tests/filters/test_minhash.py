@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from filters import minhash
-from filters.clusters import Clusters
-from filters.shingle_sets import ShingleSets
+from filters.sets import minhash
+from filters.sets.clusters import Clusters
+from filters.sets.shingle_sets import ShingleSets
 
 
 def sets_of(*texts: str) -> list[set[int]]:

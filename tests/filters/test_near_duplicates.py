@@ -4,7 +4,8 @@ from itertools import combinations
 import polars as pl
 import pytest
 
-from filters import NearDuplicates, near_duplicates, score
+from filters import NearDuplicates, score
+from filters.sets import near_duplicates
 
 LONG = "a brown dog runs on the long wide sandy beach in the early light of a day"
 NEAR = LONG.replace("a day", "a morning")  # 14 of 16 shingles in common

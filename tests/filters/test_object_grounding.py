@@ -7,8 +7,8 @@ import torch
 from transformers import AutoModelForZeroShotObjectDetection, AutoTokenizer
 
 from filters import FilterError, ObjectGrounding, build
-from filters.object_detector import ObjectDetector, object_detector, opened
-from filters.transformers_checkpoint import Checkpoint
+from filters.images.object_detector import ObjectDetector, object_detector, opened
+from filters.models.transformers_checkpoint import Checkpoint
 from tests.filters.detectors import grounding_dino
 from tests.images import encoded, picture
 

@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 
-from filters.chair import chair, chair_rates
-from filters.fasttext_model import import_fasttext
-from filters.object_match import SAME_HEAD, SPELLING, ByVectors, lexical, match_objects
-from filters.object_words import NamedObject, objects_of, vocabulary
-from filters.word_vectors import word_vectors
+from filters.models.fasttext_model import import_fasttext
+from filters.models.word_vectors import word_vectors
+from filters.references.chair import chair, chair_rates
+from filters.references.object_match import SAME_HEAD, SPELLING, ByVectors, lexical, match_objects
+from filters.wording.object_words import NamedObject, objects_of, vocabulary
 
 KNOWN = vocabulary()
 

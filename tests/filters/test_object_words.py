@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from filters import FilterError
-from filters.object_words import COCO_OBJECTS, objects_of, singular, vocabulary
+from filters.wording.object_words import COCO_OBJECTS, objects_of, singular, vocabulary
 
 KNOWN = vocabulary()
 

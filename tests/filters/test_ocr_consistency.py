@@ -6,7 +6,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from factory.demo.scenes import draw_scene, scene_image
 from filters import FilterError, OcrConsistency
-from filters.claimed_text import claimed_texts, similarity
+from filters.wording.claimed_text import claimed_texts, similarity
 from tests.images import encoded
 
 

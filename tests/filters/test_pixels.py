@@ -4,7 +4,7 @@ import resource
 import pytest
 from PIL import Image
 
-from filters.pixels import REASONS, UnreadableImage, decode, is_animated, open_image
+from filters.images.pixels import REASONS, UnreadableImage, decode, is_animated, open_image
 from tests.images import (
     CORNERS,
     bmp,

@@ -5,8 +5,9 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from filters import FilterError, Quality, fasttext_model, train_quality
-from filters.quality import tokens
+from filters import FilterError, Quality, train_quality
+from filters.models import fasttext_model
+from filters.text.quality import tokens
 from tests.filters.conftest import quality_captions
 
 

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from filters import Opener, Pii, Refusal
-from filters.rewrites import REWRITES, cut_refusal, mask_pii, strip_opener, trim_cut_sentence
+from filters.text.rewrites import REWRITES, cut_refusal, mask_pii, strip_opener, trim_cut_sentence
 
 
 def one(rewrite: object, text: str | None) -> str | None:

@@ -10,8 +10,8 @@ import polars as pl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from filters.length_bucket import length_bucket
-from filters.score_sketch import BINS, ScoreSketch, in_best_share
+from filters.calibration.score_sketch import BINS, ScoreSketch, in_best_share
+from filters.wording.length_bucket import length_bucket
 
 
 def scores(count: int, seed: int = 0) -> pl.DataFrame:

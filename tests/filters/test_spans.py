@@ -2,7 +2,7 @@ import polars as pl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from filters.spans import find_spans, gather
+from filters.wording.spans import find_spans, gather
 
 
 def rows(*texts: str) -> pl.DataFrame:

@@ -7,8 +7,8 @@ import polars as pl
 import pytest
 
 from filters import FilterError
-from filters.roc import auroc
-from filters.stacking import Stack, fit_stack
+from filters.calibration.roc import auroc
+from filters.calibration.stacking import Stack, fit_stack
 
 
 def scored(count: int = 4000, seed: int = 0) -> tuple[pl.DataFrame, np.ndarray]:

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from filters.noun_phrases import noun_phrases
-from filters.text_pieces import pieces
+from filters.models.text_pieces import pieces
+from filters.wording.noun_phrases import noun_phrases
 
 
 def tokens(texts: Sequence[str]) -> list[int]:

@@ -11,8 +11,8 @@ import pytest
 
 from factory.fingerprint import filter_fingerprint
 from filters import FilterError
-from filters.answers import ANSWERS
-from filters.vlm_judge import PAIR_RUBRICS, RUBRICS, VlmJudge
+from filters.asking.vlm_judge import PAIR_RUBRICS, RUBRICS, VlmJudge
+from filters.contract.answers import ANSWERS
 
 TEXT = "A dog runs. A cat sleeps."
 PAIRS = VlmJudge(compare="candidates")

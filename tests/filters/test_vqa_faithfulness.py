@@ -6,9 +6,9 @@ import polars as pl
 import pytest
 
 from filters import FilterError, build
-from filters.answers import ANSWERS
-from filters.questions import Question, VlmFilter, When
-from filters.vqa_faithfulness import VqaFaithfulness
+from filters.asking.questions import Question, VlmFilter, When
+from filters.asking.vqa_faithfulness import VqaFaithfulness
+from filters.contract.answers import ANSWERS
 
 TEXT = "A dog runs. A cat sleeps."
 

@@ -1,7 +1,7 @@
 import polars as pl
 import pytest
 
-from filters.words import SENTENCE, ngram, word_table
+from filters.wording.words import SENTENCE, ngram, word_table
 
 
 def sentences(text: str) -> list[str]:

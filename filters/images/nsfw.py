@@ -1,0 +1,28 @@
+"""Images that a classifier calls unsafe for work."""
+
+from typing import ClassVar
+
+from filters.images.image_classifier import ImageClassifierFilter
+
+
+class Nsfw(ImageClassifierFilter):
+    """How safe for work a classifier finds an image.
+
+    **Finds** what the model given was trained to find: nudity, pornography, gore.
+
+    **Scores** `1 - p`, where p is the probability of its unsafe labels: together where they exclude each other, of the
+    likeliest where the model says that they are independent (`problem_type`). `label` is the likeliest of them. No score where
+    there is no image or it cannot be decoded; `reason` then says why. Scores are rounded to four decimals.
+
+    **Defaults.** The model is required: any `transformers` image classifier saved as safetensors, in a directory or on the Hub
+    at a pinned commit, such as `Falconsai/nsfw_image_detection`. Unsafe are all labels but "normal", "safe", "sfw", "neutral",
+    "drawings", "drawing", "none", unless `labels` names them. LAION calls an image unsafe from 0.5 on, a score below 0.5 here.
+
+    **Example.** A photo of a beach scores about 0.99 with most models.
+    """
+
+    name: ClassVar[str] = "nsfw"
+    version: ClassVar[int] = 1
+    harmless: ClassVar[frozenset[str]] = frozenset(
+        {"normal", "safe", "sfw", "neutral", "drawings", "drawing", "none", "not_nsfw", "non-nsfw"}
+    )

@@ -1,0 +1,61 @@
+"""Guesses: words by which a captioner says that it is not sure."""
+
+from typing import ClassVar, Final
+
+import polars as pl
+from pydantic import Field
+
+from filters.contract.filter import Filter
+from filters.contract.ratio import ratio
+from filters.wording.words import SENTENCE
+
+_B: Final = r"(?-u:\b)"
+HEDGE: Final = (
+    rf"(?i){_B}(?:appear(?:s|ed|ing)? (?:to|as (?:if|though)|like|that)|seem(?:s|ed|ing)?|seemingly|apparently|possibly|probably|perhaps"
+    r"|maybe|presumably|supposedly|conceivably|(?:may|might|could)(?: very)?(?: well)?(?: also)? (?:be|have|indicate|suggest)"
+    r"|(?:most |very |quite |more )?likely|suggest(?:s|ing)?|impl(?:ies|ying)|indicat(?:es|ing)"
+    r"|look(?:s|ing)? (?:like|as (?:if|though))|what (?:looks|appears)|some (?:kind|sort|type) of"
+    rf"|it is (?:unclear|not clear|difficult|hard) (?:to|if|whether|what|who)|can(?:not|['’]t) be sure){_B}"
+)
+
+
+class Hedging(Filter):
+    """How often a caption guesses.
+
+    **Finds** hedges: "appears to be", "possibly", "might have", "suggesting that"; in English. `hedges` counts them,
+    `per_sentence` is their number by sentence.
+
+    **Scores** `1 - per_sentence / max_per_sentence`, not below 0. Empty text scores 1, null text has no score.
+
+    **Defaults.** 1 a sentence. No rule to drop by: 71 % of 2,000 captions by LLaVA for a brief description (POPE's
+    repository) hedge at least once, but so do 57 % and 27 % of the dense captions that people wrote for IIW and DOCCI. More
+    than one in two sentences, a score below 0.5, is a sign of guessing.
+
+    **Example.** "It appears to be a dog. It runs." scores 0.5.
+    """
+
+    name: ClassVar[str] = "hedging"
+    version: ClassVar[int] = 1
+    needs: ClassVar[tuple[str, ...]] = ("text",)
+    evidence: ClassVar[dict[str, pl.DataType]] = {"hedges": pl.UInt32(), "per_sentence": pl.Float64()}
+
+    max_per_sentence: float = Field(
+        1.0, gt=0, le=10, description="Hedges a sentence at which the score is 0 (judgement)."
+    )
+
+    def score(self, captions: pl.DataFrame) -> pl.DataFrame:
+        text = pl.col("text")
+        sentences = text.str.count_matches(SENTENCE)
+        return (
+            self.inputs(captions)
+            .select(
+                hedges=text.str.count_matches(HEDGE).cast(pl.UInt32),
+                sentences=pl.when(text.str.contains(HEDGE)).then(sentences).otherwise(1),
+            )
+            .with_columns(per_sentence=ratio(pl.col("hedges"), pl.max_horizontal(pl.col("sentences"), 1)))
+            .select(
+                (1.0 - ratio(pl.col("per_sentence"), self.max_per_sentence)).clip(0.0, 1.0).alias("score"),
+                "hedges",
+                "per_sentence",
+            )
+        )
