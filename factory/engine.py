@@ -28,7 +28,7 @@ from filters.wording.sentences import by_sentence, sentences
 if TYPE_CHECKING:
     from PIL import Image
 
-    from factory.models import Model
+    from factory.models.resolve import Model
     from factory.views import EngineGroup, ReadyView
     from filters.asking.questions import Question
 

@@ -70,7 +70,7 @@ def image_fingerprint(view: View) -> str:
 
 
 def caption_fingerprint(view: View, prompt: Prompt, seed: int, model_identity: str) -> str:
-    """Identifies a caption row: everything that shapes its text. `model_identity` comes from `factory.models`."""
+    """Identifies a caption row: everything that shapes its text. `model_identity` comes from `factory.models.resolve`."""
     engine = {key: value for key, value in view.engine.items() if key not in SPEED_ONLY}
     content = {
         "view": view.name,

@@ -10,7 +10,7 @@ import polars as pl
 
 from factory.fingerprint import ORIGINAL
 from factory.judges import Judge
-from factory.model_family import model_family
+from factory.models.family import model_family
 from filters.asking.questions import SELF, VlmFilter
 
 if TYPE_CHECKING:

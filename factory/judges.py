@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from factory.errors import RecipeError
 from factory.fingerprint import ORIGINAL, SPEED_ONLY, fingerprint, image_fingerprint
-from factory.models import resolve_model
+from factory.models.resolve import resolve_model
 from factory.recipe import Recipe, View
 from factory.views import EngineGroup, ReadyView
 from filters.asking.questions import SELF, Endpoint, JudgeModel, VlmFilter
@@ -106,7 +106,7 @@ def _model(judge: str | JudgeModel, filter_name: str) -> Judge:
 
 def _served(endpoint: Endpoint) -> Judge:
     view = View.model_validate({"name": "judge", "model": endpoint.model, "prompts": [{"text": "-"}], "canary": False})
-    from factory.models import Model
+    from factory.models.resolve import Model
 
     model = Model(endpoint.model, endpoint.model, endpoint.endpoint, is_local=False)
     ready = ReadyView(view, model, None, ("",), image_fingerprint(view), 0)

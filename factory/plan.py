@@ -24,7 +24,7 @@ from factory.fingerprint import (
     source_identity,
 )
 from factory.judges import Judge, judges_of
-from factory.models import filter_params
+from factory.models.resolve import filter_params
 from factory.recipe import CaptionsSource, Recipe, did_you_mean
 from factory.run import RECIPE, RECIPE_LOCK, DoneSet, Run
 from factory.rungs import ReadyRung, rungs_of

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from factory.errors import RecipeError
-from factory.models import filter_params
+from factory.models.resolve import filter_params
 from factory.recipe_yaml import RecipeText, read_yaml, set_value
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"

@@ -8,7 +8,7 @@ from functools import cached_property
 import polars as pl
 
 from factory.fingerprint import caption_fingerprint, fingerprint, image_fingerprint
-from factory.models import Model, resolve_model
+from factory.models.resolve import Model, resolve_model
 from factory.prompts import choose_prompt
 from factory.recipe import Recipe, View
 from factory.tables import RUNG_CANDIDATES

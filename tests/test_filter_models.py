@@ -7,7 +7,7 @@ import yaml
 
 from factory.demo.checkpoint import checkpoint_path
 from factory.errors import RecipeError
-from factory.models import filter_params
+from factory.models.resolve import filter_params
 from factory.recipe import load_recipe
 from tests.recipes import demo_recipe
 

@@ -12,8 +12,8 @@ import pytest
 from exports.storage import Storage
 from factory import tables
 from factory.judge_report import Answered, Rate, answered, plan_lines, plan_summary
-from factory.model_family import model_family
-from factory.models import Model
+from factory.models.family import model_family
+from factory.models.resolve import Model
 from factory.plan import Plan, make_plan
 from factory.recipe import Recipe
 from factory.run import Run

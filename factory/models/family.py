@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
-from factory.models import Model
+from factory.models.resolve import Model
 
 KNOWN: Final = (
     "qwen", "internvl", "llava", "idefics", "smolvlm", "paligemma", "gemma", "gemini", "gpt", "claude", "pixtral", "mistral",
