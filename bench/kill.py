@@ -175,7 +175,7 @@ def compare(unbroken: Path, broken: Path, images: int, kills: list[tuple[float, 
     """The numbers."""
     from exports.storage import Storage
     from factory.plan import reopen
-    from factory.run import Run
+    from factory.runs.run import Run
 
     def captions(folder: Path) -> pl.DataFrame:
         run = Run(Storage(str(folder)))

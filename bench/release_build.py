@@ -99,11 +99,11 @@ def make_run(root: Path, name: str, caption: str, digests: dict[str, str]) -> No
     import polars as pl
 
     from exports.storage import Storage
-    from factory import tables
     from factory.pipeline import run_recipe
     from factory.plan import make_plan
     from factory.recipe import Recipe, recipe_yaml
-    from factory.run import Run
+    from factory.runs import tables
+    from factory.runs.run import Run
     from factory.shard_keys import ShardKeys
     from factory.sources.source import SourceRow
 
@@ -162,7 +162,7 @@ def export(source: str, to: str) -> dict[str, float]:
     """`factory export RUN --to DIR`. Seconds, and the peak resident set in bytes."""
     from exports.storage import Storage
     from factory.exporting import export_release
-    from factory.run import Run
+    from factory.runs.run import Run
 
     started = time.monotonic()
     export_release(Run(Storage(source)), to)

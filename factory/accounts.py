@@ -5,7 +5,7 @@ from __future__ import annotations
 import polars as pl
 
 from factory.plan import Plan
-from factory.tables import Status
+from factory.runs.tables import Status
 
 
 def image_states(plan: Plan) -> dict[str, int]:

@@ -17,7 +17,7 @@ from factory.judges import judge_names
 if TYPE_CHECKING:
     import polars as pl
 
-    from factory.run import Run
+    from factory.runs.run import Run
 
 THRESHOLD: Final = 0.5
 """P(yes) / (P(yes) + P(no)) from here on is a yes."""

@@ -10,9 +10,9 @@ from collections import deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from factory.clock import now_ms
 from factory.engine import Answer, RequestRefused, RequestTimeout
 from factory.errors import EngineError
+from factory.runs.clock import now_ms
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -16,9 +16,9 @@ from factory.calibrations import captioner_of, write_calibration
 from factory.errors import RunError
 from factory.plan import Plan, reopen
 from factory.recipe import CALIBRATION, did_you_mean
-from factory.run import CALIBRATIONS, Run, RunLock
+from factory.runs.run import CALIBRATIONS, Run, RunLock
+from factory.runs.tables import CAPTION_KEY
 from factory.sentence_table import sentence_table
-from factory.tables import CAPTION_KEY
 from filters.calibration.calibrate import as_label, calibrate
 from filters.calibration.calibration import NAME_PATTERN, Calibration
 from filters.calibration.stacking import Method

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from factory.errors import RunError
 from factory.fingerprint import ORIGINAL, fingerprint, source_identity
 from factory.recipe import CALIBRATION, STACK, Select
-from factory.run import CALIBRATIONS, Run
+from factory.runs.run import CALIBRATIONS, Run
 from filters.calibration.calibration import Calibration
 from filters.contract.filter import FilterError
 

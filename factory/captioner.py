@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from factory.asker import Asker
-from factory.clock import now_ms
 from factory.engine import Completion, Engine, RequestRefused, RequestTimeout
 from factory.errors import EngineError
 from factory.prompts import fill_prompt, request_seed
 from factory.recipe import Sampling
-from factory.tables import Failure, Status
+from factory.runs.clock import now_ms
+from factory.runs.tables import Failure, Status
 from filters.asking.questions import questions_of
 
 if TYPE_CHECKING:

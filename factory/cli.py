@@ -173,7 +173,7 @@ def plan_command(recipe: str, overrides: tuple[str, ...], out: str | None, limit
     from factory.plan import make_plan
     from factory.recipe import load_recipe
     from factory.released_recipe import recipe_file
-    from factory.run import Run
+    from factory.runs.run import Run
 
     loaded = load_recipe(recipe_file(recipe), overrides)
     plan = make_plan(loaded, Run(Storage(out or f"runs/{loaded.name}")), limit)
@@ -201,7 +201,7 @@ def preview_command(recipe: str, overrides: tuple[str, ...], out: str | None, im
     from factory.pipeline import run_recipe
     from factory.recipe import load_recipe, recipe_yaml
     from factory.released_recipe import recipe_file
-    from factory.run import Run
+    from factory.runs.run import Run
 
     loaded = load_recipe(recipe_file(recipe), overrides).model_copy(update={"release": None})
     out = out or f"runs/{loaded.name}.preview"
@@ -266,7 +266,7 @@ def select_command(run: str, overrides: tuple[str, ...], as_json: bool) -> None:
       factory select runs/theirs --set select.require.repetition=0.9 --set select.keep_top.quality=0.5
     """
     from factory.filtering import select_again
-    from factory.run import find_run
+    from factory.runs.run import find_run
 
     outcome = select_again(find_run(run), overrides)
     click.echo(json.dumps(outcome) if as_json else "\n".join(_selection_lines(outcome)))
@@ -357,7 +357,7 @@ def _export_format(target: str, given: dict[str, Any], as_json: bool) -> None:
 
 def _export_uids(target: str, file: str, as_json: bool) -> None:
     from factory.exporting import export_uids
-    from factory.run import find_run
+    from factory.runs.run import find_run
 
     number = export_uids(find_run(target), file)
     click.echo(json.dumps({"uids": file, "rows": number}) if as_json else f"uids     {file} ({number:,} images)")
@@ -366,7 +366,7 @@ def _export_uids(target: str, file: str, as_json: bool) -> None:
 def _export_release(target: str, given: dict[str, Any], as_json: bool) -> None:
     from factory.exporting import export_release
     from factory.report.collect import LEFT_OUT
-    from factory.run import find_run
+    from factory.runs.run import find_run
 
     result, left_out = export_release(find_run(target), **given)
     if as_json:
@@ -414,7 +414,7 @@ def status_command(run: str, as_json: bool) -> None:
     Example:
       factory status runs/quickstart
     """
-    from factory.run import find_run
+    from factory.runs.run import find_run
     from factory.status import run_status
 
     status = run_status(find_run(run))
@@ -432,7 +432,7 @@ def report_command(run: str, as_json: bool) -> None:
       factory report runs/quickstart
     """
     from factory.report.collect import rewrite_report
-    from factory.run import find_run
+    from factory.runs.run import find_run
 
     path = rewrite_report(find_run(run))
     click.echo(json.dumps({"report": path}) if as_json else f"report: {path}")
@@ -481,7 +481,7 @@ def calibrate_command(
       factory calibrate runs/quickstart --labels labels.parquet --target-precision 0.95 --filter token_confidence
     """
     from factory.calibrating import calibrate_run
-    from factory.run import find_run
+    from factory.runs.run import find_run
 
     if (labels is None) == (truth is None):
         raise click.UsageError("give the labels: --labels FILE, or --truth demo for a run over the demo world")
@@ -536,7 +536,7 @@ def evaluate_command(
         raise click.UsageError(f"{', '.join(set_)} needs --references FILE")
     from factory.evaluating import evaluate
     from factory.plan import reopen
-    from factory.run import find_run
+    from factory.runs.run import find_run
 
     found = evaluate(reopen(find_run(run)))
     click.echo(json.dumps(found.as_json()) if as_json else "\n".join(found.lines()))
@@ -558,7 +558,7 @@ def agree_command(run: str, out: str | None, as_json: bool) -> None:
       factory agree runs/web --out differ.csv
     """
     from factory.agreement import agree
-    from factory.run import find_run
+    from factory.runs.run import find_run
 
     found = agree(find_run(run), out)
     if as_json:

@@ -13,7 +13,7 @@ from exports.storage import Storage
 from factory.errors import RunError
 from factory.filtering import recipe_of
 from factory.recipe import Release, recipe_yaml
-from factory.run import METRICS, RECIPE_LOCK, SELECTION, Run, RunLock
+from factory.runs.run import METRICS, RECIPE_LOCK, SELECTION, Run, RunLock
 
 
 def export_release(run: Run, to: str, **settings: Any) -> tuple[ReleaseResult, dict[str, int]]:

@@ -12,7 +12,7 @@ from factory.errors import RecipeError, RunError, SourceError
 from factory.fingerprint import ORIGINAL_IMAGE
 from factory.recipe import Recipe, parse_recipe, recipe_yaml
 from factory.recipe_yaml import RecipeText, parse_yaml, read_yaml, set_value
-from factory.run import METRICS, RECIPE, Run, RunLock
+from factory.runs.run import METRICS, RECIPE, Run, RunLock
 from factory.sources.captions import SUFFIXES
 
 DEFAULTS: Final[dict[str, float | None]] = {

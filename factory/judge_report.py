@@ -15,7 +15,7 @@ from filters.asking.questions import SELF, VlmFilter
 
 if TYPE_CHECKING:
     from factory.plan import Plan, Scorer
-    from factory.run import Run
+    from factory.runs.run import Run
 
 SUSPICIOUS_YES: Final = 0.5
 """A judge says yes to questions about other images more often than this: mostly they are not true of this one."""

@@ -9,8 +9,8 @@ import polars as pl
 
 from factory.calibrations import load_calibrations
 from factory.plan import Plan
+from factory.runs.tables import CAPTION_KEY
 from factory.sentence_table import sentences_of_part
-from factory.tables import CAPTION_KEY
 from filters.calibration.calibration import Calibration
 
 FAITHFUL = "_faithful"

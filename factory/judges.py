@@ -14,7 +14,7 @@ from factory.views import EngineGroup, ReadyView
 from filters.asking.questions import SELF, Endpoint, JudgeModel, VlmFilter
 
 if TYPE_CHECKING:
-    from factory.run import Run
+    from factory.runs.run import Run
 
 
 NAMED: Final = "judge.json"

@@ -9,7 +9,7 @@ from typing import Any
 
 from factory.fingerprint import ORIGINAL, VERSION, selection_fingerprint, source_identity
 from factory.plan import Plan
-from factory.run import RECIPE_LOCK
+from factory.runs.run import RECIPE_LOCK
 
 PACKAGES = (
     "caption-factory",

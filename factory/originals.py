@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 import polars as pl
 
-from factory import tables
-from factory.clock import now_ms
 from factory.fingerprint import ORIGINAL, ORIGINAL_IMAGE
 from factory.image_reasons import Reason
-from factory.run import Run
+from factory.runs import tables
+from factory.runs.clock import now_ms
+from factory.runs.run import Run
+from factory.runs.tables import Status
 from factory.shard_keys import DUPLICATE
 from factory.sources.captions import TEXTS, CaptionTexts
 from factory.sources.source import ImageSource, Shard, SourceRow
-from factory.tables import Status
 
 if TYPE_CHECKING:
     from factory.plan import Plan

@@ -19,7 +19,7 @@ from factory.progress import Progress
 from factory.recipe import Recipe
 from factory.repair import RepairCounts, repair
 from factory.retrying import Retry, retry_rows
-from factory.run import CALIBRATIONS, LOCK, RECIPE, Run, RunLock
+from factory.runs.run import CALIBRATIONS, LOCK, RECIPE, Run, RunLock
 
 
 @dataclass

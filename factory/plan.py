@@ -11,7 +11,6 @@ import polars as pl
 
 import filters
 from exports.storage import Storage
-from factory import tables
 from factory.calibrations import load_calibrations
 from factory.engine import unknown_engine_arguments
 from factory.errors import RecipeError, RunError
@@ -26,12 +25,13 @@ from factory.fingerprint import (
 from factory.judges import Judge, judges_of
 from factory.models.resolve import filter_params
 from factory.recipe import CaptionsSource, Recipe, did_you_mean
-from factory.run import RECIPE, RECIPE_LOCK, DoneSet, Run
 from factory.rungs import ReadyRung, rungs_of
+from factory.runs import tables
+from factory.runs.run import RECIPE, RECIPE_LOCK, DoneSet, Run
+from factory.runs.tables import Status
 from factory.shard_keys import DUPLICATE, key_hashes
 from factory.sources import open_source
 from factory.sources.source import ImageSource, Shard, SourceRow
-from factory.tables import Status
 from factory.views import EngineGroup, ReadyView, engine_groups, ready_views
 from filters.asking.questions import SELF, VlmFilter, When
 from filters.calibration.calibration import Calibration

@@ -11,7 +11,7 @@ from typing import Any
 import filters
 from factory import recipe as models
 from factory.image_reasons import REASONS
-from factory.tables import Failure, Status
+from factory.runs.tables import Failure, Status
 
 HEAD = """\
 # Recipe reference

@@ -15,7 +15,7 @@ import polars as pl
 from exports.storage import Storage
 from factory.errors import RunError
 from factory.evaluating import CONFIDENCE, RESAMPLES, Share
-from factory.tables import CAPTION_KEY
+from factory.runs.tables import CAPTION_KEY
 from filters.images.object_labels import READERS, names_in
 from filters.models.word_vectors import word_vectors
 from filters.references.chair import Chair, chair, chair_rates
@@ -284,7 +284,7 @@ def read_captions(url: str) -> pl.DataFrame:
         wanted = [name for name in (*CAPTION_KEY, text) if name in table.columns]
         return table.select(wanted).rename({text: "text"}).cast({KEY: pl.String, "text": pl.String})
     from factory.plan import reopen
-    from factory.run import SELECTION, find_run
+    from factory.runs.run import SELECTION, find_run
 
     plan = reopen(find_run(url))
     rows = plan.run.captions(plan.caption_prints).select(*CAPTION_KEY, "text").drop_nulls("text")

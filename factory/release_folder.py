@@ -14,7 +14,7 @@ def release_folder(target: str) -> Path:
     Raises:
         RunError: the run has no release.
     """
-    from factory.run import METRICS, RECIPE_LOCK
+    from factory.runs.run import METRICS, RECIPE_LOCK
 
     folder = Path(target)
     if not (folder / RECIPE_LOCK).exists():

@@ -22,10 +22,10 @@ from factory.cutting import cut_part
 from factory.judgement import Judgement
 from factory.plan import Plan, done_set
 from factory.progress import Progress
-from factory.run import DoneSet
 from factory.rungs import ReadyRung
+from factory.runs.run import DoneSet
+from factory.runs.tables import CUT_CANDIDATES, RUNG_CANDIDATES, Status
 from factory.selection_buckets import Buckets, fill_buckets
-from factory.tables import CUT_CANDIDATES, RUNG_CANDIDATES, Status
 from factory.views import engine_groups
 
 PAIR: Final = ["shard", "image_key", "view"]

@@ -12,8 +12,8 @@ from typing import Any, Final, Literal
 from factory.errors import RunError
 from factory.fingerprint import caption_fingerprint, rung_fingerprint
 from factory.recipe import Prompt, Recipe, Rung, View
-from factory.run import Run
-from factory.tables import MOST_RUNGS
+from factory.runs.run import Run
+from factory.runs.tables import MOST_RUNGS
 from factory.views import ReadyView
 
 RETRIES: Final = "retries.json"

@@ -18,9 +18,9 @@ from typing import Any, Final
 import polars as pl
 
 from factory.plan import Plan, Scorer
-from factory.run import Run
+from factory.runs.run import Run
+from factory.runs.tables import CAPTION_KEY
 from factory.sources.source import ImageSource, Shard
-from factory.tables import CAPTION_KEY
 from filters import SetFilter
 from filters.asking.questions import VlmFilter
 from filters.contract.answers import ANSWER

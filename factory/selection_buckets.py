@@ -13,11 +13,11 @@ from typing import Any, Final
 
 import polars as pl
 
-from factory.appended_parts import append_parts, read_part
 from factory.judgement import least_by_caption
 from factory.plan import Plan
-from factory.run import STATUS_RANK, Run
-from factory.tables import CAPTION_KEY
+from factory.runs.appended_parts import append_parts, read_part
+from factory.runs.run import STATUS_RANK, Run
+from factory.runs.tables import CAPTION_KEY
 from filters.calibration.calibration import Calibration
 from filters.wording.length_bucket import LENGTH_BUCKET, length_bucket
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import polars as pl
 
 from factory.plan import Plan, Scorer
-from factory.run import SELECTION
-from factory.tables import CAPTION_KEY
+from factory.runs.run import SELECTION
+from factory.runs.tables import CAPTION_KEY
 from filters.wording.length_bucket import LENGTH_BUCKET, length_bucket
 from filters.wording.sentences import judges_sentences, sentences
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import polars as pl
 
-from factory import tables
-from factory.clock import now_ms
+from factory.runs import tables
+from factory.runs.clock import now_ms
 from factory.sources.source import Shard, SourceRow
 
 DUPLICATE = "duplicate"  # stands for a fingerprint in quarantine rows that no setting can change

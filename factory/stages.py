@@ -20,15 +20,15 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 import pyarrow as pa
 
-from factory import tables
-from factory.clock import now_ms
 from factory.errors import EngineError
 from factory.image_reasons import Reason
 from factory.prepare import PreparedImage, Rejection, prepare_image, thumbnail
-from factory.run import DoneSet, Run, new_part_name
+from factory.runs import tables
+from factory.runs.clock import now_ms
+from factory.runs.run import DoneSet, Run, new_part_name
+from factory.runs.tables import Failure, Status
 from factory.shard_keys import DUPLICATE, ShardKeys
 from factory.sources.source import ImageSource, Shard, SourceRow
-from factory.tables import Failure, Status
 
 if TYPE_CHECKING:
     from factory.captioner import Captioner, ImageItem

@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from factory.run import METRICS, RECIPE_LOCK, Run, is_locked
+from factory.runs.run import METRICS, RECIPE_LOCK, Run, is_locked
 from factory.shard_keys import DUPLICATE
 
 

@@ -11,7 +11,7 @@ from factory.fingerprint import caption_fingerprint, fingerprint, image_fingerpr
 from factory.models.resolve import Model, resolve_model
 from factory.prompts import choose_prompt
 from factory.recipe import Recipe, View
-from factory.tables import RUNG_CANDIDATES
+from factory.runs.tables import RUNG_CANDIDATES
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ import polars as pl
 import pytest
 
 from exports.storage import Storage
-from factory import tables
 from factory.agreement import Agreement, agree
 from factory.errors import RunError
-from factory.run import Run
+from factory.runs import tables
+from factory.runs.run import Run
 
 Answers = list[tuple[str, float | None]]  # image key, P(yes); None: no answer
 

@@ -13,7 +13,7 @@ from exports.release import ReleaseError
 from factory.assembly import Assembly, draw, split_cuts
 from factory.exporting import export_release
 from factory.recipe import CaptionRule, Recipe
-from factory.run import Run
+from factory.runs.run import Run
 from tests.captioned_run import captioned
 from tests.recipes import DEMO, demo_recipe
 

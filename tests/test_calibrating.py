@@ -18,7 +18,7 @@ from factory.pipeline import set_aside
 from factory.plan import make_plan, reopen
 from factory.recipe import Recipe
 from factory.report.collect import rewrite_report
-from factory.run import Run
+from factory.runs.run import Run
 from factory.views import ready_views
 from filters import FilterError
 from filters.calibration.calibration import Calibration

@@ -12,7 +12,7 @@ import pytest
 
 from exports.storage import Storage
 from factory.cli import cli
-from factory.run import Run, RunLock
+from factory.runs.run import Run, RunLock
 from tests.command import factory, fail, succeed
 from tests.recipes import demo_recipe, write_recipe
 

@@ -19,7 +19,7 @@ import yaml
 
 from exports.storage import Storage
 from factory.demo.source_row import source_rows
-from factory.run import Run
+from factory.runs.run import Run
 from tests import images
 from tests.command import fail, succeed
 from tests.recipes import TINY_ENGINE, demo_recipe, write_recipe

@@ -16,9 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exports.storage import Storage
-from factory import tables
 from factory.errors import RunError
-from factory.run import DoneSet, Run, RunLock
+from factory.runs import tables
+from factory.runs.run import DoneSet, Run, RunLock
 
 
 def caption(
@@ -72,7 +72,7 @@ def test_a_writer_killed_in_the_middle_leaves_whole_parts_only(tmp_path: Path) -
     code = f"""
 import polars as pl
 from exports.storage import Storage
-from factory.run import Run
+from factory.runs.run import Run
 run = Run(Storage({str(tmp_path)!r}))
 big = pl.DataFrame({{"x": list(range(200_000))}})
 print("go", flush=True)
@@ -109,7 +109,7 @@ def test_a_second_writer_is_refused_and_a_killed_one_leaves_no_lock(tmp_path: Pa
     code = f"""
 import time
 from exports.storage import Storage
-from factory.run import Run, RunLock
+from factory.runs.run import Run, RunLock
 with RunLock(Run(Storage({str(tmp_path)!r}))):
     print("locked", flush=True)
     time.sleep(60)

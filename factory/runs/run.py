@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from exports.storage import Storage
-from factory import tables
 from factory.errors import RunError
+from factory.runs import tables
 
 if TYPE_CHECKING:
     import numpy as np

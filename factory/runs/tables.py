@@ -1,6 +1,6 @@
 """The schemas of all tables of a run: the only place that names their columns. Units and ranges stand beside each.
 
-Tables are append-only Parquet parts. Of rows with the same key the best one counts (`resolve` in `factory/run.py`),
+Tables are append-only Parquet parts. Of rows with the same key the best one counts (`resolve` in `factory/runs/run.py`),
 because a task that was retried after a crash may have written its rows twice.
 """
 
