@@ -17,9 +17,9 @@ import pyarrow as pa
 from factory.asker import question_fields
 from factory.cluster import actor_resources, engine_count, most_engines, ray_cluster
 from factory.errors import EngineError
+from factory.images.prepare import Rejection, prepare_image
 from factory.judges import Judge
 from factory.plan import Plan, Scorer, settle_set_filters
-from factory.prepare import Rejection, prepare_image
 from factory.ray_errors import typed_error
 from factory.runs import tables
 from factory.runs.clock import now_ms

@@ -64,7 +64,7 @@ def fingerprint(part: str, content: Any) -> str:
 
 def image_fingerprint(view: View) -> str:
     """Identifies how a view's images are prepared."""
-    from factory.prepare import VERSION as PREPARE_VERSION
+    from factory.images.prepare import VERSION as PREPARE_VERSION
 
     return fingerprint("image", [PREPARE_VERSION, view.image.model_dump(mode="json")])
 
@@ -105,7 +105,7 @@ def filter_fingerprint(scorer: Filter) -> str:
 
 def original_fingerprint(recipe: Recipe) -> str:
     """Identifies the rows of the view `original`: which text of the source it is, and how its images are looked at."""
-    from factory.prepare import VERSION as PREPARE_VERSION
+    from factory.images.prepare import VERSION as PREPARE_VERSION
 
     return fingerprint("original", [getattr(recipe.source, "text", None), PREPARE_VERSION])
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import polars as pl
 
 from factory.fingerprint import ORIGINAL, ORIGINAL_IMAGE
-from factory.image_reasons import Reason
+from factory.images.reasons import Reason
 from factory.runs import tables
 from factory.runs.clock import now_ms
 from factory.runs.run import Run
@@ -186,7 +186,7 @@ assert set(TEXTS) - set(_ROWS) == {"fields"}
 
 def _image_row(row: SourceRow, gallery: list[dict[str, Any]]) -> dict[str, Any]:
     """A row of _ROWS: what its image and its text are, or why it cannot be used."""
-    from factory.prepare import Rejection, prepare_image, thumbnail
+    from factory.images.prepare import Rejection, prepare_image, thumbnail
 
     found: dict[str, Any] = {"image_key": row.key, "text": row.text}
     if row.data is None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import filters
 from factory import recipe as models
-from factory.image_reasons import REASONS
+from factory.images.reasons import REASONS
 from factory.runs.tables import Failure, Status
 
 HEAD = """\

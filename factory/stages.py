@@ -21,8 +21,8 @@ import polars as pl
 import pyarrow as pa
 
 from factory.errors import EngineError
-from factory.image_reasons import Reason
-from factory.prepare import PreparedImage, Rejection, prepare_image, thumbnail
+from factory.images.prepare import PreparedImage, Rejection, prepare_image, thumbnail
+from factory.images.reasons import Reason
 from factory.runs import tables
 from factory.runs.clock import now_ms
 from factory.runs.run import DoneSet, Run, new_part_name

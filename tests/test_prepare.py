@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms, ImageFile, PngImagePlugin
 
-from factory.image_reasons import REASONS, Reason
-from factory.prepare import PreparedImage, Rejection, prepare_image, thumbnail
+from factory.images.prepare import PreparedImage, Rejection, prepare_image, thumbnail
+from factory.images.reasons import REASONS, Reason
 from factory.recipe import ImageSettings
 from tests import images
 from tests.images import BLUE, CORNERS, GREEN, GREY, RED, WHITE, Colour, encoded, picture
@@ -619,7 +619,7 @@ def test_pillows_guards_stay_as_they_are() -> None:
 PEAK = """
 import io, resource, sys, zlib
 sys.path[:0] = {path!r}
-from factory.prepare import prepare_image
+from factory.images.prepare import prepare_image
 from factory.recipe import ImageSettings
 from PIL import Image
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

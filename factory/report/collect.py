@@ -9,7 +9,7 @@ import polars as pl
 
 from factory.calibrations import load_calibrations
 from factory.errors import RunError
-from factory.image_reasons import REASONS, Reason
+from factory.images.reasons import REASONS, Reason
 from factory.judge_report import judge_metrics, judge_rows, judge_warnings
 from factory.plan import Plan, Scorer, reopen
 from factory.report.calibration_plot import calibration_plot

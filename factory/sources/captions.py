@@ -17,7 +17,7 @@ from typing import IO, TYPE_CHECKING, Any, Final
 import polars as pl
 
 from factory.errors import SourceError
-from factory.image_reasons import Reason
+from factory.images.reasons import Reason
 from factory.recipe import CaptionsSource
 from factory.sources.files import find_files, relative_names, stat_of
 from factory.sources.source import Shard, SourceRow, clean_text

@@ -36,9 +36,9 @@ from PIL import (
     WebPImagePlugin,
 )
 
-from factory.image_pixels import DRAFT_GAP, UPRIGHT, fit, on_white, orientation_of, shrink, to_srgb
-from factory.image_reasons import Reason, UnusableImageError
-from factory.image_survey import (
+from factory.images.pixels import DRAFT_GAP, UPRIGHT, fit, on_white, orientation_of, shrink, to_srgb
+from factory.images.reasons import Reason, UnusableImageError
+from factory.images.survey import (
     Survey,
     survey_avif,
     survey_bmp,

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from factory.image_reasons import Reason, UnusableImageError
+from factory.images.reasons import Reason, UnusableImageError
 
 _MAX_PARTS = 400_000
 """Chunks, blocks, segments, strips, tiles or frames that one file may have. Each costs Pillow 100 bytes or more of
