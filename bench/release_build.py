@@ -104,7 +104,7 @@ def make_run(root: Path, name: str, caption: str, digests: dict[str, str]) -> No
     from factory.recipe import Recipe, recipe_yaml
     from factory.runs import tables
     from factory.runs.run import Run
-    from factory.shard_keys import ShardKeys
+    from factory.sources.shard_keys import ShardKeys
     from factory.sources.source import SourceRow
 
     view = {"name": "self", "model": "demo:small", "prompts": [{"text": "Describe the image."}]}

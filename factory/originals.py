@@ -20,8 +20,8 @@ from factory.runs import tables
 from factory.runs.clock import now_ms
 from factory.runs.run import Run
 from factory.runs.tables import Status
-from factory.shard_keys import DUPLICATE
 from factory.sources.captions import TEXTS, CaptionTexts
+from factory.sources.shard_keys import DUPLICATE
 from factory.sources.source import ImageSource, Shard, SourceRow
 
 if TYPE_CHECKING:

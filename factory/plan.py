@@ -29,8 +29,8 @@ from factory.rungs import ReadyRung, rungs_of
 from factory.runs import tables
 from factory.runs.run import RECIPE, RECIPE_LOCK, DoneSet, Run
 from factory.runs.tables import Status
-from factory.shard_keys import DUPLICATE, key_hashes
 from factory.sources import open_source
+from factory.sources.shard_keys import DUPLICATE, key_hashes
 from factory.sources.source import ImageSource, Shard, SourceRow
 from factory.views import EngineGroup, ReadyView, engine_groups, ready_views
 from filters.asking.questions import SELF, VlmFilter, When

@@ -21,7 +21,7 @@ from factory.runs.run import SELECTION
 from factory.runs.tables import CAPTION_KEY, CAPTIONS, Status, completed
 from factory.runs.tables import SELECTION as SELECTION_SCHEMA
 from factory.selection_buckets import resolved, with_score
-from factory.shard_keys import key_hashes
+from factory.sources.shard_keys import key_hashes
 
 PIECE_ROWS: Final = 40_000
 """Captions in a piece; one shard of the source is never cut."""

@@ -27,7 +27,7 @@ from factory.runs import tables
 from factory.runs.clock import now_ms
 from factory.runs.run import DoneSet, Run, new_part_name
 from factory.runs.tables import Failure, Status
-from factory.shard_keys import DUPLICATE, ShardKeys
+from factory.sources.shard_keys import DUPLICATE, ShardKeys
 from factory.sources.source import ImageSource, Shard, SourceRow
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 
 from factory.runs.run import METRICS, RECIPE_LOCK, Run, is_locked
-from factory.shard_keys import DUPLICATE
+from factory.sources.shard_keys import DUPLICATE
 
 
 @dataclass(frozen=True)

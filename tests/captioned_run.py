@@ -19,7 +19,7 @@ from factory.plan import Plan, make_plan
 from factory.recipe import Recipe, recipe_yaml
 from factory.runs import tables
 from factory.runs.run import Run
-from factory.shard_keys import ShardKeys
+from factory.sources.shard_keys import ShardKeys
 from factory.views import ReadyView
 from tests.recipes import demo_recipe
 
