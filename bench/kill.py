@@ -174,8 +174,8 @@ def read_rows(file: Path) -> int:
 def compare(unbroken: Path, broken: Path, images: int, kills: list[tuple[float, str]]) -> dict[str, Any]:
     """The numbers."""
     from exports.storage import Storage
-    from factory.plan import reopen
     from factory.runs.run import Run
+    from factory.work.plan import reopen
 
     def captions(folder: Path) -> pl.DataFrame:
         run = Run(Storage(str(folder)))

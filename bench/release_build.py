@@ -100,12 +100,12 @@ def make_run(root: Path, name: str, caption: str, digests: dict[str, str]) -> No
 
     from exports.storage import Storage
     from factory.pipeline import run_recipe
-    from factory.plan import make_plan
     from factory.recipe import Recipe, recipe_yaml
     from factory.runs import tables
     from factory.runs.run import Run
     from factory.sources.shard_keys import ShardKeys
     from factory.sources.source import SourceRow
+    from factory.work.plan import make_plan
 
     view = {"name": "self", "model": "demo:small", "prompts": [{"text": "Describe the image."}]}
     recipe = Recipe.model_validate(

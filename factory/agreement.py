@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from factory.errors import RunError
-from factory.judges import judge_names
+from factory.work.judges import judge_names
 
 if TYPE_CHECKING:
     import polars as pl

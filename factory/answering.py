@@ -18,8 +18,6 @@ from factory.asker import question_fields
 from factory.cluster import actor_resources, engine_count, most_engines, ray_cluster
 from factory.errors import EngineError
 from factory.images.prepare import Rejection, prepare_image
-from factory.judges import Judge
-from factory.plan import Plan, Scorer, settle_set_filters
 from factory.ray_errors import typed_error
 from factory.runs import tables
 from factory.runs.clock import now_ms
@@ -27,6 +25,8 @@ from factory.runs.run import Run
 from factory.runs.tables import CAPTION_KEY, Status
 from factory.scoring import ANSWER_FIELDS, ScoreParts, others_of, score_answered, score_missing
 from factory.selection_buckets import with_score
+from factory.work.judges import Judge
+from factory.work.plan import Plan, Scorer, settle_set_filters
 from filters.asking.questions import VlmFilter, When, questions_of
 
 if TYPE_CHECKING:

@@ -12,13 +12,13 @@ import polars as pl
 
 from exports.storage import Storage
 from factory.calibration_words import comparison_table, in_columns, page
-from factory.calibrations import captioner_of, write_calibration
 from factory.errors import RunError
-from factory.plan import Plan, reopen
 from factory.recipe import CALIBRATION, did_you_mean
 from factory.runs.run import CALIBRATIONS, Run, RunLock
 from factory.runs.tables import CAPTION_KEY
 from factory.sentence_table import sentence_table
+from factory.work.calibrations import captioner_of, write_calibration
+from factory.work.plan import Plan, reopen
 from filters.calibration.calibrate import as_label, calibrate
 from filters.calibration.calibration import NAME_PATTERN, Calibration
 from filters.calibration.stacking import Method

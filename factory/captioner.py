@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 from factory.asker import Asker
 from factory.engine import Completion, Engine, RequestRefused, RequestTimeout
 from factory.errors import EngineError
-from factory.prompts import fill_prompt, request_seed
 from factory.recipe import Sampling
 from factory.runs.clock import now_ms
 from factory.runs.tables import Failure, Status
+from factory.work.prompts import fill_prompt, request_seed
 from filters.asking.questions import questions_of
 
 if TYPE_CHECKING:
     from PIL import Image
 
-    from factory.views import EngineGroup, ReadyView
+    from factory.work.views import EngineGroup, ReadyView
     from filters.asking.questions import VlmFilter
 
 CANARY_IMAGES = 3

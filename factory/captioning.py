@@ -10,10 +10,10 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from factory.cluster import actor_resources, engine_count, most_engines, ray_cluster
-from factory.plan import Plan, ShardWork, done_set
 from factory.ray_errors import typed_error
 from factory.recipe import View
-from factory.views import EngineGroup
+from factory.work.plan import Plan, ShardWork, done_set
+from factory.work.views import EngineGroup
 
 if TYPE_CHECKING:
     from factory.progress import Progress

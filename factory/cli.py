@@ -170,10 +170,10 @@ def plan_command(recipe: str, overrides: tuple[str, ...], out: str | None, limit
     """
     from exports.storage import Storage
     from factory.judge_report import plan_lines, plan_summary
-    from factory.plan import make_plan
     from factory.recipe import load_recipe
     from factory.released_recipe import recipe_file
     from factory.runs.run import Run
+    from factory.work.plan import make_plan
 
     loaded = load_recipe(recipe_file(recipe), overrides)
     plan = make_plan(loaded, Run(Storage(out or f"runs/{loaded.name}")), limit)
@@ -197,11 +197,11 @@ def preview_command(recipe: str, overrides: tuple[str, ...], out: str | None, im
       factory preview recipes/quickstart.yaml -n 16
     """
     from exports.storage import Storage
-    from factory.calibrations import copy_calibrations
     from factory.pipeline import run_recipe
     from factory.recipe import load_recipe, recipe_yaml
     from factory.released_recipe import recipe_file
     from factory.runs.run import Run
+    from factory.work.calibrations import copy_calibrations
 
     loaded = load_recipe(recipe_file(recipe), overrides).model_copy(update={"release": None})
     out = out or f"runs/{loaded.name}.preview"
@@ -535,8 +535,8 @@ def evaluate_command(
     if set_ := [f"--{name}" for name, value in given.items() if value is not None]:
         raise click.UsageError(f"{', '.join(set_)} needs --references FILE")
     from factory.evaluating import evaluate
-    from factory.plan import reopen
     from factory.runs.run import find_run
+    from factory.work.plan import reopen
 
     found = evaluate(reopen(find_run(run)))
     click.echo(json.dumps(found.as_json()) if as_json else "\n".join(found.lines()))

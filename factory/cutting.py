@@ -7,13 +7,13 @@ from typing import Any
 
 import polars as pl
 
-from factory.fingerprint import cut_fingerprint
 from factory.judgement import FAITHFUL, Judgement
-from factory.plan import Plan
 from factory.runs import tables
 from factory.runs.clock import now_ms
 from factory.runs.run import DoneSet, new_part_name
 from factory.runs.tables import CAPTION_KEY, CUT_CANDIDATES, Status
+from factory.work.fingerprint import cut_fingerprint
+from factory.work.plan import Plan
 from filters.wording.sentences import Sentence, sentences
 
 

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from importlib import metadata, util
 from pathlib import Path
 
-from factory.lock import gpu_names
+from factory.work.recipe_lock import gpu_names
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,16 +20,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from factory.errors import EngineError
-from factory.prompts import neutralise
 from factory.recipe import Sampling, did_you_mean
 from factory.request_window import RequestWindow
+from factory.work.prompts import neutralise
 from filters.wording.sentences import by_sentence, sentences
 
 if TYPE_CHECKING:
     from PIL import Image
 
     from factory.models.resolve import Model
-    from factory.views import EngineGroup, ReadyView
+    from factory.work.views import EngineGroup, ReadyView
     from filters.asking.questions import Question
 
 CPU_KV_CACHE_GIB = "2"

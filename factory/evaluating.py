@@ -10,9 +10,9 @@ import polars as pl
 from numpy.typing import NDArray
 
 from factory.errors import RunError
-from factory.plan import Plan
 from factory.recipe import DemoSource
 from factory.sentence_table import sentence_table
+from factory.work.plan import Plan
 
 if TYPE_CHECKING:
     from factory.demo.truth import CaptionVerdict

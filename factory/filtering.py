@@ -9,11 +9,11 @@ from pathlib import PurePosixPath
 from typing import Any, Final
 
 from factory.errors import RecipeError, RunError, SourceError
-from factory.fingerprint import ORIGINAL_IMAGE
 from factory.recipe import Recipe, parse_recipe, recipe_yaml
 from factory.recipe_yaml import RecipeText, parse_yaml, read_yaml, set_value
 from factory.runs.run import METRICS, RECIPE, Run, RunLock
 from factory.sources.captions import SUFFIXES
+from factory.work.fingerprint import ORIGINAL_IMAGE
 
 DEFAULTS: Final[dict[str, float | None]] = {
     "length": 1.0,
@@ -217,9 +217,9 @@ def select_again(run: Run, overrides: tuple[str, ...]) -> dict[str, Any]:
         RecipeError: an override of something else than `select`, or a rule over a filter that the run has no scores of.
         RunError: the run has not finished once, or another process writes to it.
     """
-    from factory.plan import reopen
     from factory.report.collect import rewrite_report
     from factory.selection import select
+    from factory.work.plan import reopen
 
     with RunLock(run):
         metrics = run.read_json(METRICS)

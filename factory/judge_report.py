@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import polars as pl
 
-from factory.fingerprint import ORIGINAL
-from factory.judges import Judge
 from factory.models.family import model_family
+from factory.work.fingerprint import ORIGINAL
+from factory.work.judges import Judge
 from filters.asking.questions import SELF, VlmFilter
 
 if TYPE_CHECKING:
-    from factory.plan import Plan, Scorer
     from factory.runs.run import Run
+    from factory.work.plan import Plan, Scorer
 
 SUSPICIOUS_YES: Final = 0.5
 """A judge says yes to questions about other images more often than this: mostly they are not true of this one."""

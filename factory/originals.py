@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import polars as pl
 
-from factory.fingerprint import ORIGINAL, ORIGINAL_IMAGE
 from factory.images.reasons import Reason
 from factory.runs import tables
 from factory.runs.clock import now_ms
@@ -23,9 +22,10 @@ from factory.runs.tables import Status
 from factory.sources.captions import TEXTS, CaptionTexts
 from factory.sources.shard_keys import DUPLICATE
 from factory.sources.source import ImageSource, Shard, SourceRow
+from factory.work.fingerprint import ORIGINAL, ORIGINAL_IMAGE
 
 if TYPE_CHECKING:
-    from factory.plan import Plan
+    from factory.work.plan import Plan
 
 TASK_ROWS: Final = 50_000
 """Rows of one task, which becomes one caption part."""

@@ -13,13 +13,13 @@ from exports.storage import Storage
 from factory.answering import score_all
 from factory.captioning import Made, caption_missing, logs_of
 from factory.errors import RunError
-from factory.judges import write_judge_names
-from factory.plan import Plan, make_plan
 from factory.progress import Progress
 from factory.recipe import Recipe
 from factory.repair import RepairCounts, repair
 from factory.retrying import Retry, retry_rows
 from factory.runs.run import CALIBRATIONS, LOCK, RECIPE, Run, RunLock
+from factory.work.judges import write_judge_names
+from factory.work.plan import Plan, make_plan
 
 
 @dataclass
@@ -109,11 +109,11 @@ def run_recipe(
     Raises:
         FactoryError: with what to do. What was finished until then is kept, and the next run goes on from there.
     """
-    from factory.accounts import image_states
-    from factory.lock import write_lock
     from factory.originals import read_missing
     from factory.report.collect import write_report
     from factory.selection import select
+    from factory.work.accounts import image_states
+    from factory.work.recipe_lock import write_lock
 
     started = time.monotonic()
     run = Run(Storage(out))

@@ -283,8 +283,8 @@ def read_captions(url: str) -> pl.DataFrame:
             raise RunError(f"{url}: captions need the columns {KEY} and text; found: {', '.join(table.columns)}")
         wanted = [name for name in (*CAPTION_KEY, text) if name in table.columns]
         return table.select(wanted).rename({text: "text"}).cast({KEY: pl.String, "text": pl.String})
-    from factory.plan import reopen
     from factory.runs.run import SELECTION, find_run
+    from factory.work.plan import reopen
 
     plan = reopen(find_run(url))
     rows = plan.run.captions(plan.caption_prints).select(*CAPTION_KEY, "text").drop_nulls("text")

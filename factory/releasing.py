@@ -17,11 +17,11 @@ import yaml
 from exports.release import CAPTION_FIELDS, ReleaseError, ReleaseInfo, ReleaseResult, RowBatch, build_release
 from exports.release_row import BATCH_BYTES, BATCH_ROWS, licence_of, source_fields
 from factory.assembly import Assembled, Assembly, split_cuts
-from factory.fingerprint import ORIGINAL_IMAGE, fingerprint, source_identity
-from factory.plan import Plan
 from factory.recipe import CaptionsSource, HuggingFaceSource, Select
 from factory.selected import Piece, Selected
 from factory.sources.source import SourceRow
+from factory.work.fingerprint import ORIGINAL_IMAGE, fingerprint, source_identity
+from factory.work.plan import Plan
 
 EXTENSIONS: Final = {"JPEG": "jpg", "JPEG2000": "jp2", "TIFF": "tif"}
 

@@ -20,13 +20,13 @@ from factory.captioning import Made, caption_group, logs_of
 from factory.cluster import most_engines, ray_cluster
 from factory.cutting import cut_part
 from factory.judgement import Judgement
-from factory.plan import Plan, done_set
 from factory.progress import Progress
-from factory.rungs import ReadyRung
 from factory.runs.run import DoneSet
 from factory.runs.tables import CUT_CANDIDATES, RUNG_CANDIDATES, Status
 from factory.selection_buckets import Buckets, fill_buckets
-from factory.views import engine_groups
+from factory.work.plan import Plan, done_set
+from factory.work.rungs import ReadyRung
+from factory.work.views import engine_groups
 
 PAIR: Final = ["shard", "image_key", "view"]
 

@@ -7,8 +7,8 @@ from typing import Literal
 
 import polars as pl
 
-from factory.plan import Plan
-from factory.rungs import add_retries, rungs_of
+from factory.work.plan import Plan
+from factory.work.rungs import add_retries, rungs_of
 from filters.asking.questions import VlmFilter
 
 Retry = Literal["failed", "truncated", "unfaithful", "unanswered"]

@@ -17,10 +17,10 @@ from typing import Any, Final
 
 import polars as pl
 
-from factory.plan import Plan, Scorer
 from factory.runs.run import Run
 from factory.runs.tables import CAPTION_KEY
 from factory.sources.source import ImageSource, Shard
+from factory.work.plan import Plan, Scorer
 from filters import SetFilter
 from filters.asking.questions import VlmFilter
 from filters.contract.answers import ANSWER

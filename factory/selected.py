@@ -15,13 +15,13 @@ from typing import Any, Final
 import numpy as np
 import polars as pl
 
-from factory.plan import Plan, ShardWork
 from factory.runs.appended_parts import append_parts, read_part
 from factory.runs.run import SELECTION
 from factory.runs.tables import CAPTION_KEY, CAPTIONS, Status, completed
 from factory.runs.tables import SELECTION as SELECTION_SCHEMA
 from factory.selection_buckets import resolved, with_score
 from factory.sources.shard_keys import key_hashes
+from factory.work.plan import Plan, ShardWork
 
 PIECE_ROWS: Final = 40_000
 """Captions in a piece; one shard of the source is never cut."""

@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from factory.calibrations import calibration_warnings, captioner_of, load_calibrations, resolved_rules
-from factory.fingerprint import selection_fingerprint
-from factory.plan import Plan
 from factory.runs.run import SELECTION
 from factory.runs.tables import CAPTION_KEY
 from factory.runs.tables import SELECTION as SCHEMA
 from factory.selection_buckets import Buckets, fill_buckets
+from factory.work.calibrations import calibration_warnings, captioner_of, load_calibrations, resolved_rules
+from factory.work.fingerprint import selection_fingerprint
+from factory.work.plan import Plan
 from filters.calibration.score_sketch import ScoreSketch, bin_of
 from filters.wording.length_bucket import LENGTH_BUCKET
 

@@ -14,10 +14,10 @@ from typing import Any, Final
 import polars as pl
 
 from factory.judgement import least_by_caption
-from factory.plan import Plan
 from factory.runs.appended_parts import append_parts, read_part
 from factory.runs.run import STATUS_RANK, Run
 from factory.runs.tables import CAPTION_KEY
+from factory.work.plan import Plan
 from filters.calibration.calibration import Calibration
 from filters.wording.length_bucket import LENGTH_BUCKET, length_bucket
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from factory.plan import Plan, Scorer
 from factory.runs.run import SELECTION
 from factory.runs.tables import CAPTION_KEY
+from factory.work.plan import Plan, Scorer
 from filters.wording.length_bucket import LENGTH_BUCKET, length_bucket
 from filters.wording.sentences import judges_sentences, sentences
 

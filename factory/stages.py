@@ -32,8 +32,8 @@ from factory.sources.source import ImageSource, Shard, SourceRow
 
 if TYPE_CHECKING:
     from factory.captioner import Captioner, ImageItem
-    from factory.views import EngineGroup, ReadyView
     from factory.watch import Past
+    from factory.work.views import EngineGroup, ReadyView
     from filters.asking.questions import VlmFilter
 
 READ_ROWS = 64

@@ -15,12 +15,12 @@ from factory.demo.language import falsified, scene_claims, sentence
 from factory.demo.scenes import draw_scene, scene_image, scene_index
 from factory.demo.truth import judge_captions
 from factory.pipeline import Outcome, run_recipe
-from factory.plan import Plan, make_plan
 from factory.recipe import Recipe, recipe_yaml
 from factory.runs import tables
 from factory.runs.run import Run
 from factory.sources.shard_keys import ShardKeys
-from factory.views import ReadyView
+from factory.work.plan import Plan, make_plan
+from factory.work.views import ReadyView
 from tests.recipes import demo_recipe
 
 WRONG = 0.25

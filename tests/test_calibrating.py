@@ -12,14 +12,14 @@ import pytest
 
 from exports.storage import Storage
 from factory.calibrating import calibrate_run, labelled_captions, read_labels
-from factory.calibrations import captioner_of, copy_calibrations, read_calibration
 from factory.errors import RecipeError, RunError
 from factory.pipeline import set_aside
-from factory.plan import make_plan, reopen
 from factory.recipe import Recipe
 from factory.report.collect import rewrite_report
 from factory.runs.run import Run
-from factory.views import ready_views
+from factory.work.calibrations import captioner_of, copy_calibrations, read_calibration
+from factory.work.plan import make_plan, reopen
+from factory.work.views import ready_views
 from filters import FilterError
 from filters.calibration.calibration import Calibration
 from tests.captioned_run import captioned, select_again, truth

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from factory.fingerprint import caption_fingerprint, filter_fingerprint, fingerprint, image_fingerprint
 from factory.recipe import View
+from factory.work.fingerprint import caption_fingerprint, filter_fingerprint, fingerprint, image_fingerprint
 from filters import Length
 
 
@@ -23,7 +23,9 @@ def prints(one: View, seed: int = 1, model: str = "m") -> list[str]:
 
 
 def test_a_fingerprint_is_the_same_in_another_process() -> None:
-    code = "from factory.fingerprint import fingerprint; print(fingerprint('x', {'b': 1.5, 'a': ['ü', None, True]}))"
+    code = (
+        "from factory.work.fingerprint import fingerprint; print(fingerprint('x', {'b': 1.5, 'a': ['ü', None, True]}))"
+    )
     answers = {
         subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
         for _ in range(2)

@@ -13,10 +13,10 @@ from exports.storage import Storage
 from factory.judge_report import Answered, Rate, answered, plan_lines, plan_summary
 from factory.models.family import model_family
 from factory.models.resolve import Model
-from factory.plan import Plan, make_plan
 from factory.recipe import Recipe
 from factory.runs import tables
 from factory.runs.run import Run
+from factory.work.plan import Plan, make_plan
 from tests.recipes import demo_recipe
 
 YES_NO = ["yes", "no"]

@@ -16,9 +16,9 @@ import pytest
 from PIL import Image
 
 from factory.errors import EngineError
-from factory.plan import make_plan
 from factory.recipe import Recipe
 from factory.runs.run import Run
+from factory.work.plan import make_plan
 from tests.captioned_run import captioned, select_again
 from tests.command import succeed
 from tests.judge_server import Server, completion, serving

@@ -7,7 +7,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from factory.prompts import choose_prompt, fill_prompt, needs_original, neutralise, request_seed
+from factory.work.prompts import choose_prompt, fill_prompt, needs_original, neutralise, request_seed
 
 KEYS = [f"image-{number}" for number in range(6000)]
 

@@ -12,9 +12,9 @@ import pytest
 
 from factory.cutting import without_the_rest
 from factory.evaluating import with_truth
-from factory.plan import reopen
 from factory.runs.run import find_run
 from factory.sentence_table import sentence_table
+from factory.work.plan import reopen
 from filters.wording.sentences import sentences
 from tests.captioned_run import captioned, select_again
 from tests.command import fail, succeed

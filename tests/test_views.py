@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from factory.recipe import Recipe
-from factory.views import engine_groups, ready_views
+from factory.work.views import engine_groups, ready_views
 from tests.recipes import demo_recipe
 
 

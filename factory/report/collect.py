@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from factory.calibrations import load_calibrations
 from factory.errors import RunError
 from factory.images.reasons import REASONS, Reason
 from factory.judge_report import judge_metrics, judge_rows, judge_warnings
-from factory.plan import Plan, Scorer, reopen
 from factory.report.calibration_plot import calibration_plot
 from factory.report.data import CaptionCard, Doubt, Fact, Histogram, ImageCard, Rejected, ReportData
 from factory.runs import tables
 from factory.runs.run import METRICS, RECIPE, REPORT, SELECTION, Run
 from factory.runs.tables import CAPTION_KEY
+from factory.work.calibrations import load_calibrations
+from factory.work.plan import Plan, Scorer, reopen
 from filters.asking.claims import Claims
 from filters.asking.questions import VlmFilter
 from filters.asking.vqa_faithfulness import VqaFaithfulness

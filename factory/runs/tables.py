@@ -48,7 +48,7 @@ CAPTIONS = _schema(
         "candidate": pl.Int16,  # 0 ... n-1; of a later try and of a cut caption: see RUNG_CANDIDATES, CUT_CANDIDATES
         "rung": pl.Int16,  # which try on the ladder made it, 1 ...; null for the first
         "cut_from": pl.Int16,  # the candidate whose unsupported sentences were cut out; null for what a model wrote
-        "fingerprint": pl.String,  # what made this row, see factory/fingerprint.py
+        "fingerprint": pl.String,  # what made this row, see factory/work/fingerprint.py
         "status": pl.String,  # ok | truncated | failed
         "reason": pl.String,  # Failure, null unless failed
         "detail": pl.String,  # the engine's own words on a failure, <= 500 characters

@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from factory.fingerprint import filter_fingerprint
+from factory.work.fingerprint import filter_fingerprint
 from filters import FilterError
 from filters.asking.vlm_judge import PAIR_RUBRICS, RUBRICS, VlmJudge
 from filters.contract.answers import ANSWERS

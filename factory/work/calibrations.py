@@ -7,15 +7,15 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from factory.errors import RunError
-from factory.fingerprint import ORIGINAL, fingerprint, source_identity
 from factory.recipe import CALIBRATION, STACK, Select
 from factory.runs.run import CALIBRATIONS, Run
+from factory.work.fingerprint import ORIGINAL, fingerprint, source_identity
 from filters.calibration.calibration import Calibration
 from filters.contract.filter import FilterError
 
 if TYPE_CHECKING:
     from factory.recipe import Recipe
-    from factory.views import ReadyView
+    from factory.work.views import ReadyView
 
 
 def load_calibrations(run: Run, recipe: Recipe, filters: Mapping[str, str]) -> dict[str, Calibration]:

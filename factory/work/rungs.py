@@ -10,11 +10,11 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
 from factory.errors import RunError
-from factory.fingerprint import caption_fingerprint, rung_fingerprint
 from factory.recipe import Prompt, Recipe, Rung, View
 from factory.runs.run import Run
 from factory.runs.tables import MOST_RUNGS
-from factory.views import ReadyView
+from factory.work.fingerprint import caption_fingerprint, rung_fingerprint
+from factory.work.views import ReadyView
 
 RETRIES: Final = "retries.json"
 FIRST_RETRY: Final = 50

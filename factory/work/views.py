@@ -7,11 +7,11 @@ from functools import cached_property
 
 import polars as pl
 
-from factory.fingerprint import caption_fingerprint, fingerprint, image_fingerprint
 from factory.models.resolve import Model, resolve_model
-from factory.prompts import choose_prompt
 from factory.recipe import Recipe, View
 from factory.runs.tables import RUNG_CANDIDATES
+from factory.work.fingerprint import caption_fingerprint, fingerprint, image_fingerprint
+from factory.work.prompts import choose_prompt
 
 
 @dataclass(frozen=True)

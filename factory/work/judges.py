@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from factory.errors import RecipeError
-from factory.fingerprint import ORIGINAL, SPEED_ONLY, fingerprint, image_fingerprint
 from factory.models.resolve import resolve_model
 from factory.recipe import Recipe, View
-from factory.views import EngineGroup, ReadyView
+from factory.work.fingerprint import ORIGINAL, SPEED_ONLY, fingerprint, image_fingerprint
+from factory.work.views import EngineGroup, ReadyView
 from filters.asking.questions import SELF, Endpoint, JudgeModel, VlmFilter
 
 if TYPE_CHECKING:

@@ -7,9 +7,9 @@ import platform
 from importlib import metadata
 from typing import Any
 
-from factory.fingerprint import ORIGINAL, VERSION, selection_fingerprint, source_identity
-from factory.plan import Plan
 from factory.runs.run import RECIPE_LOCK
+from factory.work.fingerprint import ORIGINAL, VERSION, selection_fingerprint, source_identity
+from factory.work.plan import Plan
 
 PACKAGES = (
     "caption-factory",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import polars as pl
 
-from factory.plan import Plan
 from factory.runs.tables import Status
+from factory.work.plan import Plan
 
 
 def image_states(plan: Plan) -> dict[str, int]:

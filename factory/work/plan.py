@@ -11,10 +11,18 @@ import polars as pl
 
 import filters
 from exports.storage import Storage
-from factory.calibrations import load_calibrations
 from factory.engine import unknown_engine_arguments
 from factory.errors import RecipeError, RunError
-from factory.fingerprint import (
+from factory.models.resolve import filter_params
+from factory.recipe import CaptionsSource, Recipe, did_you_mean
+from factory.runs import tables
+from factory.runs.run import RECIPE, RECIPE_LOCK, DoneSet, Run
+from factory.runs.tables import Status
+from factory.sources import open_source
+from factory.sources.shard_keys import DUPLICATE, key_hashes
+from factory.sources.source import ImageSource, Shard, SourceRow
+from factory.work.calibrations import load_calibrations
+from factory.work.fingerprint import (
     ORIGINAL,
     cut_fingerprint,
     filter_fingerprint,
@@ -22,17 +30,9 @@ from factory.fingerprint import (
     original_fingerprint,
     source_identity,
 )
-from factory.judges import Judge, judges_of
-from factory.models.resolve import filter_params
-from factory.recipe import CaptionsSource, Recipe, did_you_mean
-from factory.rungs import ReadyRung, rungs_of
-from factory.runs import tables
-from factory.runs.run import RECIPE, RECIPE_LOCK, DoneSet, Run
-from factory.runs.tables import Status
-from factory.sources import open_source
-from factory.sources.shard_keys import DUPLICATE, key_hashes
-from factory.sources.source import ImageSource, Shard, SourceRow
-from factory.views import EngineGroup, ReadyView, engine_groups, ready_views
+from factory.work.judges import Judge, judges_of
+from factory.work.rungs import ReadyRung, rungs_of
+from factory.work.views import EngineGroup, ReadyView, engine_groups, ready_views
 from filters.asking.questions import SELF, VlmFilter, When
 from filters.calibration.calibration import Calibration
 from filters.wording.sentences import judges_sentences
