@@ -15,10 +15,10 @@ import polars as pl
 import pyarrow as pa
 
 from factory.asker import question_fields
-from factory.cluster import actor_resources, engine_count, most_engines, ray_cluster
+from factory.engines.cluster import actor_resources, engine_count, most_engines, ray_cluster
+from factory.engines.ray_errors import typed_error
 from factory.errors import EngineError
 from factory.images.prepare import Rejection, prepare_image
-from factory.ray_errors import typed_error
 from factory.runs import tables
 from factory.runs.clock import now_ms
 from factory.runs.run import Run
@@ -228,7 +228,7 @@ class AnswerBatches:
     def __init__(self, judge: Judge, filters: dict[str, VlmFilter], run: Run, log: str | None) -> None:
         """`filters`: those that ask, by name."""
         from factory.asker import Asker
-        from factory.logs import last_words, redirect_output
+        from factory.engines.logs import last_words, redirect_output
 
         self.judge = judge
         self.filters = filters
@@ -242,7 +242,7 @@ class AnswerBatches:
 
     async def __call__(self, batch: pa.Table) -> AsyncIterator[pa.Table]:
         """A table of _WORK -> a table with `answers`, their number, once they are written."""
-        from factory.engine import EngineDied
+        from factory.engines.vllm_engine import EngineDied
 
         rows = batch.to_pylist()
         jobs = [asyncio.create_task(self._ask(row)) for row in rows]
@@ -285,10 +285,10 @@ class AnswerBatches:
 
 def _engine(judge: Judge) -> Any:
     if judge.endpoint is not None:
-        from factory.endpoint import EndpointEngine
+        from factory.engines.server import EndpointEngine
 
         return EndpointEngine(judge.endpoint)
-    from factory.engine import Engine
+    from factory.engines.vllm_engine import Engine
 
     return Engine(judge.group)
 

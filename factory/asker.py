@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from factory.engine import Answer, RequestRefused, RequestTimeout
+from factory.engines.vllm_engine import Answer, RequestRefused, RequestTimeout
 from factory.errors import EngineError
 from factory.runs.clock import now_ms
 

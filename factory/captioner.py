@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from factory.asker import Asker
-from factory.engine import Completion, Engine, RequestRefused, RequestTimeout
+from factory.engines.vllm_engine import Completion, Engine, RequestRefused, RequestTimeout
 from factory.errors import EngineError
 from factory.recipe import Sampling
 from factory.runs.clock import now_ms

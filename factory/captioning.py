@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from factory.cluster import actor_resources, engine_count, most_engines, ray_cluster
-from factory.ray_errors import typed_error
+from factory.engines.cluster import actor_resources, engine_count, most_engines, ray_cluster
+from factory.engines.ray_errors import typed_error
 from factory.recipe import View
 from factory.work.plan import Plan, ShardWork, done_set
 from factory.work.views import EngineGroup
@@ -72,8 +72,8 @@ def caption_group(
     """
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+    from factory.engines.watch import EngineWatch
     from factory.stages import CaptionBatches
-    from factory.watch import EngineWatch
 
     view = group.first.view
     least, most = engine_count(view, ray)

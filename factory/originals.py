@@ -55,7 +55,7 @@ def _in_tasks(reader: ReadOriginals, tasks: list[str], logs: str | None) -> Iter
         for task in tasks:
             yield reader.read(task)
         return
-    from factory.cluster import ray_cluster
+    from factory.engines.cluster import ray_cluster
 
     with ray_cluster(logs) as ray:
         done = (

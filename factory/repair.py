@@ -17,8 +17,8 @@ import polars as pl
 
 from factory.answering import score_all
 from factory.captioning import Made, caption_group, logs_of
-from factory.cluster import most_engines, ray_cluster
 from factory.cutting import cut_part
+from factory.engines.cluster import most_engines, ray_cluster
 from factory.judgement import Judgement
 from factory.progress import Progress
 from factory.runs.run import DoneSet

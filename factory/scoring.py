@@ -187,7 +187,7 @@ def _score_with(plan: Plan, scorers: list[Scorer], jobs: list[dict[str, Any]], l
     if rows <= (IMAGE_ROWS if pictured or scorers[0].filter.holds_model else HERE_ROWS) or len(todo) == 1:
         stage = ScoreParts(**arguments)
         return sum(stage.score(job) for job in todo)
-    from factory.cluster import ray_cluster
+    from factory.engines.cluster import ray_cluster
 
     with ray_cluster(logs) as ray:
         rows_of_jobs = [{"job": json.dumps(job)} for job in todo]

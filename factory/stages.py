@@ -32,7 +32,7 @@ from factory.sources.source import ImageSource, Shard, SourceRow
 
 if TYPE_CHECKING:
     from factory.captioner import Captioner, ImageItem
-    from factory.watch import Past
+    from factory.engines.watch import Past
     from factory.work.views import EngineGroup, ReadyView
     from filters.asking.questions import VlmFilter
 
@@ -229,8 +229,8 @@ class CaptionBatches:
     ) -> None:
         """`filters`: view -> those asked with its captions; `judges`: view -> under which print the answers are kept."""
         from factory.captioner import Captioner
-        from factory.engine import Engine
-        from factory.logs import last_words, redirect_output
+        from factory.engines.logs import last_words, redirect_output
+        from factory.engines.vllm_engine import Engine
 
         self.run = run
         self.watch = watch
@@ -250,7 +250,7 @@ class CaptionBatches:
 
     async def __call__(self, batch: pa.Table) -> AsyncIterator[pa.Table]:
         """A table of WORK -> a table of REPORT, once the batch's rows are written."""
-        from factory.engine import EngineDied
+        from factory.engines.vllm_engine import EngineDied
 
         rows = batch.to_pylist()
         items = [_item(row) for row in rows if row["rgb"] is not None]
@@ -297,7 +297,7 @@ class CaptionBatches:
         self, items: list[ImageItem], past: Past, answers: list[tuple[str, dict[str, Any]]]
     ) -> list[dict[str, Any]]:
         """The rows of the images' captions; what filters asked about them goes to `answers`, with the judge's print."""
-        from factory.watch import ALONE_AFTER
+        from factory.engines.watch import ALONE_AFTER
 
         made: list[dict[str, Any]] = []
         suspects: list[ImageItem] = []
@@ -339,7 +339,7 @@ class CaptionBatches:
 
     async def _die(self, message: str) -> None:
         """The engine is gone: tell the watch, then end this process so that Ray starts another, or stop the run."""
-        from factory.logs import last_words
+        from factory.engines.logs import last_words
 
         if self._dead:  # every batch in the engine hears of the same death; the first one reports it
             await asyncio.Event().wait()

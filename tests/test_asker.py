@@ -13,7 +13,7 @@ from PIL import Image
 
 from factory.asker import BLIND_PAIRS, WATCHED_ANSWERS, Asker
 from factory.captioner import ImageItem
-from factory.engine import Answer
+from factory.engines.vllm_engine import Answer
 from factory.errors import EngineError
 from filters.asking.questions import Question
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from factory.endpoint import KEY, EndpointEngine
-from factory.engine import Answer, EngineDied, RequestRefused, RequestTimeout
+from factory.engines.server import KEY, EndpointEngine
+from factory.engines.vllm_engine import Answer, EngineDied, RequestRefused, RequestTimeout
 from factory.errors import EngineError
 from filters.asking.questions import Endpoint, Question
 from tests.judge_server import Server, completion, serving
@@ -114,7 +114,7 @@ def test_an_answer_without_choices_is_refused(server: Server) -> None:
 
 
 def test_a_server_that_does_not_answer_in_time_is_a_timeout(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("factory.endpoint.RETRIES", 0)
+    monkeypatch.setattr("factory.engines.server.RETRIES", 0)
     held = threading.Event()
     server.reply = lambda request: (held.wait(5), completion("yes", None))[1]
 

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from factory.request_window import LEAST, START, RequestWindow
+from factory.engines.request_window import LEAST, START, RequestWindow
 
 
 async def _ask(window: RequestWindow, seconds: float, timeout_s: float, seen: list[int]) -> None:

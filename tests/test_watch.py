@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from factory.watch import ALONE_AFTER, GIVE_UP, EngineWatch, Past
+from factory.engines.watch import ALONE_AFTER, GIVE_UP, EngineWatch, Past
 
 
 def test_rows_in_flight_at_a_death_are_remembered() -> None:
@@ -43,7 +43,7 @@ def test_a_row_that_survives_alone_is_cleared() -> None:
 
 
 def test_rows_that_were_written_are_known_when_a_task_is_given_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("factory.watch.REMEMBERED", 2)
+    monkeypatch.setattr("factory.engines.watch.REMEMBERED", 2)
     watch = EngineWatch()
     watch.begin(["a", "b", "c"])
     watch.end({"a": "ok", "b": "truncated", "c": "ok"}, answered=3)

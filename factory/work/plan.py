@@ -11,7 +11,7 @@ import polars as pl
 
 import filters
 from exports.storage import Storage
-from factory.engine import unknown_engine_arguments
+from factory.engines.vllm_engine import unknown_engine_arguments
 from factory.errors import RecipeError, RunError
 from factory.models.resolve import filter_params
 from factory.recipe import CaptionsSource, Recipe, did_you_mean

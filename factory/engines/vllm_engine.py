@@ -19,9 +19,9 @@ from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
+from factory.engines.request_window import RequestWindow
 from factory.errors import EngineError
 from factory.recipe import Sampling, did_you_mean
-from factory.request_window import RequestWindow
 from factory.work.prompts import neutralise
 from filters.wording.sentences import by_sentence, sentences
 

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from factory.engines.logs import quiet_stderr
 from factory.errors import EngineError, FactoryError
-from factory.logs import quiet_stderr
 from factory.recipe import View
 
 OBJECT_STORE_BYTES = 1_000_000_000
