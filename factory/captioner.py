@@ -7,9 +7,9 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from factory.asker import Asker
 from factory.engines.vllm_engine import Completion, Engine, RequestRefused, RequestTimeout
 from factory.errors import EngineError
+from factory.judging.asker import Asker
 from factory.recipe import Sampling
 from factory.runs.clock import now_ms
 from factory.runs.tables import Failure, Status

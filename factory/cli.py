@@ -169,7 +169,7 @@ def plan_command(recipe: str, overrides: tuple[str, ...], out: str | None, limit
       factory plan recipes/quickstart.yaml --set filters.length.params.min_words=4
     """
     from exports.storage import Storage
-    from factory.judge_report import plan_lines, plan_summary
+    from factory.judging.judge_report import plan_lines, plan_summary
     from factory.recipe import load_recipe
     from factory.released_recipe import recipe_file
     from factory.runs.run import Run
@@ -557,7 +557,7 @@ def agree_command(run: str, out: str | None, as_json: bool) -> None:
       factory run another.yaml --out runs/web    # filters: [vqa_faithfulness: {judge: org/another}]
       factory agree runs/web --out differ.csv
     """
-    from factory.agreement import agree
+    from factory.judging.agreement import agree
     from factory.runs.run import find_run
 
     found = agree(find_run(run), out)

@@ -10,9 +10,9 @@ from typing import Any
 
 from exports.release import ReleaseError, ReleaseResult
 from exports.storage import Storage
-from factory.answering import score_all
 from factory.captioning import Made, caption_missing, logs_of
 from factory.errors import RunError
+from factory.judging.answering import score_all
 from factory.progress import Progress
 from factory.recipe import Recipe
 from factory.repair import RepairCounts, repair
@@ -44,7 +44,7 @@ class Outcome:
 
     def lines(self) -> list[str]:
         """The last lines of a run on a terminal."""
-        from factory.judge_report import judge_warnings
+        from factory.judging.judge_report import judge_warnings
         from factory.report.collect import LEFT_OUT
 
         states = [f"{number:,} {state}" for state, number in self.accounts.items() if number and state != "source_rows"]

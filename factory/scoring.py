@@ -37,7 +37,7 @@ ANSWER_FIELDS: Final = [field.name for field in ANSWER.fields]
 def score_missing(plan: Plan, logs: str | None = None) -> int:
     """Score every caption part that a filter has not scored under its fingerprint. Returns rows scored.
 
-    Filters that ask a vision-language model are scored by `factory/answering.py`. Memory is that of one part for each process.
+    Filters that ask a vision-language model are scored by `factory/judging/answering.py`. Memory is that of one part for each process.
     """
     run = plan.run
     single = [scorer for scorer in plan.scorers if not isinstance(scorer.filter, SetFilter | VlmFilter)]

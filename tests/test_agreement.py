@@ -9,8 +9,8 @@ import polars as pl
 import pytest
 
 from exports.storage import Storage
-from factory.agreement import Agreement, agree
 from factory.errors import RunError
+from factory.judging.agreement import Agreement, agree
 from factory.runs import tables
 from factory.runs.run import Run
 

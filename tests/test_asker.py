@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from factory.asker import BLIND_PAIRS, WATCHED_ANSWERS, Asker
 from factory.captioner import ImageItem
 from factory.engines.vllm_engine import Answer
 from factory.errors import EngineError
+from factory.judging.asker import BLIND_PAIRS, WATCHED_ANSWERS, Asker
 from filters.asking.questions import Question
 
 YES_NO = ("yes", "no")

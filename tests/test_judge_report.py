@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from exports.storage import Storage
-from factory.judge_report import Answered, Rate, answered, plan_lines, plan_summary
+from factory.judging.judge_report import Answered, Rate, answered, plan_lines, plan_summary
 from factory.models.family import model_family
 from factory.models.resolve import Model
 from factory.recipe import Recipe

@@ -9,7 +9,7 @@ import polars as pl
 
 from factory.errors import RunError
 from factory.images.reasons import REASONS, Reason
-from factory.judge_report import judge_metrics, judge_rows, judge_warnings
+from factory.judging.judge_report import judge_metrics, judge_rows, judge_warnings
 from factory.report.calibration_plot import calibration_plot
 from factory.report.data import CaptionCard, Doubt, Fact, Histogram, ImageCard, Rejected, ReportData
 from factory.runs import tables

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any, Final
 import polars as pl
 import pyarrow as pa
 
-from factory.asker import question_fields
 from factory.engines.cluster import actor_resources, engine_count, most_engines, ray_cluster
 from factory.engines.ray_errors import typed_error
 from factory.errors import EngineError
 from factory.images.prepare import Rejection, prepare_image
+from factory.judging.asker import question_fields
 from factory.runs import tables
 from factory.runs.clock import now_ms
 from factory.runs.run import Run
@@ -227,8 +227,8 @@ class AnswerBatches:
 
     def __init__(self, judge: Judge, filters: dict[str, VlmFilter], run: Run, log: str | None) -> None:
         """`filters`: those that ask, by name."""
-        from factory.asker import Asker
         from factory.engines.logs import last_words, redirect_output
+        from factory.judging.asker import Asker
 
         self.judge = judge
         self.filters = filters
