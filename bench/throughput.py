@@ -202,26 +202,26 @@ def arm_ray_data_llm(data: Path) -> dict[str, float]:
 
 def arm_factory(data: Path) -> dict[str, float]:
     """The factory, with reading held back until its engine is up."""
-    import factory.stages
+    import factory.captioning.stages
     from factory.pipeline import run_recipe
     from factory.recipe import Recipe, recipe_yaml
 
     out = tempfile.mkdtemp(dir=data.parent)
     flag = Path(out) / "ready"
 
-    class Ready(factory.stages.CaptionBatches):
+    class Ready(factory.captioning.stages.CaptionBatches):
         def __init__(self, *arguments: Any, **named: Any) -> None:
             super().__init__(*arguments, **named)
             flag.touch()
 
-    class Held(factory.stages.ReadShards):
+    class Held(factory.captioning.stages.ReadShards):
         def __call__(self, batch: Any) -> Any:
             while not flag.exists():
                 time.sleep(0.05)
             return super().__call__(batch)
 
-    factory.stages.CaptionBatches = Ready  # type: ignore[misc]
-    factory.stages.ReadShards = Held  # type: ignore[misc]
+    factory.captioning.stages.CaptionBatches = Ready  # type: ignore[misc]
+    factory.captioning.stages.ReadShards = Held  # type: ignore[misc]
     recipe = Recipe.model_validate(
         {
             "name": "bench",

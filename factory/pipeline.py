@@ -10,7 +10,7 @@ from typing import Any
 
 from exports.release import ReleaseError, ReleaseResult
 from exports.storage import Storage
-from factory.captioning import Made, caption_missing, logs_of
+from factory.captioning.caption_missing import Made, caption_missing, logs_of
 from factory.errors import RunError
 from factory.judging.answering import score_all
 from factory.progress import Progress
@@ -109,7 +109,7 @@ def run_recipe(
     Raises:
         FactoryError: with what to do. What was finished until then is kept, and the next run goes on from there.
     """
-    from factory.originals import read_missing
+    from factory.captioning.originals import read_missing
     from factory.report.collect import write_report
     from factory.selection import select
     from factory.work.accounts import image_states

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import polars as pl
 
-from factory.captioning import Made, caption_group, logs_of
+from factory.captioning.caption_missing import Made, caption_group, logs_of
 from factory.cutting import cut_part
 from factory.engines.cluster import most_engines, ray_cluster
 from factory.judgement import Judgement
@@ -109,7 +109,7 @@ def _climb(plan: Plan, rung: ReadyRung, judgement: Judgement | None, progress: P
     shards = [work for work in plan.shards if work.shard.name in open_shards]
     if not shards:
         return False
-    from factory.stages import ReadAgain
+    from factory.captioning.stages import ReadAgain
 
     progress.phase(f"try {rung.number + 1}: {sum(map(len, keys)):,} {rung.what} images")
     made = Made()

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from factory.captioner import ImageItem
+from factory.captioning.captioner import ImageItem
 from factory.engines.vllm_engine import Answer
 from factory.errors import EngineError
 from factory.judging.asker import BLIND_PAIRS, WATCHED_ANSWERS, Asker

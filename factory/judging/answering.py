@@ -30,7 +30,7 @@ from factory.work.plan import Plan, Scorer, settle_set_filters
 from filters.asking.questions import VlmFilter, When, questions_of
 
 if TYPE_CHECKING:
-    from factory.captioner import ImageItem
+    from factory.captioning.captioner import ImageItem
     from factory.progress import Progress
 
 WANTED: Final = "wanted"
@@ -294,7 +294,7 @@ def _engine(judge: Judge) -> Any:
 
 
 def _item(row: dict[str, Any]) -> ImageItem:
-    from factory.captioner import ImageItem
+    from factory.captioning.captioner import ImageItem
 
     return ImageItem(
         key=row["image_key"],

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from PIL import Image
 
-    from factory.captioner import ImageItem
+    from factory.captioning.captioner import ImageItem
     from filters.asking.questions import Question
 
 WATCHED_ANSWERS: Final = 64

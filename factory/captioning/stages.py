@@ -31,7 +31,7 @@ from factory.sources.shard_keys import DUPLICATE, ShardKeys
 from factory.sources.source import ImageSource, Shard, SourceRow
 
 if TYPE_CHECKING:
-    from factory.captioner import Captioner, ImageItem
+    from factory.captioning.captioner import Captioner, ImageItem
     from factory.engines.watch import Past
     from factory.work.views import EngineGroup, ReadyView
     from filters.asking.questions import VlmFilter
@@ -228,7 +228,7 @@ class CaptionBatches:
         judges: dict[str, str],
     ) -> None:
         """`filters`: view -> those asked with its captions; `judges`: view -> under which print the answers are kept."""
-        from factory.captioner import Captioner
+        from factory.captioning.captioner import Captioner
         from factory.engines.logs import last_words, redirect_output
         from factory.engines.vllm_engine import Engine
 
@@ -403,7 +403,7 @@ def end_process() -> None:
 
 
 def _item(row: dict[str, Any]) -> ImageItem:
-    from factory.captioner import ImageItem
+    from factory.captioning.captioner import ImageItem
 
     return ImageItem(
         key=row["image_key"],

@@ -16,8 +16,8 @@ from factory.work.plan import Plan, ShardWork, done_set
 from factory.work.views import EngineGroup
 
 if TYPE_CHECKING:
+    from factory.captioning.stages import ReadShards
     from factory.progress import Progress
-    from factory.stages import ReadShards
 
 BATCH_IMAGES = 64
 BATCHES_PER_TASK = 4  # Ray Data's own limit of what runs at once within one of its tasks
@@ -40,7 +40,7 @@ def caption_missing(plan: Plan, made: Made, progress: Progress) -> None:
         EngineError: the engine cannot work at all; its own message.
         SourceError: the source is gone. RunError: the run directory cannot be written.
     """
-    from factory.stages import ReadShards
+    from factory.captioning.stages import ReadShards
 
     progress.phase("starting the engine")
     with ray_cluster(logs_of(plan), max(most_engines(group.first.view) for group in plan.groups)) as ray:
@@ -72,8 +72,8 @@ def caption_group(
     """
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+    from factory.captioning.stages import CaptionBatches
     from factory.engines.watch import EngineWatch
-    from factory.stages import CaptionBatches
 
     view = group.first.view
     least, most = engine_count(view, ray)
