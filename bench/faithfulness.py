@@ -36,7 +36,7 @@ from factory.demo.scenes import draw_scene, scene_image, scene_index  # noqa: E4
 from factory.evaluating import auroc_of, with_truth  # noqa: E402
 from factory.runs.run import find_run  # noqa: E402
 from factory.runs.tables import CAPTIONS  # noqa: E402
-from factory.sentence_table import sentence_table  # noqa: E402
+from factory.scoring.sentence_table import sentence_table  # noqa: E402
 from factory.work.calibrations import read_calibration  # noqa: E402
 from factory.work.plan import reopen  # noqa: E402
 from filters import calibrate  # noqa: E402

@@ -16,7 +16,7 @@ from factory.errors import RunError
 from factory.recipe import CALIBRATION, did_you_mean
 from factory.runs.run import CALIBRATIONS, Run, RunLock
 from factory.runs.tables import CAPTION_KEY
-from factory.sentence_table import sentence_table
+from factory.scoring.sentence_table import sentence_table
 from factory.work.calibrations import captioner_of, write_calibration
 from factory.work.plan import Plan, reopen
 from filters.calibration.calibrate import as_label, calibrate

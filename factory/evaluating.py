@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from factory.errors import RunError
 from factory.recipe import DemoSource
-from factory.sentence_table import sentence_table
+from factory.scoring.sentence_table import sentence_table
 from factory.work.plan import Plan
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from factory.runs.tables import CAPTION_KEY
-from factory.sentence_table import sentences_of_part
+from factory.scoring.sentence_table import sentences_of_part
 from factory.work.calibrations import load_calibrations
 from factory.work.plan import Plan
 from filters.calibration.calibration import Calibration

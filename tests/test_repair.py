@@ -13,7 +13,7 @@ import pytest
 from factory.cutting import without_the_rest
 from factory.evaluating import with_truth
 from factory.runs.run import find_run
-from factory.sentence_table import sentence_table
+from factory.scoring.sentence_table import sentence_table
 from factory.work.plan import reopen
 from filters.wording.sentences import sentences
 from tests.captioned_run import captioned, select_again
