@@ -218,7 +218,7 @@ def select_again(run: Run, overrides: tuple[str, ...]) -> dict[str, Any]:
         RunError: the run has not finished once, or another process writes to it.
     """
     from factory.report.collect import rewrite_report
-    from factory.selection import select
+    from factory.selection.select import select
     from factory.work.plan import reopen
 
     with RunLock(run):

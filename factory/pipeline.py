@@ -111,7 +111,7 @@ def run_recipe(
     """
     from factory.captioning.originals import read_missing
     from factory.report.collect import write_report
-    from factory.selection import select
+    from factory.selection.select import select
     from factory.work.accounts import image_states
     from factory.work.recipe_lock import write_lock
 

@@ -23,7 +23,7 @@ from factory.judging.answering import score_all
 from factory.progress import Progress
 from factory.runs.run import DoneSet
 from factory.runs.tables import CUT_CANDIDATES, RUNG_CANDIDATES, Status
-from factory.selection_buckets import Buckets, fill_buckets
+from factory.selection.buckets import Buckets, fill_buckets
 from factory.work.plan import Plan, done_set
 from factory.work.rungs import ReadyRung
 from factory.work.views import engine_groups

@@ -19,7 +19,7 @@ from factory.runs.appended_parts import append_parts, read_part
 from factory.runs.run import SELECTION
 from factory.runs.tables import CAPTION_KEY, CAPTIONS, Status, completed
 from factory.runs.tables import SELECTION as SELECTION_SCHEMA
-from factory.selection_buckets import resolved, with_score
+from factory.selection.buckets import resolved, with_score
 from factory.sources.shard_keys import key_hashes
 from factory.work.plan import Plan, ShardWork
 

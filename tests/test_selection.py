@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from factory.recipe import Select
-from factory.selection import _decided, decide
-from factory.selection_buckets import Buckets
+from factory.selection.buckets import Buckets
+from factory.selection.select import _decided, decide
 
 
 def captions(*rows: dict[str, Any]) -> pl.DataFrame:

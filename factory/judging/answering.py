@@ -24,7 +24,7 @@ from factory.runs.clock import now_ms
 from factory.runs.run import Run
 from factory.runs.tables import CAPTION_KEY, Status
 from factory.scoring.score_missing import ANSWER_FIELDS, ScoreParts, others_of, score_answered, score_missing
-from factory.selection_buckets import with_score
+from factory.selection.buckets import with_score
 from factory.work.judges import Judge
 from factory.work.plan import Plan, Scorer, settle_set_filters
 from filters.asking.questions import VlmFilter, When, questions_of

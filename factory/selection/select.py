@@ -1,7 +1,7 @@
 """Rules over scores: every caption is kept, or dropped with the first rule that said no. Needs no engine.
 
 Order: state, require, keep_top, best_of, dedup, budget. Rules about one image are applied to a bucket of images at a time
-(`factory/selection_buckets.py`); rules about all of them need 8 to 16 bytes a caption: a score and a hash of its key.
+(`factory/selection/buckets.py`); rules about all of them need 8 to 16 bytes a caption: a score and a hash of its key.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import polars as pl
 from factory.runs.run import SELECTION
 from factory.runs.tables import CAPTION_KEY
 from factory.runs.tables import SELECTION as SCHEMA
-from factory.selection_buckets import Buckets, fill_buckets
+from factory.selection.buckets import Buckets, fill_buckets
 from factory.work.calibrations import calibration_warnings, captioner_of, load_calibrations, resolved_rules
 from factory.work.fingerprint import selection_fingerprint
 from factory.work.plan import Plan
