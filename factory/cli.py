@@ -97,7 +97,12 @@ def explain(error: BaseException) -> tuple[str, int]:
 
 def _retries(_: click.Context, __: click.Parameter, value: str | None) -> tuple[str, ...]:
     """The states of `--retry`, each once."""
-    known = ("truncated", "unfaithful", "unanswered", "failed")  # as factory.retrying.Retry; failed ones always are
+    known = (
+        "truncated",
+        "unfaithful",
+        "unanswered",
+        "failed",
+    )  # as factory.repair.retrying.Retry; failed ones always are
     asked = tuple(dict.fromkeys(one.strip() for one in (value or "").split(",") if one.strip()))
     for one in asked:
         if one not in known:

@@ -15,8 +15,8 @@ from factory.errors import RunError
 from factory.judging.answering import score_all
 from factory.progress import Progress
 from factory.recipe import Recipe
-from factory.repair import RepairCounts, repair
-from factory.retrying import Retry, retry_rows
+from factory.repair.repair import RepairCounts, repair
+from factory.repair.retrying import Retry, retry_rows
 from factory.runs.run import CALIBRATIONS, LOCK, RECIPE, Run, RunLock
 from factory.work.judges import write_judge_names
 from factory.work.plan import Plan, make_plan

@@ -10,8 +10,8 @@ from typing import Any
 import polars as pl
 import pytest
 
-from factory.cutting import without_the_rest
 from factory.evaluating import with_truth
+from factory.repair.cutting import without_the_rest
 from factory.runs.run import find_run
 from factory.scoring.sentence_table import sentence_table
 from factory.work.plan import reopen
@@ -243,7 +243,7 @@ def test_the_text_that_is_left_keeps_its_lines() -> None:
 
 
 def test_nothing_is_cut_where_a_sentence_was_not_judged_or_none_is_supported() -> None:
-    from factory.cutting import _cut
+    from factory.repair.cutting import _cut
 
     row = {"text": "A dog runs. A cat sleeps.", "candidate": 0, "fingerprint": "f", "sentence_logprobs": None}
     row |= {"status": "ok", "finish_reason": "stop"}

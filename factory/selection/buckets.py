@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import polars as pl
 
-from factory.judgement import least_by_caption
+from factory.repair.faithful import least_by_caption
 from factory.runs.appended_parts import append_parts, read_part
 from factory.runs.run import STATUS_RANK, Run
 from factory.runs.tables import CAPTION_KEY

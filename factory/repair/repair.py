@@ -16,11 +16,11 @@ from typing import Any, Final
 import polars as pl
 
 from factory.captioning.caption_missing import Made, caption_group, logs_of
-from factory.cutting import cut_part
 from factory.engines.cluster import most_engines, ray_cluster
-from factory.judgement import Judgement
 from factory.judging.answering import score_all
 from factory.progress import Progress
+from factory.repair.cutting import cut_part
+from factory.repair.faithful import Judgement
 from factory.runs.run import DoneSet
 from factory.runs.tables import CUT_CANDIDATES, RUNG_CANDIDATES, Status
 from factory.selection.buckets import Buckets, fill_buckets

@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from factory.judgement import FAITHFUL, Judgement
+from factory.repair.faithful import FAITHFUL, Judgement
 from factory.runs import tables
 from factory.runs.clock import now_ms
 from factory.runs.run import DoneSet, new_part_name
