@@ -33,7 +33,7 @@ import yaml
 sys.path[0] = str(Path(__file__).resolve().parents[1])  # this script's own folder would hide the package of its name
 
 from factory.demo.scenes import draw_scene, scene_image, scene_index  # noqa: E402
-from factory.evaluating import auroc_of, with_truth  # noqa: E402
+from factory.evaluation.by_truth import auroc_of, with_truth  # noqa: E402
 from factory.runs.run import find_run  # noqa: E402
 from factory.runs.tables import CAPTIONS  # noqa: E402
 from factory.scoring.sentence_table import sentence_table  # noqa: E402

@@ -237,7 +237,7 @@ def _sentences(plan: Plan, labels: pl.DataFrame | None) -> pl.LazyFrame:
 
 def _truth(plan: Plan, sentences: pl.LazyFrame) -> pl.DataFrame:
     """What the demo world says of these sentences, as labels. Raises RunError for a run over anything else."""
-    from factory.evaluating import demo_seed, with_truth
+    from factory.evaluation.by_truth import demo_seed, with_truth
 
     keys = sentences.select(*CAPTION_KEY, START).collect()
     table = sentence_table(plan, keys).join(keys, on=[*CAPTION_KEY, START], how="semi")

@@ -532,14 +532,14 @@ def evaluate_command(
       factory evaluate captions.jsonl --references references.jsonl --out objects.parquet
     """
     if references is not None:
-        from factory.reference_evaluation import evaluate_references
+        from factory.evaluation.by_references import evaluate_references
 
         compared = evaluate_references(run, references, worst=worst, **given)
         click.echo(json.dumps(compared.as_json()) if as_json else "\n".join(compared.lines()))
         return
     if set_ := [f"--{name}" for name, value in given.items() if value is not None]:
         raise click.UsageError(f"{', '.join(set_)} needs --references FILE")
-    from factory.evaluating import evaluate
+    from factory.evaluation.by_truth import evaluate
     from factory.runs.run import find_run
     from factory.work.plan import reopen
 

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from factory.errors import RunError
-from factory.reference_evaluation import evaluate_references, read_references
+from factory.evaluation.by_references import evaluate_references, read_references
 from tests.captioned_run import captioned
 from tests.command import fail, succeed
 

@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from factory.evaluating import with_truth
+from factory.evaluation.by_truth import with_truth
 from factory.repair.cutting import without_the_rest
 from factory.runs.run import find_run
 from factory.scoring.sentence_table import sentence_table

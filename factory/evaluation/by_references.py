@@ -14,7 +14,7 @@ import polars as pl
 
 from exports.storage import Storage
 from factory.errors import RunError
-from factory.evaluating import CONFIDENCE, RESAMPLES, Share
+from factory.evaluation.by_truth import CONFIDENCE, RESAMPLES, Share
 from factory.runs.tables import CAPTION_KEY
 from filters.images.object_labels import READERS, names_in
 from filters.models.word_vectors import word_vectors
