@@ -485,7 +485,7 @@ def calibrate_command(
     Example:
       factory calibrate runs/quickstart --labels labels.parquet --target-precision 0.95 --filter token_confidence
     """
-    from factory.calibrating import calibrate_run
+    from factory.calibration.calibrate_run import calibrate_run
     from factory.runs.run import find_run
 
     if (labels is None) == (truth is None):

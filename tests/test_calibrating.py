@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 from exports.storage import Storage
-from factory.calibrating import calibrate_run, labelled_captions, read_labels
+from factory.calibration.calibrate_run import calibrate_run, labelled_captions, read_labels
 from factory.errors import RecipeError, RunError
 from factory.pipeline import set_aside
 from factory.recipe import Recipe

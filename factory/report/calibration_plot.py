@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from factory.calibration_words import promise, strata_table, title
+from factory.calibration.words import promise, strata_table, title
 from factory.report.data import CalibrationPlot
 from filters.calibration.calibration import Calibration
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 import polars as pl
 
 from exports.storage import Storage
-from factory.calibration_words import comparison_table, in_columns, page
+from factory.calibration.words import comparison_table, in_columns, page
 from factory.errors import RunError
 from factory.recipe import CALIBRATION, did_you_mean
 from factory.runs.run import CALIBRATIONS, Run, RunLock
