@@ -161,7 +161,7 @@ def child(what: str, source: Path, to: Path) -> dict[str, float]:
 def export(source: str, to: str) -> dict[str, float]:
     """`factory export RUN --to DIR`. Seconds, and the peak resident set in bytes."""
     from exports.storage import Storage
-    from factory.exporting import export_release
+    from factory.releasing.export_run import export_release
     from factory.runs.run import Run
 
     started = time.monotonic()

@@ -148,7 +148,7 @@ def run_command(
     """
     from factory.pipeline import run_recipe
     from factory.recipe import load_recipe, recipe_yaml
-    from factory.released_recipe import recipe_file
+    from factory.releasing.released_recipe import recipe_file
 
     loaded = load_recipe(recipe_file(recipe), overrides)
     out = out or f"runs/{loaded.name}"
@@ -176,7 +176,7 @@ def plan_command(recipe: str, overrides: tuple[str, ...], out: str | None, limit
     from exports.storage import Storage
     from factory.judging.judge_report import plan_lines, plan_summary
     from factory.recipe import load_recipe
-    from factory.released_recipe import recipe_file
+    from factory.releasing.released_recipe import recipe_file
     from factory.runs.run import Run
     from factory.work.plan import make_plan
 
@@ -204,7 +204,7 @@ def preview_command(recipe: str, overrides: tuple[str, ...], out: str | None, im
     from exports.storage import Storage
     from factory.pipeline import run_recipe
     from factory.recipe import load_recipe, recipe_yaml
-    from factory.released_recipe import recipe_file
+    from factory.releasing.released_recipe import recipe_file
     from factory.runs.run import Run
     from factory.work.calibrations import copy_calibrations
 
@@ -354,14 +354,14 @@ def _check_export(target: str, given: dict[str, Any]) -> None:
 
 
 def _export_format(target: str, given: dict[str, Any], as_json: bool) -> None:
-    from factory.format_export import export_format
+    from factory.releasing.export_format import export_format
 
     done = export_format(target, report=_progress(as_json), **given)
     click.echo(json.dumps(done.summary()) if as_json else "\n".join(done.lines()))
 
 
 def _export_uids(target: str, file: str, as_json: bool) -> None:
-    from factory.exporting import export_uids
+    from factory.releasing.export_run import export_uids
     from factory.runs.run import find_run
 
     number = export_uids(find_run(target), file)
@@ -369,7 +369,7 @@ def _export_uids(target: str, file: str, as_json: bool) -> None:
 
 
 def _export_release(target: str, given: dict[str, Any], as_json: bool) -> None:
-    from factory.exporting import export_release
+    from factory.releasing.export_run import export_release
     from factory.report.collect import LEFT_OUT
     from factory.runs.run import find_run
 
@@ -597,7 +597,7 @@ def publish_command(
     from exports.hub import prepare_process
     from exports.local_release import find_release
     from exports.publish import publish
-    from factory.release_folder import release_folder
+    from factory.releasing.release_folder import release_folder
 
     address = parse_address(to)
     found = find_release(release_folder(release), version)
@@ -646,7 +646,7 @@ def diff_command(before: str, after: str, examples: int, as_json: bool) -> None:
     """
     from exports.diff import diff
     from exports.hub import prepare_process
-    from factory.release_folder import release_folder
+    from factory.releasing.release_folder import release_folder
 
     targets = [target if target.startswith("hub:") else release_folder(target) for target in (before, after)]
     if any(str(target).startswith("hub:") for target in targets):

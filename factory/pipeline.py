@@ -159,7 +159,7 @@ def run_recipe(
 
 def _release(outcome: Outcome, recipe_text: str, progress: Progress) -> ReleaseError | None:
     """Build the release. Why it cannot be made is told after the report is written, which shows more."""
-    from factory.releasing import release
+    from factory.releasing.release import release
 
     progress.phase("releasing")
     try:

@@ -10,9 +10,9 @@ import pytest
 from pydantic import ValidationError
 
 from exports.release import ReleaseError
-from factory.assembly import Assembly, draw, split_cuts
-from factory.exporting import export_release
 from factory.recipe import CaptionRule, Recipe
+from factory.releasing.assembly import Assembly, draw, split_cuts
+from factory.releasing.export_run import export_release
 from factory.runs.run import Run
 from tests.captioned_run import captioned
 from tests.recipes import DEMO, demo_recipe

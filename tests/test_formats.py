@@ -29,7 +29,7 @@ from exports.formats.image_kind import extension
 from exports.placeholder import neutral
 from exports.release import ReleaseError, ReleaseRow, Turn
 from factory.errors import RunError
-from factory.format_export import export_format
+from factory.releasing.export_format import export_format
 from tests.releases import build, noise, row, rows
 
 WITH_IMAGES = [name for name in FORMATS if name != "text"]

@@ -16,9 +16,9 @@ import yaml
 
 from exports.release import CAPTION_FIELDS, ReleaseError, ReleaseInfo, ReleaseResult, RowBatch, build_release
 from exports.release_row import BATCH_BYTES, BATCH_ROWS, licence_of, source_fields
-from factory.assembly import Assembled, Assembly, split_cuts
 from factory.recipe import CaptionsSource, HuggingFaceSource, Select
-from factory.selected import Piece, Selected
+from factory.releasing.assembly import Assembled, Assembly, split_cuts
+from factory.releasing.selected import Piece, Selected
 from factory.sources.source import SourceRow
 from factory.work.fingerprint import ORIGINAL_IMAGE, fingerprint, source_identity
 from factory.work.plan import Plan

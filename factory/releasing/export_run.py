@@ -30,7 +30,7 @@ def export_release(run: Run, to: str, **settings: Any) -> tuple[ReleaseResult, d
         RunError: the run has not finished. SourceError: its source is gone. ReleaseError: nothing was kept, or the version
             exists with another content.
     """
-    from factory.releasing import release
+    from factory.releasing.release import release
     from factory.work.plan import make_plan
 
     metrics = _finished(run)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from exports.address import is_hub
-from factory.release_folder import release_folder
+from factory.releasing.release_folder import release_folder
 
 if TYPE_CHECKING:
     from exports.formats import Exported
