@@ -32,7 +32,7 @@ test-slow: setup
 
 docs: setup
 	$(VENV)/bin/factory schema --out recipes/recipe.schema.json
-	$(VENV)/bin/python -m factory.recipe_reference docs/recipe.md
+	$(VENV)/bin/python -m factory.cli.recipe_reference docs/recipe.md
 
 bench: setup
 	$(VENV)/bin/python bench/throughput.py --json

@@ -12,7 +12,8 @@ import yaml
 from click.testing import CliRunner, Result
 
 from exports.formats import FORMATS
-from factory.cli import EXPORT_FORMATS, cli
+from factory.cli import cli
+from factory.cli.publishing import EXPORT_FORMATS
 from tests.captioned_run import captioned
 from tests.recipes import DEMO
 from tests.releases import build, row, rows

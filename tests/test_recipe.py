@@ -198,6 +198,6 @@ def test_the_schema_refuses_an_unknown_key() -> None:
 
 
 def test_the_recipe_reference_is_the_current_one() -> None:
-    from factory.recipe_reference import reference
+    from factory.cli.recipe_reference import reference
 
     assert (RECIPES.parent / "docs" / "recipe.md").read_text() == reference(), "run: make docs"

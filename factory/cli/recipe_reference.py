@@ -1,4 +1,4 @@
-"""Writes docs/recipe.md from the recipe's models: `python -m factory.recipe_reference docs/recipe.md`."""
+"""Writes docs/recipe.md from the recipe's models: `python -m factory.cli.recipe_reference docs/recipe.md`."""
 
 from __future__ import annotations
 

@@ -1,0 +1,140 @@
+"""The `factory` command: what its commands share, and where each is found. A command's file is loaded when it is asked for."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Callable
+from functools import wraps
+from importlib import import_module
+from typing import Any, Final
+
+import click
+
+from factory.errors import FactoryError
+
+RECIPE = click.argument("recipe", metavar="RECIPE|RELEASE")
+SET = click.option(
+    "--set", "overrides", multiple=True, metavar="KEY.PATH=VALUE", help="Change a value of the recipe; may be repeated."
+)
+JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
+OUT = click.option(
+    "--out", metavar="DIR", help="Run directory, local or any fsspec URL.  [default: runs/<recipe name>]"
+)
+LIMIT = click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N rows of the source.")
+
+
+COMMANDS: Final = {
+    "plan": "running",
+    "preview": "running",
+    "run": "running",
+    "status": "running",
+    "report": "running",
+    "filter": "filtering",
+    "select": "filtering",
+    "calibrate": "judging",
+    "agree": "judging",
+    "evaluate": "judging",
+    "export": "publishing",
+    "publish": "publishing",
+    "verify": "publishing",
+    "diff": "publishing",
+    "train-quality": "filtering",
+    "filters": "looking_up",
+    "schema": "looking_up",
+    "doctor": "looking_up",
+}
+"""Command -> the file that holds it, in the order of work."""
+
+
+class Commands(click.Group):
+    """A group whose commands are in files of their own, `factory/cli/<file>.py`, as `<name>_command`."""
+
+    def list_commands(self, _: click.Context) -> list[str]:
+        """All commands, in the order of work."""
+        return list(COMMANDS)
+
+    def get_command(self, _: click.Context, name: str) -> click.Command | None:
+        """The command of this name; loads its file."""
+        if name not in COMMANDS:
+            return None
+        module = import_module(f"factory.cli.{COMMANDS[name]}")
+        return getattr(module, f"{name.replace('-', '_')}_command")  # type: ignore[no-any-return]
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@click.version_option(package_name="caption-factory", prog_name="factory")
+@click.pass_context
+def cli(context: click.Context, debug: bool) -> None:
+    """Caption images in bulk, score the captions, release a versioned dataset, train on it, and again.
+
+    \b
+    Example:
+      factory run recipes/quickstart.yaml
+    """
+    context.obj = {"debug": debug}
+
+
+def command(name: str) -> Callable[[Callable[..., None]], click.Command]:
+    """A command whose errors are one message on stderr and an exit code."""
+
+    def register(function: Callable[..., None]) -> click.Command:
+        @click.command(name)
+        @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+        @click.pass_context
+        @wraps(function)
+        def guarded(context: click.Context, /, debug: bool, **values: Any) -> None:
+            try:
+                function(**values)
+            except (Exception, KeyboardInterrupt) as error:
+                if isinstance(error, (click.exceptions.ClickException, click.exceptions.Exit, click.Abort)):
+                    raise
+                if debug or context.obj["debug"]:
+                    raise
+                text, code = explain(error)
+                click.echo(text, err=True)
+                sys.exit(code)
+
+        return guarded
+
+    return register
+
+
+def explain(error: BaseException) -> tuple[str, int]:
+    """What to tell the user about an error, and the exit code."""
+    import errno
+
+    from exports.release import ReleaseError
+    from filters import FilterError
+
+    if isinstance(error, KeyboardInterrupt):
+        return "\nstopped; what is finished is kept. Run the same command again to go on.", 130
+    if isinstance(error, FactoryError):
+        return f"error: {error}", error.exit_code
+    if isinstance(error, (ReleaseError, FilterError)):
+        return f"error: {error}", 1
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return (
+            f"error: no space left on the disk of {error.filename or 'the run, the release or the temporary files'}; make room "
+            "and run again: what is finished is kept",
+            1,
+        )
+    if isinstance(error, OSError) and error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+        return (
+            f"error: {error.filename or 'the run directory'} cannot be written ({error.strerror}); choose another --out",
+            1,
+        )
+    if isinstance(error, OSError):
+        return f"error: {error}", 1
+    return f"internal error: {type(error).__name__}: {error}\nThis is a bug; run again with --debug to see where.", 70
+
+
+def main() -> None:
+    """The `factory` command."""
+    signal.signal(signal.SIGTERM, _terminate)
+    cli()
+
+
+def _terminate(number: int, frame: object) -> None:
+    raise KeyboardInterrupt
