@@ -248,7 +248,7 @@ def test_a_damaged_calibration_is_an_error_with_its_file(home: Path, raw: dict[s
 )
 def test_a_rule_that_is_none_is_a_recipe_error(raw: dict[str, Any], select: dict[str, Any], words: str) -> None:
     from factory.recipe import parse_recipe
-    from factory.recipe_yaml import RecipeText
+    from factory.recipe.yaml_text import RecipeText
 
     with pytest.raises(RecipeError, match=words):
         parse_recipe(RecipeText("recipe.yaml", raw | {"select": select}))

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from factory.errors import RecipeError
 from factory.recipe import Recipe, load_recipe, parse_recipe, recipe_schema, recipe_yaml
-from factory.recipe_yaml import MAX_BYTES, parse_yaml
+from factory.recipe.yaml_text import MAX_BYTES, parse_yaml
 from tests.recipes import demo_recipe, write_recipe
 
 RECIPES = Path(__file__).parent.parent / "recipes"

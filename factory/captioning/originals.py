@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import polars as pl
 
 from factory.images.reasons import Reason
+from factory.recipe import ORIGINAL, ORIGINAL_IMAGE
 from factory.runs import tables
 from factory.runs.clock import now_ms
 from factory.runs.run import Run
@@ -22,7 +23,6 @@ from factory.runs.tables import Status
 from factory.sources.captions import TEXTS, CaptionTexts
 from factory.sources.shard_keys import DUPLICATE
 from factory.sources.source import ImageSource, Shard, SourceRow
-from factory.work.fingerprint import ORIGINAL, ORIGINAL_IMAGE
 
 if TYPE_CHECKING:
     from factory.work.plan import Plan

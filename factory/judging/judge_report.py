@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import polars as pl
 
 from factory.models.family import model_family
-from factory.work.fingerprint import ORIGINAL
+from factory.recipe import ORIGINAL
 from factory.work.judges import Judge
 from filters.asking.questions import SELF, VlmFilter
 

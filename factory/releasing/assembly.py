@@ -13,8 +13,7 @@ from typing import Final
 
 from exports.placeholder import neutral
 from exports.release import Turn
-from factory.recipe import TEMPLATE_FIELD, CaptionRule, Recipe
-from factory.work.fingerprint import ORIGINAL
+from factory.recipe import ORIGINAL, TEMPLATE_FIELD, CaptionRule, Recipe
 
 ASSEMBLED: Final = "(template)"  # stands for the view of a caption that was put together from several
 TEMPLATE: Final = "template"  # its questions in the recipe

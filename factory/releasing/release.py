@@ -16,11 +16,11 @@ import yaml
 
 from exports.release import CAPTION_FIELDS, ReleaseError, ReleaseInfo, ReleaseResult, RowBatch, build_release
 from exports.release_row import BATCH_BYTES, BATCH_ROWS, licence_of, source_fields
-from factory.recipe import CaptionsSource, HuggingFaceSource, Select
+from factory.recipe import ORIGINAL_IMAGE, CaptionsSource, HuggingFaceSource, Select
 from factory.releasing.assembly import Assembled, Assembly, split_cuts
 from factory.releasing.selected import Piece, Selected
 from factory.sources.source import SourceRow
-from factory.work.fingerprint import ORIGINAL_IMAGE, fingerprint, source_identity
+from factory.work.fingerprint import fingerprint, source_identity
 from factory.work.plan import Plan
 
 EXTENSIONS: Final = {"JPEG": "jpg", "JPEG2000": "jp2", "TIFF": "tif"}

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from factory.errors import RunError
-from factory.recipe import CALIBRATION, STACK, Select
+from factory.recipe import CALIBRATION, ORIGINAL, STACK, Select
 from factory.runs.run import CALIBRATIONS, Run
-from factory.work.fingerprint import ORIGINAL, fingerprint, source_identity
+from factory.work.fingerprint import fingerprint, source_identity
 from filters.calibration.calibration import Calibration
 from filters.contract.filter import FilterError
 

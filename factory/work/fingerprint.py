@@ -28,9 +28,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import TYPE_CHECKING, Any, Final
-
-from factory.recipe import ImageSettings
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from factory.recipe import FolderSource, Prompt, Recipe, View
@@ -38,10 +36,6 @@ if TYPE_CHECKING:
 
 VERSION = 1
 
-ORIGINAL: Final = "original"
-"""The view of the source's own texts."""
-ORIGINAL_IMAGE: Final = ImageSettings(max_pixels=65_536, min_side=1, max_aspect=100_000)
-"""How their images are looked at: can they be read, and how large are they? Nothing is captioned, so nothing is too small."""
 
 SPEED_ONLY = frozenset(
     {

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Final
 
 from factory.errors import RecipeError
 from factory.models.resolve import resolve_model
-from factory.recipe import Recipe, View
-from factory.work.fingerprint import ORIGINAL, SPEED_ONLY, fingerprint, image_fingerprint
+from factory.recipe import ORIGINAL, Recipe, View
+from factory.work.fingerprint import SPEED_ONLY, fingerprint, image_fingerprint
 from factory.work.views import EngineGroup, ReadyView
 from filters.asking.questions import SELF, Endpoint, JudgeModel, VlmFilter
 

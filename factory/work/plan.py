@@ -14,7 +14,7 @@ from exports.storage import Storage
 from factory.engines.vllm_engine import unknown_engine_arguments
 from factory.errors import RecipeError, RunError
 from factory.models.resolve import filter_params
-from factory.recipe import CaptionsSource, Recipe, did_you_mean
+from factory.recipe import ORIGINAL, CaptionsSource, Recipe, did_you_mean
 from factory.runs import tables
 from factory.runs.run import RECIPE, RECIPE_LOCK, DoneSet, Run
 from factory.runs.tables import Status
@@ -23,7 +23,6 @@ from factory.sources.shard_keys import DUPLICATE, key_hashes
 from factory.sources.source import ImageSource, Shard, SourceRow
 from factory.work.calibrations import load_calibrations
 from factory.work.fingerprint import (
-    ORIGINAL,
     cut_fingerprint,
     filter_fingerprint,
     fingerprint,
@@ -259,7 +258,7 @@ def make_plan(recipe: Recipe, run: Run, limit: int | None = None, scratch: Stora
 def reopen(run: Run) -> Plan:
     """The plan of a finished or interrupted run from its own files, without its source. For reading its tables only."""
     from factory.recipe import parse_recipe
-    from factory.recipe_yaml import parse_yaml
+    from factory.recipe.yaml_text import parse_yaml
 
     lock = run.read_json(RECIPE_LOCK)
     text = parse_yaml(run.storage.read(RECIPE).decode(), run.storage.full(RECIPE))

@@ -7,8 +7,9 @@ import platform
 from importlib import metadata
 from typing import Any
 
+from factory.recipe import ORIGINAL
 from factory.runs.run import RECIPE_LOCK
-from factory.work.fingerprint import ORIGINAL, VERSION, selection_fingerprint, source_identity
+from factory.work.fingerprint import VERSION, selection_fingerprint, source_identity
 from factory.work.plan import Plan
 
 PACKAGES = (

@@ -1,0 +1,64 @@
+"""What a user wrote: one file a section, and `loading`, which reads them."""
+
+from factory.recipe.loading import load_recipe, parse_recipe, recipe_schema, recipe_yaml
+from factory.recipe.part import (
+    CALIBRATION,
+    CALIBRATION_PATTERN,
+    NAME_PATTERN,
+    ORIGINAL,
+    SEMVER_PATTERN,
+    STACK,
+    TEMPLATE_FIELD,
+    Part,
+    did_you_mean,
+)
+from factory.recipe.recipe import FilterUse, Recipe
+from factory.recipe.release import CaptionRule, Release
+from factory.recipe.repair import Repair, Rung
+from factory.recipe.select import KeepTop, Select
+from factory.recipe.source import (
+    CaptionsSource,
+    DemoSource,
+    FolderSource,
+    HuggingFaceSource,
+    ParquetSource,
+    Source,
+    WebDatasetSource,
+)
+from factory.recipe.view import ORIGINAL_IMAGE, ImageSettings, Prompt, Sampling, View
+
+__all__ = [
+    "CALIBRATION",
+    "CALIBRATION_PATTERN",
+    "NAME_PATTERN",
+    "ORIGINAL",
+    "ORIGINAL_IMAGE",
+    "SEMVER_PATTERN",
+    "STACK",
+    "TEMPLATE_FIELD",
+    "CaptionRule",
+    "CaptionsSource",
+    "DemoSource",
+    "FilterUse",
+    "FolderSource",
+    "HuggingFaceSource",
+    "ImageSettings",
+    "KeepTop",
+    "ParquetSource",
+    "Part",
+    "Prompt",
+    "Recipe",
+    "Release",
+    "Repair",
+    "Rung",
+    "Sampling",
+    "Select",
+    "Source",
+    "View",
+    "WebDatasetSource",
+    "did_you_mean",
+    "load_recipe",
+    "parse_recipe",
+    "recipe_schema",
+    "recipe_yaml",
+]

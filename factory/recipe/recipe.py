@@ -1,0 +1,131 @@
+"""The recipe: one YAML file that says everything a run does."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field, field_validator, model_validator
+
+from factory.recipe.part import NAME_PATTERN, Part, did_you_mean, is_reference
+from factory.recipe.release import Release
+from factory.recipe.repair import Repair
+from factory.recipe.select import Select
+from factory.recipe.source import CaptionsSource, HuggingFaceSource, ParquetSource, Source, WebDatasetSource
+from factory.recipe.view import View
+
+
+class FilterUse(Part):
+    """A filter of the run with its parameters."""
+
+    name: str
+    params: dict[str, Any] = Field(default_factory=dict)
+
+
+class Recipe(Part):
+    """Everything a run does."""
+
+    name: str = Field(pattern=NAME_PATTERN, description="Name of the run; also the default run directory.")
+    seed: int = Field(default=0, ge=0, lt=2**32, description="Seed of prompt choice, sampling and draws.")
+    source: Source
+    original: bool = Field(
+        default=False, description="Score, select and release the source's own texts too, as the view 'original'."
+    )
+    views: tuple[View, ...] = Field(default=(), description="The captions to make; none where original is true.")
+    filters: tuple[FilterUse, ...] = ()
+    repair: Repair | None = Field(default=None, description="Unset: what is unfaithful is only dropped.")
+    select: Select = Select()
+    release: Release | None = Field(default=None, description="Unset: the run ends with the selection.")
+
+    @field_validator("filters", mode="before")
+    @classmethod
+    def _filter_shorthand(cls, value: Any) -> Any:
+        """`- repetition` and `- length: {min_words: 5}` are the two ways to write a filter."""
+        if not isinstance(value, (list, tuple)):
+            return value
+        return [_filter_use(item) for item in value]
+
+    @model_validator(mode="after")
+    def _names_fit_together(self) -> Recipe:
+        views = [view.name for view in self.views]
+        if not views and not self.original:
+            raise ValueError(
+                "views: name a view to caption with, or set original: true to filter the source's own texts"
+            )
+        nameless = (
+            isinstance(self.source, (ParquetSource, WebDatasetSource, HuggingFaceSource)) and not self.source.text
+        )
+        if self.original and nameless:
+            raise ValueError("source.text: name the column that holds the text, which original: true wants to score")
+        if views and isinstance(self.source, CaptionsSource):
+            raise ValueError("views: a source of captions has no images to caption; set original: true and no views")
+        if len(set(views)) != len(views):
+            raise ValueError("views: names must be unique")
+        if "original" in views:
+            raise ValueError("views: 'original' is the source's own text; choose another name")
+        names = [use.name for use in self.filters]
+        if len(set(names)) != len(names):
+            raise ValueError("filters: each filter may be named once")
+        rule = self.release.rule if self.release else None
+        for text in rule.named() if rule else ():
+            if text not in [*views, "original"]:
+                raise ValueError(
+                    f"release.caption: no view '{text}'{did_you_mean(text, [*views, 'original'], every=True)}"
+                )
+        for text in self.release.questions if self.release else ():
+            if text not in [*views, "original", "template"]:
+                raise ValueError(
+                    f"release.questions: no view '{text}'{did_you_mean(text, [*views, 'original', 'template'], every=True)}"
+                )
+        for name in self.select.keep_unscored:
+            if name not in self.select.require:
+                raise ValueError(
+                    f"select.keep_unscored: '{name}' is not in select.require{did_you_mean(name, list(self.select.require))}"
+                )
+        for name in self.release.limits if self.release else ():
+            if name not in names:
+                raise ValueError(f"release.limits: no filter '{name}' in this recipe{did_you_mean(name, names)}")
+        if self.repair is not None:
+            self._check_repair(self.repair, names)
+        for name in self.select.filters:
+            if name not in names:
+                raise ValueError(f"select: '{name}' is not among the filters of this recipe{did_you_mean(name, names)}")
+        return self
+
+    def _check_repair(self, repair: Repair, names: list[str]) -> None:
+        if not is_reference(repair.by) and repair.by not in names:
+            raise ValueError(f"repair.by: no filter '{repair.by}' in this recipe{did_you_mean(repair.by, names)}")
+        if self.select.best_of is None:
+            raise ValueError(
+                f"repair: it adds candidates; say which one is kept with select.best_of, for example best_of: {repair.by}"
+            )
+        if repair.regenerate and not self.views:
+            raise ValueError(
+                "repair.regenerate: these captions come from elsewhere, so nobody can write them again; use cut"
+            )
+        for place, rung in enumerate(repair.regenerate):
+            for view in self.views:
+                where = f"repair.regenerate.{place}"
+                try:
+                    sampling = rung.sampling(view)
+                except ValueError as error:
+                    raise ValueError(f"{where}: {error}") from None
+                if not (sampling.temperature or view.sampling.temperature or rung.prompt):
+                    raise ValueError(
+                        f"{where}: the view {view.name} would write the same caption again; set temperature above 0, or a prompt"
+                    )
+
+    @property
+    def calibrations(self) -> list[str]:
+        """The calibrations that selection and repair name."""
+        repair = [self.repair.by] if self.repair is not None and is_reference(self.repair.by) else []
+        return list(dict.fromkeys([*self.select.calibrations, *repair]))
+
+
+def _filter_use(item: Any) -> Any:
+    if isinstance(item, str):
+        return {"name": item}
+    if isinstance(item, dict) and len(item) == 1 and "name" not in item:
+        name, params = next(iter(item.items()))
+        if params is None or isinstance(params, dict):
+            return {"name": name, "params": params or {}}
+    return item

@@ -1,0 +1,126 @@
+"""What a release holds, and where it goes."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from factory.recipe.part import SEMVER_PATTERN, TEMPLATE_FIELD, Part
+
+
+class CaptionRule(Part):
+    """How the released caption of an image is made from its views. What a rule draws, it draws from the seed and the key."""
+
+    rule: Literal["original", "replace", "concatenate", "random", "split", "turns"] = Field(
+        description="original: the source's own text. replace: the caption of one view. concatenate: a template. random: "
+        "each image draws its view. split: the same, in exact shares of the images. turns: the captions of several views as "
+        "questions and answers, the first of them as the caption."
+    )
+    view: str | None = Field(default=None, description="Of replace.")
+    template: str | None = Field(default=None, description="Of concatenate, for example '{original}\\n{self}'.")
+    shares: dict[str, Annotated[float, Field(gt=0, le=1)]] = Field(
+        default_factory=dict, description="Of random and split: view: its probability or share; together 1."
+    )
+    views: tuple[str, ...] = Field(default=(), description="Of turns, in their order.")
+
+    @model_validator(mode="after")
+    def _fits_its_rule(self) -> CaptionRule:
+        wanted = {"replace": "view", "concatenate": "template", "random": "shares", "split": "shares", "turns": "views"}
+        needed = wanted.get(self.rule)
+        for name in sorted({*wanted.values()}):
+            if name == needed and not getattr(self, name):
+                raise ValueError(f"the rule {self.rule} needs {name}")
+            if name != needed and getattr(self, name):
+                raise ValueError(f"the rule {self.rule} has no {name}")
+        if self.shares and abs(sum(self.shares.values()) - 1) > 1e-6:
+            raise ValueError(f"shares: they must sum to 1, not {sum(self.shares.values()):g}")
+        if len(set(self.views)) != len(self.views):
+            raise ValueError("views: each view may be named once")
+        return self
+
+    def named(self) -> list[str]:
+        """The views that the rule asks for."""
+        if self.rule == "original":
+            return ["original"]
+        texts = TEMPLATE_FIELD.findall(self.template) if self.template else []
+        return list(dict.fromkeys([*([self.view] if self.view else []), *texts, *self.shares, *self.views]))
+
+
+class Release(Part):
+    """Where the selected captions are released."""
+
+    to: str = Field(min_length=1, description="Directory that holds the versions, local or any fsspec URL.")
+    version: str = Field(
+        default="auto", description="Semantic version, or 'auto': the next minor version whenever the content changed."
+    )
+    license: str = Field(
+        default="unknown", min_length=1, description="Licence of the captions, as on the Hub (cc-by-4.0)."
+    )
+    image_license: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Licence of all images, as on the Hub; unset: each row names its own (source.fields: [license]).",
+    )
+    limits: dict[str, float] = Field(
+        default_factory=dict,
+        description="filter: least score of any caption that may be published; pii and nsfw have 0.5 unless set.",
+    )
+    caption: str | CaptionRule | None = Field(
+        default=None,
+        description="How the released caption is made from the views; a text is a template, for example "
+        "'{original}\\n{self}'; unset: the first kept caption in the order of the views.",
+    )
+    questions: dict[str, tuple[str, ...]] = Field(
+        default_factory=dict,
+        description="view: questions that its caption answers, of which each image draws one by seed; 'template' are those of "
+        "a template. Unset: the prompts of the view.",
+    )
+    without: Literal["chosen", "leave_out", "error"] = Field(
+        default="chosen",
+        description="Images that lack a text the rule asks for: released with the chosen caption alone, left out, or an error. "
+        "Counted.",
+    )
+    rewrite: tuple[Literal["refusal", "opener", "cut_sentence", "pii"], ...] = Field(
+        default=(),
+        description="Rewrites of the released captions, in this order: cut refusing sentences, take off 'The image shows', "
+        "trim a cut last sentence (of truncated captions), mask personal data. The original text stays beside.",
+    )
+    configs: tuple[Literal["default", "sft", "text", "rejected"], ...] = Field(
+        default=("default", "sft", "text"),
+        description="What is written; default always is. sft: images, prompt, completion (the images a second time on disk, not "
+        "on the Hub). text: captions alone. rejected: dropped captions, no images.",
+    )
+    dropped: Literal["leave_out", "include"] = Field(
+        default="leave_out",
+        description="Images without a kept caption: left out, or in the default config with keep: false and a drop_reason.",
+    )
+    shard_mb: int = Field(
+        default=400,
+        ge=1,
+        le=5000,
+        description="Size of a new Parquet shard in MB. Building needs memory for two.",
+    )
+
+    @property
+    def rule(self) -> CaptionRule | None:
+        """The assembly rule; of a text, that of a template."""
+        if isinstance(self.caption, str):
+            return CaptionRule(rule="concatenate", template=self.caption)
+        return self.caption
+
+    @field_validator("limits")
+    @classmethod
+    def _limits_are_scores(cls, value: dict[str, float]) -> dict[str, float]:
+        for name, least in value.items():
+            if not 0 <= least <= 1:
+                raise ValueError(f"{name}: scores are between 0 and 1, got {least}")
+        return value
+
+    @field_validator("version")
+    @classmethod
+    def _semver(cls, value: str) -> str:
+        if value != "auto" and not re.match(SEMVER_PATTERN, value):
+            raise ValueError(f"'{value}' is not a semantic version such as 1.0.0 (or 'auto')")
+        return value

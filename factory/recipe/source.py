@@ -1,0 +1,109 @@
+"""Where images come from: one model for each kind of source."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Union
+
+from pydantic import Field
+
+from factory.recipe.part import Part
+
+
+class FolderSource(Part):
+    """Images in a folder, searched recursively; the image key is the path relative to the folder.
+
+    Captions come from `metadata.jsonl` or `metadata.csv` (`file_name` and a text column, as in `datasets`' imagefolder)
+    or from `.txt` / `.json` files beside the images. Every other file is a row, also one that is no image.
+    """
+
+    kind: Literal["folder"]
+    path: str = Field(description="Folder, local or any fsspec URL (s3://..., hf://...).")
+    text: str | None = Field(
+        default=None,
+        description="Column of metadata.jsonl/.csv or key of .json that holds the caption; unset: 'text', then 'caption'.",
+    )
+    fields: tuple[str, ...] = Field(
+        default=(), description="Columns of metadata.jsonl/.csv to carry into the release, such as url or license."
+    )
+
+
+class ParquetSource(Part):
+    """Parquet files with an image column: bytes, struct<bytes, path>, or a path relative to `root`."""
+
+    kind: Literal["parquet"]
+    path: str = Field(description="File, folder or glob, local or any fsspec URL.")
+    image: str = Field(default="image", description="Column with the image.")
+    text: str | None = Field(default=None, description="Column with the original text.")
+    key: str | None = Field(
+        default=None, description="Column with a stable unique id; unset: sha256 of the image bytes."
+    )
+    fields: tuple[str, ...] = Field(
+        default=(), description="Columns to carry into the release, such as url or license."
+    )
+    root: str | None = Field(default=None, description="Where path columns start; unset: the folder of the file.")
+
+
+class WebDatasetSource(Part):
+    """WebDataset tars: members that share a name up to the first dot are one sample."""
+
+    kind: Literal["webdataset"]
+    path: str = Field(description="Tar, glob or {00000..00099} braces, local or any fsspec URL.")
+    image: str = Field(
+        default="jpg;jpeg;png;webp;gif;bmp;tif;tiff;avif;jp2;img",
+        description="Extensions that hold the image, best first, joined by ';'.",
+    )
+    text: str | None = Field(
+        default=None, description="Extension of the original text ('txt'), or 'json.FIELD'; unset: none."
+    )
+    key: str | None = Field(
+        default=None, description="'json.FIELD' with a stable unique id; unset: tar name and member name."
+    )
+    fields: tuple[str, ...] = Field(
+        default=(), description="Fields of the samples' JSON to carry into the release, such as url or license."
+    )
+
+
+class HuggingFaceSource(Part):
+    """A Hugging Face dataset, from the Hub or from disk. Image bytes are never re-encoded."""
+
+    kind: Literal["huggingface"]
+    path: str = Field(description="Hub id (org/name) or a local directory.")
+    revision: str | None = Field(default=None, description="Commit, tag or branch; needed for a Hub id.")
+    config: str | None = Field(default=None, description="Configuration name.")
+    split: str = Field(default="train", description="Split to read.")
+    image: str = Field(default="image", description="Image column.")
+    text: str | None = Field(default=None, description="Column with the original text.")
+    key: str | None = Field(
+        default=None, description="Column with a stable unique id; unset: sha256 of the image bytes."
+    )
+    fields: tuple[str, ...] = Field(
+        default=(), description="Columns to carry into the release, such as url or license."
+    )
+
+
+class CaptionsSource(Part):
+    """Captions without images: Parquet, JSON lines, CSV, or plain text with a caption a line."""
+
+    kind: Literal["captions"]
+    path: str = Field(
+        description="File (.parquet, .jsonl, .csv, .txt; .gz too), folder or glob, local or any fsspec URL."
+    )
+    text: str | None = Field(default=None, description="Column with the caption; unset: 'text', then 'caption'.")
+    key: str | None = Field(default=None, description="Column with a stable unique id; unset: a hash of file and text.")
+    fields: tuple[str, ...] = Field(
+        default=(), description="Columns to carry into the release, such as url or license."
+    )
+
+
+class DemoSource(Part):
+    """The demo world: small drawn scenes, no download."""
+
+    kind: Literal["demo"]
+    scenes: int = Field(default=512, ge=1, le=100_000_000, description="How many scenes.")
+    seed: int = Field(default=0, ge=0, description="Which world.")
+
+
+Source = Annotated[
+    Union[FolderSource, ParquetSource, WebDatasetSource, HuggingFaceSource, CaptionsSource, DemoSource],
+    Field(discriminator="kind"),
+]

@@ -1,0 +1,111 @@
+"""A view: a captioner with a prompt pool, sampling and image settings."""
+
+from __future__ import annotations
+
+from typing import Any, Final, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from factory.recipe.part import NAME_PATTERN, Part
+
+
+class Prompt(Part):
+    """One prompt of a view's pool."""
+
+    text: str = Field(
+        min_length=1,
+        max_length=20_000,
+        description="What the captioner is asked. '{original}' is replaced by the source's text; "
+        "'{original|none given}' gives what stands there for images without text.",
+    )
+    weight: float = Field(default=1.0, gt=0, le=1e6, description="Relative weight in the pool.")
+    id: str | None = Field(
+        default=None, pattern=NAME_PATTERN, description="Stable name of the prompt; unset: p1, p2, ... by place."
+    )
+
+
+class Sampling(Part):
+    """How text is sampled; the fields of vLLM's SamplingParams that change the text."""
+
+    temperature: float = Field(default=0.0, ge=0, le=10, description="0 is greedy.")
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    top_k: int = Field(default=0, ge=0, description="0: all tokens.")
+    min_p: float = Field(default=0.0, ge=0, le=1)
+    repetition_penalty: float = Field(default=1.0, gt=0, le=10)
+    max_tokens: int = Field(default=256, ge=1, description="Longest answer; longer ones are 'truncated'.")
+    n: int = Field(default=1, ge=1, le=64, description="Candidates per image.")
+    stop: tuple[str, ...] = Field(default=(), description="Strings that end an answer.")
+
+    @model_validator(mode="after")
+    def _candidates_differ(self) -> Sampling:
+        if self.n > 1 and self.temperature == 0:
+            raise ValueError(f"n: {self.n} greedy candidates would be the same text; set temperature above 0 or n: 1")
+        return self
+
+
+class ImageSettings(Part):
+    """Which images are used, and how large they are sent."""
+
+    max_pixels: int = Field(
+        default=1_003_520, ge=1, le=89_478_485, description="Pixel budget of the image that is sent; aspect kept."
+    )
+    min_side: int = Field(default=8, ge=1, description="Shorter side of the source image in pixels.")
+    max_aspect: float = Field(default=20.0, ge=1, description="Longer over shorter side.")
+    max_source_pixels: int = Field(
+        default=89_478_485, ge=1, description="Largest source image, checked before it is decoded (Pillow's own bound)."
+    )
+    max_bytes: int = Field(default=100_000_000, ge=1, description="Largest file in bytes.")
+
+
+class View(Part):
+    """One kind of caption: a captioner with a prompt pool and sampling."""
+
+    name: str = Field(pattern=NAME_PATTERN, description="Name of the view: self, detailed, spatial, ...")
+    model: str = Field(min_length=1, description="Hub id, local directory, or demo:small.")
+    revision: str | None = Field(default=None, description="Commit, tag or branch of a Hub id; pin it.")
+    lora: str | None = Field(default=None, description="LoRA adapter: local directory or Hub id.")
+    lora_revision: str | None = Field(default=None, description="Commit, tag or branch of the adapter's Hub id.")
+    system: str | None = Field(default=None, description="System prompt.")
+    prompts: tuple[Prompt, ...] = Field(min_length=1, description="The prompt pool; one is drawn per image.")
+    sampling: Sampling = Sampling()
+    image: ImageSettings = ImageSettings()
+    engine: dict[str, Any] = Field(default_factory=dict, description="Arguments passed through to vLLM's engine.")
+    replicas: int | Literal["auto"] | tuple[int, int] = Field(
+        default="auto", description="Engines: a number, 'auto' (one per GPU; one on CPU), or [min, max]."
+    )
+    timeout_s: float = Field(default=600.0, gt=0, description="Longest time one request may take, in seconds.")
+    trust_remote_code: bool = Field(default=False, description="Run code that comes with the model. Dangerous.")
+    canary: bool = Field(
+        default=True, description="Check at start that captions depend on the image and do not echo the prompt."
+    )
+
+    @field_validator("replicas")
+    @classmethod
+    def _replicas_positive(cls, value: int | str | tuple[int, int]) -> int | str | tuple[int, int]:
+        bounds = value if isinstance(value, tuple) else (value, value) if isinstance(value, int) else (1, 1)
+        if not 1 <= bounds[0] <= bounds[1]:
+            raise ValueError("replicas must be a number >= 1, 'auto', or [min, max] with 1 <= min <= max")
+        return value
+
+    @field_validator("engine")
+    @classmethod
+    def _engine_keys_not_owned(cls, value: dict[str, Any]) -> dict[str, Any]:
+        owned = {"model", "revision", "trust_remote_code", "seed", "enable_lora", "tokenizer_revision"} & value.keys()
+        if owned:
+            raise ValueError(f"{', '.join(sorted(owned))}: set this in the view or the recipe, not under engine")
+        return value
+
+    @model_validator(mode="after")
+    def _prompt_ids_unique(self) -> View:
+        ids = self.prompt_ids()
+        if len(set(ids)) != len(ids):
+            raise ValueError("prompts: ids must be unique")
+        return self
+
+    def prompt_ids(self) -> tuple[str, ...]:
+        """The id of each prompt: its own, or its place (p1, p2, ...)."""
+        return tuple(prompt.id or f"p{place}" for place, prompt in enumerate(self.prompts, start=1))
+
+
+ORIGINAL_IMAGE: Final = ImageSettings(max_pixels=65_536, min_side=1, max_aspect=100_000)
+"""How their images are looked at: can they be read, and how large are they? Nothing is captioned, so nothing is too small."""
