@@ -38,7 +38,7 @@ from factory.runs.run import find_run  # noqa: E402
 from factory.runs.tables import CAPTIONS  # noqa: E402
 from factory.scoring.sentence_table import sentence_table  # noqa: E402
 from factory.work.calibrations import read_calibration  # noqa: E402
-from factory.work.plan import reopen  # noqa: E402
+from factory.work.work import reopen  # noqa: E402
 from filters import calibrate  # noqa: E402
 from filters.calibration.stacking import fit_stack  # noqa: E402
 

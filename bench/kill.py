@@ -175,7 +175,7 @@ def compare(unbroken: Path, broken: Path, images: int, kills: list[tuple[float, 
     """The numbers."""
     from exports.storage import Storage
     from factory.runs.run import Run
-    from factory.work.plan import reopen
+    from factory.work.work import reopen
 
     def captions(folder: Path) -> pl.DataFrame:
         run = Run(Storage(str(folder)))

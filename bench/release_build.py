@@ -119,18 +119,18 @@ def make_run(root: Path, name: str, caption: str, digests: dict[str, str]) -> No
     run = Run(Storage(str(root / name)))
     plan = make_plan(recipe, run, scratch=run.storage.child("source"))
     listing = pl.DataFrame(run.storage.child("source").scan(["listing.parquet"]).collect())
-    print_ = plan.views[0].prints[0]
+    print_ = plan.work.views[0].prints[0]
     words = [f"word{number}" for number in range(500)]
     draw = random.Random(caption)
-    for work in plan.shards:
+    for listed in plan.shards:
         keys = ShardKeys()
-        names = listing.filter(bucket=work.shard.spec["bucket"])["path"]
+        names = listing.filter(bucket=listed.shard.spec["bucket"])["path"]
         keys.add([SourceRow(name, None, None) for name in names])
         made = [
             dict.fromkeys(tables.CAPTIONS)
             | {
                 "image_key": name,
-                "shard": work.shard.name,
+                "shard": listed.shard.name,
                 "view": "self",
                 "candidate": 0,
                 "fingerprint": print_,
@@ -147,7 +147,7 @@ def make_run(root: Path, name: str, caption: str, digests: dict[str, str]) -> No
             for name in names
         ]
         run.append("captions", pl.DataFrame(made, schema=tables.CAPTIONS))
-        run.append("shards", keys.frame(work.shard))
+        run.append("shards", keys.frame(listed.shard))
     run_recipe(recipe, recipe_yaml(recipe), run.url, quiet=True)
 
 

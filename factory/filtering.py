@@ -8,10 +8,9 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import Any, Final
 
-from factory.errors import RecipeError, RunError, SourceError
-from factory.recipe import ORIGINAL_IMAGE, Recipe, parse_recipe, recipe_yaml
-from factory.recipe.yaml_text import RecipeText, parse_yaml, read_yaml, set_value
-from factory.runs.run import METRICS, RECIPE, Run, RunLock
+from factory.errors import RecipeError, SourceError
+from factory.recipe import ORIGINAL_IMAGE, Recipe, parse_recipe
+from factory.recipe.yaml_text import RecipeText, read_yaml, set_value
 from factory.sources.captions import SUFFIXES
 
 DEFAULTS: Final[dict[str, float | None]] = {
@@ -164,23 +163,6 @@ def _of_files(source: str, image: str | None) -> str:
     return "parquet" if (image or "image") in names else "captions"
 
 
-def recipe_of(run: Run, overrides: tuple[str, ...] = (), only: tuple[str, ...] = ()) -> Recipe:
-    """The recipe that a run was made with, with `--set` overrides below the keys named in `only`.
-
-    Raises:
-        RecipeError: an override of something else, or a recipe that no longer loads.
-    """
-    text = parse_yaml(run.storage.read(RECIPE).decode(), run.storage.full(RECIPE))
-    for override in overrides:
-        key = override.partition("=")[0]
-        if only and key.partition(".")[0] not in only:
-            raise RecipeError(
-                [f"--set {override}: here only {' and '.join(only)} can change; change the recipe and run it again"]
-            )
-        set_value(text, override)
-    return parse_recipe(text)
-
-
 def run_name(out: str) -> str:
     """A run's name from where it lies."""
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", out.rstrip("/").rsplit("/", 1)[-1]).strip("-._")
@@ -205,34 +187,3 @@ def texts_of(source: str, text: str | None) -> Iterator[str]:
             for row in opened.read(shard, ORIGINAL_IMAGE.max_bytes):
                 if row.text:
                     yield row.text
-
-
-def select_again(run: Run, overrides: tuple[str, ...]) -> dict[str, Any]:
-    """Apply other selection rules to a finished run, and draw its report again.
-
-    Returns: `selection` (counts), `before` (captions kept until now), `report` (where it is).
-
-    Raises:
-        RecipeError: an override of something else than `select`, or a rule over a filter that the run has no scores of.
-        RunError: the run has not finished once, or another process writes to it.
-    """
-    from factory.report.collect import rewrite_report
-    from factory.selection.select import select
-    from factory.work.plan import reopen
-
-    with RunLock(run):
-        metrics = run.read_json(METRICS)
-        if metrics is None:
-            raise RunError(f"{run.url}: this run has not finished once; finish it with the command that started it")
-        recipe = recipe_of(run, overrides, only=("select",))
-        before = run.storage.read(RECIPE)
-        run.storage.write(RECIPE, recipe_yaml(recipe).encode())
-        try:
-            plan = reopen(run)
-            selection = select(plan)
-        except BaseException:
-            run.storage.write(RECIPE, before)
-            raise
-        kept = metrics["selection"].get("kept", 0)
-        run.write_json(METRICS, metrics | {"selection": selection})
-        return {"selection": selection, "before": kept, "report": rewrite_report(run)}

@@ -45,21 +45,21 @@ def select_again(run: Run, raw: dict[str, Any]) -> Outcome:
 
 def write_captions(plan: Plan) -> None:
     """What captioning every image of the plan would have written."""
-    for work in plan.shards:
+    for listed in plan.shards:
         keys = ShardKeys()
-        rows, _ = keys.add(list(plan.source.read(work.shard, 10**9)))
+        rows, _ = keys.add(list(plan.source.read(listed.shard, 10**9)))
         made = [
-            _caption(plan, ready, row.key, candidate, work.shard.name)
+            _caption(plan, ready, row.key, candidate, listed.shard.name)
             for row in rows
-            for ready in plan.views
+            for ready in plan.work.views
             for candidate in range(ready.view.sampling.n)
         ]
-        plan.run.append("captions", pl.DataFrame(made, schema=tables.CAPTIONS))
-        plan.run.append("shards", keys.frame(work.shard))
+        plan.work.run.append("captions", pl.DataFrame(made, schema=tables.CAPTIONS))
+        plan.work.run.append("shards", keys.frame(listed.shard))
 
 
 def _caption(plan: Plan, ready: ReadyView, key: str, candidate: int, shard: str) -> dict[str, Any]:
-    seed = plan.recipe.source.seed  # type: ignore[union-attr]
+    seed = plan.work.recipe.source.seed  # type: ignore[union-attr]
     scene = draw_scene(seed, scene_index(key))
     rng = random.Random(f"{key}/{ready.name}/{candidate}")
     claims = scene_claims(scene)

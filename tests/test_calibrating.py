@@ -18,8 +18,9 @@ from factory.recipe import Recipe
 from factory.report.collect import rewrite_report
 from factory.runs.run import Run
 from factory.work.calibrations import captioner_of, copy_calibrations, read_calibration
-from factory.work.plan import make_plan, reopen
+from factory.work.plan import make_plan
 from factory.work.views import ready_views
+from factory.work.work import reopen
 from filters import FilterError
 from filters.calibration.calibration import Calibration
 from tests.captioned_run import captioned, select_again, truth

@@ -12,7 +12,8 @@ import pytest
 
 from exports.storage import Storage
 from factory.cli import cli
-from factory.runs.run import Run, RunLock
+from factory.runs.run import Run
+from factory.runs.writer_lock import RunLock
 from tests.command import factory, fail, succeed
 from tests.recipes import demo_recipe, write_recipe
 

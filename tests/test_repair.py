@@ -14,7 +14,7 @@ from factory.evaluation.by_truth import with_truth
 from factory.repair.cutting import without_the_rest
 from factory.runs.run import find_run
 from factory.scoring.sentence_table import sentence_table
-from factory.work.plan import reopen
+from factory.work.work import reopen
 from filters.wording.sentences import sentences
 from tests.captioned_run import captioned, select_again
 from tests.command import fail, succeed

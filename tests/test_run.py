@@ -18,7 +18,9 @@ from hypothesis import strategies as st
 from exports.storage import Storage
 from factory.errors import RunError
 from factory.runs import tables
-from factory.runs.run import DoneSet, Run, RunLock
+from factory.runs.done_set import DoneSet
+from factory.runs.run import Run
+from factory.runs.writer_lock import RunLock
 
 
 def caption(
@@ -109,7 +111,8 @@ def test_a_second_writer_is_refused_and_a_killed_one_leaves_no_lock(tmp_path: Pa
     code = f"""
 import time
 from exports.storage import Storage
-from factory.runs.run import Run, RunLock
+from factory.runs.run import Run
+from factory.runs.writer_lock import RunLock
 with RunLock(Run(Storage({str(tmp_path)!r}))):
     print("locked", flush=True)
     time.sleep(60)

@@ -14,11 +14,12 @@ from exports.storage import Storage
 from factory.calibration.words import comparison_table, in_columns, page
 from factory.errors import RunError
 from factory.recipe import CALIBRATION, did_you_mean
-from factory.runs.run import CALIBRATIONS, Run, RunLock
+from factory.runs.run import CALIBRATIONS, Run
 from factory.runs.tables import CAPTION_KEY
+from factory.runs.writer_lock import RunLock
 from factory.scoring.sentence_table import sentence_table
 from factory.work.calibrations import captioner_of, write_calibration
-from factory.work.plan import Plan, reopen
+from factory.work.work import Work, reopen
 from filters.calibration.calibrate import as_label, calibrate
 from filters.calibration.calibration import NAME_PATTERN, Calibration
 from filters.calibration.stacking import Method
@@ -90,8 +91,8 @@ def calibrate_run(
         RunError: no such filter, a name that is none, labels of another form, or labels that fit no caption of the run.
         FilterError: labels that say nothing (one class only, no row with a score).
     """
-    plan = reopen(run)
-    names = [scorer.name for scorer in plan.scorers]
+    work = reopen(run)
+    names = [scorer.name for scorer in work.scorers]
     if filter_name is not None and filter_name not in names:
         raise RunError(f"{run.url} has no scores of '{filter_name}'{did_you_mean(filter_name, names, every=True)}")
     if not names:
@@ -100,18 +101,18 @@ def calibrate_run(
     wanted = names if filter_name is None else [filter_name]
     given = read_labels(labels) if labels is not None else None
     by_sentence = given is None or "start" in given.columns
-    captions = _sentences(plan, given) if by_sentence else _captions(plan, wanted)
-    rows, aside = labelled_captions(plan, captions, _truth(plan, captions) if given is None else given)
+    captions = _sentences(work, given) if by_sentence else _captions(work, wanted)
+    rows, aside = labelled_captions(work, captions, _truth(work, captions) if given is None else given)
     options: dict[str, Any] = {
         "target_precision": target_precision,
         "confidence": confidence,
         "strata": [*STRATA, *(column for column in OPTIONAL_STRATA if column in rows.columns)],
         "group": "image_key",
         "unit": "sentence" if by_sentence else "caption",
-        "population": captions.filter(pl.col("status").is_in(plan.recipe.select.accept)),
-        "filters": {scorer.name: scorer.identity for scorer in plan.scorers},
+        "population": captions.filter(pl.col("status").is_in(work.recipe.select.accept)),
+        "filters": {scorer.name: scorer.identity for scorer in work.scorers},
         "captioner": {
-            view: marks for view, marks in captioner_of(plan.recipe, plan.views).items() if view in rows["view"]
+            view: marks for view, marks in captioner_of(work.recipe, work.views).items() if view in rows["view"]
         },
         "set_aside": aside,
     }
@@ -155,14 +156,14 @@ def read_labels(url: str) -> pl.DataFrame:
     return rows
 
 
-def labelled_captions(plan: Plan, captions: pl.LazyFrame, labels: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, int]]:
+def labelled_captions(work: Work, captions: pl.LazyFrame, labels: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, int]]:
     """The labelled captions with their scores, ordered by key; and how many labels say nothing, by reason.
 
     Reasons: no_label (null), no_such_caption, not_accepted (failed, or truncated where the recipe drops that), repeated (the
     same caption again), contradicted (the same caption labelled right and wrong: all of them are set aside).
     Raises RunError where no label fits a caption, or view or candidate are missing and there are several.
     """
-    labels = _with_key(plan, labels)
+    labels = _with_key(work, labels)
     key = [*CAPTION_KEY, *([START] if START in labels.columns else [])]
     aside = {"no_label": labels["label"].null_count()}
     labels = labels.drop_nulls("label")
@@ -179,17 +180,17 @@ def labelled_captions(plan: Plan, captions: pl.LazyFrame, labels: pl.DataFrame) 
         example = once.select(key).row(0)
         known = captions.select(key).head(1).collect()
         raise RunError(
-            f"none of the {once.height:,} labels is about a caption of {plan.run.url}: they name captions such as "
+            f"none of the {once.height:,} labels is about a caption of {work.run.url}: they name captions such as "
             f"{example}, the run has captions such as {known.row(0) if known.height else 'none'} ({', '.join(key)})"
         )
-    accepted = here.filter(pl.col("status").is_in(plan.recipe.select.accept)).sort(key)
+    accepted = here.filter(pl.col("status").is_in(work.recipe.select.accept)).sort(key)
     aside["not_accepted"] = here.height - accepted.height
     return accepted, {reason: count for reason, count in aside.items() if count}
 
 
-def _with_key(plan: Plan, labels: pl.DataFrame) -> pl.DataFrame:
-    views = plan.view_names
-    most = max((ready.view.sampling.n for ready in plan.views), default=1)
+def _with_key(work: Work, labels: pl.DataFrame) -> pl.DataFrame:
+    views = work.view_names
+    most = max((ready.view.sampling.n for ready in work.views), default=1)
     if "view" not in labels.columns:
         if len(views) > 1:
             raise RunError(f"the labels have no column 'view', and the run has the views {', '.join(views)}; add it")
@@ -209,37 +210,37 @@ def _with_key(plan: Plan, labels: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _captions(plan: Plan, filters: Sequence[str]) -> pl.LazyFrame:
+def _captions(work: Work, filters: Sequence[str]) -> pl.LazyFrame:
     """Every caption of the recipe, once, with status, length bucket and these filters' scores."""
-    rows = plan.run.captions(plan.caption_prints).unique(CAPTION_KEY, keep="any")
+    rows = work.run.captions(work.caption_prints).unique(CAPTION_KEY, keep="any")
     rows = rows.select(*CAPTION_KEY, "fingerprint", "status", length_bucket(pl.col("text")).alias(LENGTH_BUCKET))
-    for scorer in plan.scorers:
+    for scorer in work.scorers:
         if scorer.name in filters:
             keys = [*CAPTION_KEY, "caption_fingerprint"]
-            scores = plan.run.scores(scorer.name, scorer.fingerprint).select(*keys, pl.col("score").alias(scorer.name))
+            scores = work.run.scores(scorer.name, scorer.fingerprint).select(*keys, pl.col("score").alias(scorer.name))
             rows = rows.join(
                 scores.unique(keys, keep="any"), left_on=[*CAPTION_KEY, "fingerprint"], right_on=keys, how="left"
             )
     return rows.drop("fingerprint")
 
 
-def _sentences(plan: Plan, labels: pl.DataFrame | None) -> pl.LazyFrame:
+def _sentences(work: Work, labels: pl.DataFrame | None) -> pl.LazyFrame:
     """The sentences of first tries: those of a sample of the images, and of the labelled ones, with every filter's scores."""
-    captions = plan.run.captions(plan.first_prints).select(CAPTION_KEY)
+    captions = work.run.captions(work.first_prints).select(CAPTION_KEY)
     total = int(captions.select(pl.len()).collect(engine="streaming").item())
     share = POPULATION_CAPTIONS / max(1, total)
     drawn = pl.col("image_key").hash(31) / 2.0**64 < share
     named = labels["image_key"].cast(pl.String).unique().implode() if labels is not None else pl.Series([[]])
     keys = captions.filter(drawn | pl.col("image_key").is_in(named)).collect(engine="streaming")
-    table = sentence_table(plan, keys).filter(pl.col("rung").is_null(), pl.col("cut_from").is_null())
+    table = sentence_table(work, keys).filter(pl.col("rung").is_null(), pl.col("cut_from").is_null())
     return table.drop("shard", "rung", "cut_from", "kept", "end", "sentence").lazy()
 
 
-def _truth(plan: Plan, sentences: pl.LazyFrame) -> pl.DataFrame:
+def _truth(work: Work, sentences: pl.LazyFrame) -> pl.DataFrame:
     """What the demo world says of these sentences, as labels. Raises RunError for a run over anything else."""
     from factory.evaluation.by_truth import demo_seed, with_truth
 
     keys = sentences.select(*CAPTION_KEY, START).collect()
-    table = sentence_table(plan, keys).join(keys, on=[*CAPTION_KEY, START], how="semi")
-    labelled = with_truth(table, demo_seed(plan))
+    table = sentence_table(work, keys).join(keys, on=[*CAPTION_KEY, START], how="semi")
+    labelled = with_truth(table, demo_seed(work))
     return labelled.select(*CAPTION_KEY, START, pl.col("right").alias("label"))

@@ -12,8 +12,11 @@ from typing import TYPE_CHECKING, Any
 from factory.engines.cluster import actor_resources, engine_count, most_engines, ray_cluster
 from factory.engines.ray_errors import typed_error
 from factory.recipe import View
-from factory.work.plan import Plan, ShardWork, done_set
+from factory.sources.source import ListedShard
+from factory.work.done import done_set
+from factory.work.plan import Plan
 from factory.work.views import EngineGroup
+from factory.work.work import Work
 
 if TYPE_CHECKING:
     from factory.captioning.stages import ReadShards
@@ -42,25 +45,21 @@ def caption_missing(plan: Plan, made: Made, progress: Progress) -> None:
     """
     from factory.captioning.stages import ReadShards
 
+    work = plan.work
     progress.phase("starting the engine")
-    with ray_cluster(logs_of(plan), max(most_engines(group.first.view) for group in plan.groups)) as ray:
-        finished = done_set(plan)
+    with ray_cluster(work.logs, max(most_engines(group.first.view) for group in work.groups)) as ray:
+        finished = done_set(work)
         done = ray.put((finished.high, finished.low))
-        for group in plan.groups:
-            read = ReadShards(plan.source, group, plan.run, done)
-            caption_group(plan, group, read, plan.open_shards, ray, made, progress)
-
-
-def logs_of(plan: Plan) -> str | None:
-    """Where a run's processes write what they say; None where its directory is not on this machine."""
-    return plan.run.storage.full("logs") if plan.run.storage.is_local else None
+        for group in work.groups:
+            read = ReadShards(plan.source, group, work.run, done)
+            caption_group(work, group, read, plan.open_shards, ray, made, progress)
 
 
 def caption_group(
-    plan: Plan,
+    work: Work,
     group: EngineGroup,
     read: ReadShards,
-    shards: Sequence[ShardWork],
+    shards: Sequence[ListedShard],
     ray: Any,
     made: Made,
     progress: Progress,
@@ -90,11 +89,11 @@ def caption_group(
             CaptionBatches,
             fn_constructor_kwargs={
                 "group": group,
-                "run": plan.run,
+                "run": work.run,
                 "watch": watch,
-                "log": logs_of(plan),
-                "filters": plan.asked_at_once,
-                "judges": plan.judge_prints(),
+                "log": work.logs,
+                "filters": work.asked_at_once,
+                "judges": work.judge_prints(),
             },
             batch_size=BATCH_IMAGES,
             batch_format="pyarrow",
@@ -127,15 +126,15 @@ def _tasks_in_engine(view: View, has_gpu: bool) -> int:
     return max(2, math.ceil(4 * together / (BATCHES_PER_TASK * BATCH_IMAGES)))
 
 
-def _read_tasks(shards: Sequence[ShardWork]) -> list[dict[str, str]]:
+def _read_tasks(shards: Sequence[ListedShard]) -> list[dict[str, str]]:
     """The shards as JSON, small ones put together: one row per Ray task."""
     tasks: list[list[dict[str, Any]]] = []
     rows = 0
-    for work in shards:
-        count = work.take or work.rows or ROWS_PER_TASK
+    for listed in shards:
+        count = listed.take or listed.rows or ROWS_PER_TASK
         if not tasks or rows + count > ROWS_PER_TASK:
             tasks.append([])
             rows = 0
         rows += count
-        tasks[-1].append({**asdict(work.shard), "take": work.take})
+        tasks[-1].append({**asdict(listed.shard), "take": listed.take})
     return [{"shards": json.dumps(task)} for task in tasks]

@@ -33,7 +33,7 @@ UNKNOWN_ROWS: Final = 25_000
 GALLERY_SHARE: Final = 192
 
 
-def read_missing(plan: Plan, logs: str | None, progress: Any) -> dict[str, int]:
+def read_missing(plan: Plan, progress: Any) -> dict[str, int]:
     """Read the shards that are not done. Returns the rows read by state.
 
     Small work is done in this process, larger work by Ray tasks.
@@ -41,9 +41,9 @@ def read_missing(plan: Plan, logs: str | None, progress: Any) -> dict[str, int]:
     tasks = list(_tasks(plan))
     if not tasks:
         return {}
-    reader = ReadOriginals(plan.source, plan.run, plan.original_print)
+    reader = ReadOriginals(plan.source, plan.work.run, plan.work.original_print)
     states: dict[str, int] = {}
-    for report in _in_tasks(reader, tasks, logs):
+    for report in _in_tasks(reader, tasks, plan.work.logs):
         for name, rows in report.items():
             states[name] = states.get(name, 0) + rows
         progress.detail(f"reading texts: {sum(states.values()):,} rows")
@@ -72,14 +72,14 @@ def _tasks(plan: Plan) -> Iterator[str]:
     """The shards that are not done, as JSON lists of about TASK_ROWS rows."""
     task: list[dict[str, Any]] = []
     rows = 0
-    for work in plan.original_shards:
-        if work.complete:
+    for listed in plan.original_shards:
+        if listed.complete:
             continue
-        count = work.take or work.rows or UNKNOWN_ROWS
+        count = listed.take or listed.rows or UNKNOWN_ROWS
         if task and rows + count > TASK_ROWS:
             yield json.dumps(task)
             task, rows = [], 0
-        task.append({**asdict(work.shard), "take": work.take})
+        task.append({**asdict(listed.shard), "take": listed.take})
         rows += count
     if task:
         yield json.dumps(task)

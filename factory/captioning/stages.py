@@ -25,7 +25,8 @@ from factory.images.prepare import PreparedImage, Rejection, prepare_image, thum
 from factory.images.reasons import Reason
 from factory.runs import tables
 from factory.runs.clock import now_ms
-from factory.runs.run import DoneSet, Run, new_part_name
+from factory.runs.done_set import DoneSet
+from factory.runs.run import Run, new_part_name
 from factory.runs.tables import Failure, Status
 from factory.sources.shard_keys import DUPLICATE, ShardKeys
 from factory.sources.source import ImageSource, Shard, SourceRow

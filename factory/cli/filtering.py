@@ -66,7 +66,7 @@ def select_command(run: str, overrides: tuple[str, ...], as_json: bool) -> None:
     Example:
       factory select runs/theirs --set select.require.repetition=0.9 --set select.keep_top.quality=0.5
     """
-    from factory.filtering import select_again
+    from factory.pipeline import select_again
     from factory.runs.run import find_run
 
     outcome = select_again(find_run(run), overrides)

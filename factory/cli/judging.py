@@ -136,7 +136,7 @@ def evaluate_command(
         raise click.UsageError(f"{', '.join(set_)} needs --references FILE")
     from factory.evaluation.by_truth import evaluate
     from factory.runs.run import find_run
-    from factory.work.plan import reopen
+    from factory.work.work import reopen
 
     found = evaluate(reopen(find_run(run)))
     click.echo(json.dumps(found.as_json()) if as_json else "\n".join(found.lines()))

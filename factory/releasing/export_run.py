@@ -11,9 +11,10 @@ import polars as pl
 from exports.release import ReleaseResult
 from exports.storage import Storage
 from factory.errors import RunError
-from factory.filtering import recipe_of
 from factory.recipe import Release, recipe_yaml
-from factory.runs.run import METRICS, RECIPE_LOCK, SELECTION, Run, RunLock
+from factory.runs.run import METRICS, RECIPE_LOCK, SELECTION, Run
+from factory.runs.writer_lock import RunLock
+from factory.work.recipe_of import recipe_of
 
 
 def export_release(run: Run, to: str, **settings: Any) -> tuple[ReleaseResult, dict[str, int]]:
@@ -41,7 +42,9 @@ def export_release(run: Run, to: str, **settings: Any) -> tuple[ReleaseResult, d
     with RunLock(run):
         limit = (run.read_json(RECIPE_LOCK) or {}).get("limit")
         plan = make_plan(recipe, run, limit, scratch=run.storage.child("source"))
-        return release(plan, metrics["selection"] | {"images": metrics["images"]}, recipe_yaml(recipe))
+        return release(
+            plan.work, plan.pictures, metrics["selection"] | {"images": metrics["images"]}, recipe_yaml(recipe)
+        )
 
 
 def export_uids(run: Run, file: str) -> int:

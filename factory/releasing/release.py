@@ -19,14 +19,17 @@ from exports.release_row import BATCH_BYTES, BATCH_ROWS, licence_of, source_fiel
 from factory.recipe import ORIGINAL_IMAGE, CaptionsSource, HuggingFaceSource, Select
 from factory.releasing.assembly import Assembled, Assembly, split_cuts
 from factory.releasing.selected import Piece, Selected
+from factory.sources.pictures import Pictures
 from factory.sources.source import SourceRow
 from factory.work.fingerprint import fingerprint, source_identity
-from factory.work.plan import Plan
+from factory.work.work import Work
 
 EXTENSIONS: Final = {"JPEG": "jpg", "JPEG2000": "jp2", "TIFF": "tif"}
 
 
-def release(plan: Plan, counts: dict[str, Any], recipe_text: str) -> tuple[ReleaseResult, dict[str, int]]:
+def release(
+    work: Work, pictures: Pictures, counts: dict[str, Any], recipe_text: str
+) -> tuple[ReleaseResult, dict[str, int]]:
     """Build the release of a run's selection. Returns it, and how many images are not as selected, by reason.
 
     Memory does not grow with the run but for 8 to 20 bytes an image.
@@ -35,31 +38,31 @@ def release(plan: Plan, counts: dict[str, Any], recipe_text: str) -> tuple[Relea
         exports.release.ReleaseError: nothing was kept, the version exists with another content, or an image lacks a text
             and the recipe calls that an error.
     """
-    settings = plan.recipe.release
+    settings = work.recipe.release
     assert settings is not None
-    storage = plan.run.storage
+    storage = work.run.storage
     with tempfile.TemporaryDirectory(prefix=".scratch-", dir=storage.full() if storage.is_local else None) as scratch:
-        selected = Selected(plan, Path(scratch))
-        rows = SelectedImages(plan, selected)
+        selected = Selected(work, pictures, Path(scratch))
+        rows = SelectedImages(work, pictures, selected)
         content = settings.model_dump(mode="json", exclude={"to", "version"})
-        beside = {"rules": _rule_order(plan.recipe.select), "release": rows.counts}
+        beside = {"rules": _rule_order(work.recipe.select), "release": rows.counts}
         info = ReleaseInfo(
-            name=plan.recipe.name,
+            name=work.recipe.name,
             license=settings.license,
             image_license=settings.image_license,
             limits=settings.limits,
-            filters={scorer.name: _summary(scorer.filter) for scorer in plan.scorers},
+            filters={scorer.name: _summary(scorer.filter) for scorer in work.scorers},
             inputs=fingerprint("release", [selected.digest.hexdigest(), content]),
             configs=settings.configs,
-            run_id=f"{plan.recipe.name}-{run_fingerprint(plan)}",
-            recipe_id=recipe_fingerprint(plan),
+            run_id=f"{work.recipe.name}-{run_fingerprint(work)}",
+            recipe_id=recipe_fingerprint(work),
             provenance={
-                "views": [_view_line(plan, place) for place in range(len(plan.views))],
+                "views": [_view_line(work, place) for place in range(len(work.views))],
                 "counts": counts | beside | ({"rewritten": selected.rewritten} if settings.rewrite else {}),
                 "recipe": recipe_text,
-                "assembly": _assembly_lines(plan),
-                "source": _source_line(plan),
-                "source_datasets": _source_datasets(plan),
+                "assembly": _assembly_lines(work),
+                "source": _source_line(work),
+                "source_datasets": _source_datasets(work),
             },
         )
         shard_bytes = settings.shard_mb * 1_000_000
@@ -69,17 +72,17 @@ def release(plan: Plan, counts: dict[str, Any], recipe_text: str) -> tuple[Relea
     return result, dict(rows.counts)
 
 
-def recipe_fingerprint(plan: Plan) -> str:
+def recipe_fingerprint(work: Work) -> str:
     """Identifies the recipe of a release: all of it but where it goes, its version, and how much of the source there is."""
-    recipe = plan.recipe.model_dump(mode="json", exclude={"source": True, "release": {"to", "version"}})
-    return fingerprint("recipe", [recipe, source_identity(plan.recipe)])
+    recipe = work.recipe.model_dump(mode="json", exclude={"source": True, "release": {"to", "version"}})
+    return fingerprint("recipe", [recipe, source_identity(work.recipe)])
 
 
-def run_fingerprint(plan: Plan) -> str:
+def run_fingerprint(work: Work) -> str:
     """Identifies what a run did to an image: captions, scores, rules. More images of the same source do not change it."""
-    scorers = [f"{scorer.name}:{scorer.alone}" for scorer in plan.scorers]
-    rules = plan.recipe.select.model_dump(mode="json")
-    return fingerprint("run", [source_identity(plan.recipe), plan.caption_prints, scorers, rules, plan.recipe.seed])
+    scorers = [f"{scorer.name}:{scorer.alone}" for scorer in work.scorers]
+    rules = work.recipe.select.model_dump(mode="json")
+    return fingerprint("run", [source_identity(work.recipe), work.caption_prints, scorers, rules, work.recipe.seed])
 
 
 class SelectedImages:
@@ -88,20 +91,21 @@ class SelectedImages:
     `counts`: images that are gone, changed, or lack a text that the assembly rule asks for; complete after the last row.
     """
 
-    def __init__(self, plan: Plan, selected: Selected) -> None:
-        settings = plan.recipe.release
+    def __init__(self, work: Work, pictures: Pictures, selected: Selected) -> None:
+        settings = work.recipe.release
         assert settings is not None
-        self.plan = plan
+        self.work = work
+        self.pictures = pictures
         self.selected = selected
         self.counts: Counter[str] = Counter()
         self.without = settings.without
-        self.scores = [f"score_{scorer.name}" for scorer in plan.scorers]
+        self.scores = [f"score_{scorer.name}" for scorer in work.scorers]
         rule = settings.rule
         cuts = None
         if rule is not None and rule.rule == "split":
             keys = (key for piece in selected.ids() for key in piece)
-            cuts = split_cuts(rule.shares, plan.recipe.seed, keys)
-        self.assembly = Assembly(plan.recipe, cuts)
+            cuts = split_cuts(rule.shares, work.recipe.seed, keys)
+        self.assembly = Assembly(work.recipe, cuts)
 
     def __iter__(self) -> Iterator[RowBatch]:
         met = 0
@@ -119,20 +123,20 @@ class SelectedImages:
 
     def _rows(self, piece: Piece, images: _PieceImages) -> Iterator[tuple[SourceRow, int, str]]:
         """The rows of the source that are to be released, each once."""
-        limit = max(image.max_bytes for image in [ready.view.image for ready in self.plan.views] or [ORIGINAL_IMAGE])
-        kind = self.plan.recipe.source.kind
+        limit = max(image.max_bytes for image in [ready.view.image for ready in self.work.views] or [ORIGINAL_IMAGE])
+        kind = self.work.recipe.source.kind
         met: set[int] = set()
-        for work in piece.shards:
-            if not images.in_shard(work.shard.name):
+        for listed in piece.shards:
+            if not images.in_shard(listed.shard.name):
                 continue
-            for row in self.plan.source.read(work.shard, limit):
-                group = images.find(row.key, work.shard.name)
+            for row in self.pictures.source.read(listed.shard, limit):
+                group = images.find(row.key, listed.shard.name)
                 if group is not None and group not in met:
                     met.add(group)
-                    yield row, group, f"{kind}:{work.shard.name}"
+                    yield row, group, f"{kind}:{listed.shard.name}"
 
     def _add(self, images: _PieceImages, row: SourceRow, group: int, where: str) -> None:
-        if row.data is None and not isinstance(self.plan.recipe.source, CaptionsSource):
+        if row.data is None and not isinstance(self.work.recipe.source, CaptionsSource):
             self.counts["image_gone"] += 1
             return
         if row.data is not None and hashlib.sha256(row.data).hexdigest() != images.sha256[group]:
@@ -295,28 +299,28 @@ def _rule_order(select: Select) -> list[str]:
     return list(dict.fromkeys(reasons))
 
 
-def _view_line(plan: Plan, place: int) -> tuple[str, ...]:
-    ready = plan.views[place]
+def _view_line(work: Work, place: int) -> tuple[str, ...]:
+    ready = work.views[place]
     prompts = "; ".join(f"{prompt.text} (x{prompt.weight:g})" for prompt in ready.view.prompts)
     sampling = yaml.safe_dump(ready.view.sampling.model_dump(mode="json"), default_flow_style=True).strip()
     model = ready.view.model + (f" + {ready.view.lora}" if ready.view.lora else "")
     return ready.name, model, ready.model.revision, prompts, sampling
 
 
-def _source_line(plan: Plan) -> str:
-    source = plan.recipe.source
-    return f"Read from a source of kind {source.kind}" + (f", {found[0]}" if (found := _source_datasets(plan)) else "")
+def _source_line(work: Work) -> str:
+    source = work.recipe.source
+    return f"Read from a source of kind {source.kind}" + (f", {found[0]}" if (found := _source_datasets(work)) else "")
 
 
-def _source_datasets(plan: Plan) -> list[str]:
+def _source_datasets(work: Work) -> list[str]:
     """The Hub id of the source, where it is one."""
-    source = plan.recipe.source
+    source = work.recipe.source
     on_hub = isinstance(source, HuggingFaceSource) and source.revision and re.fullmatch(r"[\w.-]+/[\w.-]+", source.path)
     return [source.path] if on_hub and isinstance(source, HuggingFaceSource) else []
 
 
-def _assembly_lines(plan: Plan) -> list[str]:
-    settings = plan.recipe.release
+def _assembly_lines(work: Work) -> list[str]:
+    settings = work.recipe.release
     assert settings is not None
     rule = settings.rule
     if rule is None:

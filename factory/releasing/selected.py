@@ -16,12 +16,15 @@ import numpy as np
 import polars as pl
 
 from factory.runs.appended_parts import append_parts, read_part
+from factory.runs.resolving import resolved
 from factory.runs.run import SELECTION
 from factory.runs.tables import CAPTION_KEY, CAPTIONS, Status, completed
 from factory.runs.tables import SELECTION as SELECTION_SCHEMA
-from factory.selection.buckets import resolved, with_score
+from factory.runs.with_score import with_score
+from factory.sources.pictures import Pictures
 from factory.sources.shard_keys import key_hashes
-from factory.work.plan import Plan, ShardWork
+from factory.sources.source import ListedShard
+from factory.work.work import Work
 
 PIECE_ROWS: Final = 40_000
 """Captions in a piece; one shard of the source is never cut."""
@@ -36,7 +39,7 @@ class Piece:
     image goes into the release, `moved` whether it was in another shard when it was captioned.
     """
 
-    shards: list[ShardWork]
+    shards: list[ListedShard]
     captions: pl.DataFrame
 
 
@@ -46,10 +49,11 @@ class Selected:
     `images` to release, `rewritten` captions and the `digest` of all pieces are known when it is made.
     """
 
-    def __init__(self, plan: Plan, scratch: Path) -> None:
-        settings = plan.recipe.release
+    def __init__(self, work: Work, pictures: Pictures, scratch: Path) -> None:
+        settings = work.recipe.release
         assert settings is not None
-        self.plan = plan
+        self.work = work
+        self.pictures = pictures
         self.scratch = scratch
         self.images = 0
         self.rewritten = 0
@@ -57,7 +61,7 @@ class Selected:
         self._rewrite = settings.rewrite
         self._releases_dropped = settings.dropped == "include"
         self._wants_dropped = self._releases_dropped or "rejected" in settings.configs
-        self._shards, self._pieces = _cut(plan)
+        self._shards, self._pieces = _cut(work, pictures)
         self._make()
 
     def ids(self) -> Iterator[pl.Series]:
@@ -81,10 +85,10 @@ class Selected:
         decisions, captions = self.scratch / "decisions", self.scratch / "captions"
         for folder in (decisions, captions):
             folder.mkdir()
-        moved = _Moved(self.plan, set(self._shards))
+        moved = _Moved(self.work, self.pictures, set(self._shards))
         for rows in self._decided():
             append_parts(decisions, self._placed(rows, moved))
-        for part in self.plan.run.parts("captions"):
+        for part in self.work.run.parts("captions"):
             append_parts(captions, self._placed(self._with_scores(part), moved))
         for number in range(len(self._pieces)):
             self._join(number, read_part(decisions, number), read_part(captions, number))
@@ -93,7 +97,7 @@ class Selected:
         """The selection of the wanted images; all captions of an image are in one row group."""
         import pyarrow.parquet as pq
 
-        with self.plan.run.storage.open(SELECTION) as file:
+        with self.work.run.storage.open(SELECTION) as file:
             table = pq.ParquetFile(file)
             for group in range(table.metadata.num_row_groups):
                 rows = pl.DataFrame(table.read_row_group(group)).cast(SELECTION_SCHEMA)
@@ -103,10 +107,10 @@ class Selected:
                 yield rows if self._wants_dropped else rows.filter("released")
 
     def _with_scores(self, part: str) -> pl.DataFrame:
-        rows = completed(self.plan.run.storage.scan([f"captions/{part}.parquet"]), CAPTIONS).collect()
-        for scorer in self.plan.scorers:
-            rows = with_score(self.plan.run, rows, part, scorer.name, scorer.fingerprint, f"score_{scorer.name}")
-        return rows.filter(pl.col("fingerprint").is_in(self.plan.caption_prints))
+        rows = completed(self.work.run.storage.scan([f"captions/{part}.parquet"]), CAPTIONS).collect()
+        for scorer in self.work.scorers:
+            rows = with_score(self.work.run, rows, part, scorer.name, scorer.fingerprint, f"score_{scorer.name}")
+        return rows.filter(pl.col("fingerprint").is_in(self.work.caption_prints))
 
     def _placed(self, rows: pl.DataFrame, moved: _Moved) -> pl.DataFrame:
         """The rows with the number of their piece; those whose image is nowhere in the source are left out."""
@@ -120,7 +124,7 @@ class Selected:
         if decided is None or captions is None:
             pl.DataFrame(schema={"image_key": pl.String}).write_ipc(self._file(number))
             return
-        places = {name: place for place, name in enumerate(self.plan.view_names)}
+        places = {name: place for place, name in enumerate(self.work.view_names)}
         rows = decided.join(resolved(captions).drop("reason", "moved"), on=_JOIN, how="inner")
         order = pl.col("view").replace_strict(places, default=len(places), return_dtype=pl.Int32)
         rows = rows.sort("image_key", order, "candidate")
@@ -136,21 +140,21 @@ class Selected:
         return self.scratch / f"piece-{number:06d}.arrow"
 
 
-def _cut(plan: Plan) -> tuple[dict[str, int], list[list[ShardWork]]]:
+def _cut(work: Work, pictures: Pictures) -> tuple[dict[str, int], list[list[ListedShard]]]:
     """The number of the piece of each source shard, and the shards of each piece."""
-    counted = plan.run.storage.scan([SELECTION]).group_by("shard").len().collect(engine="streaming")
+    counted = work.run.storage.scan([SELECTION]).group_by("shard").len().collect(engine="streaming")
     rows = dict(counted.iter_rows())
     numbers: dict[str, int] = {}
-    pieces: list[list[ShardWork]] = []
+    pieces: list[list[ListedShard]] = []
     size = 0
-    for work in plan.shards:
-        here = rows.get(work.shard.name, 0)
+    for listed in pictures.shards:
+        here = rows.get(listed.shard.name, 0)
         if not pieces or size + here > PIECE_ROWS:
             pieces.append([])
             size = 0
         size += here
-        pieces[-1].append(work)
-        numbers[work.shard.name] = len(pieces) - 1
+        pieces[-1].append(listed)
+        numbers[listed.shard.name] = len(pieces) - 1
     return numbers, pieces
 
 
@@ -160,8 +164,9 @@ class _Moved:
     12 bytes for each such image.
     """
 
-    def __init__(self, plan: Plan, shards: set[str]) -> None:
-        self.plan = plan
+    def __init__(self, work: Work, pictures: Pictures, shards: set[str]) -> None:
+        self.work = work
+        self.pictures = pictures
         self._shards = shards
         self._keys: np.ndarray | None = None
         self._places = np.zeros(0, np.int32)
@@ -181,16 +186,16 @@ class _Moved:
         return rows.with_columns(_place=pl.coalesce("_place", there))
 
     def _find(self, numbers: dict[str, int]) -> None:
-        selection = self.plan.run.storage.scan([SELECTION])
+        selection = self.work.run.storage.scan([SELECTION])
         away = selection.filter(~pl.col("shard").is_in(list(self._shards))).select("image_key").unique()
         keys = np.sort(key_hashes(away.collect(engine="streaming")["image_key"]).to_numpy())
         places = np.full(len(keys), -1, np.int32)
-        for work in self.plan.shards if len(keys) else ():
-            for row in self.plan.source.read(work.shard, 1 << 40):
+        for listed in self.pictures.shards if len(keys) else ():
+            for row in self.pictures.source.read(listed.shard, 1 << 40):
                 number = key_hashes(pl.Series([row.key]))[0]
                 place = int(np.searchsorted(keys, np.uint64(number)))
                 if place < len(keys) and keys[place] == number and places[place] < 0:
-                    places[place] = numbers[work.shard.name]
+                    places[place] = numbers[listed.shard.name]
         self._keys, self._places = keys, places
 
 

@@ -10,20 +10,21 @@ import polars as pl
 from factory.repair.faithful import FAITHFUL, Judgement
 from factory.runs import tables
 from factory.runs.clock import now_ms
-from factory.runs.run import DoneSet, new_part_name
+from factory.runs.done_set import DoneSet
+from factory.runs.run import new_part_name
 from factory.runs.tables import CAPTION_KEY, CUT_CANDIDATES, Status
 from factory.work.fingerprint import cut_fingerprint
-from factory.work.plan import Plan
+from factory.work.work import Work
 from filters.wording.sentences import Sentence, sentences
 
 
-def cut_part(plan: Plan, part: str, judgement: Judgement, wanted: DoneSet, done: DoneSet) -> int:
+def cut_part(work: Work, part: str, judgement: Judgement, wanted: DoneSet, done: DoneSet) -> int:
     """Cut the captions of one part whose (image, view) is in `wanted` and that are not in `done`. Returns how many were made.
 
     A caption is left as it is where a sentence was not judged, where all of them are supported, or none.
     """
-    rows = plan.run.storage.scan([f"captions/{part}.parquet"]).filter(
-        pl.col("fingerprint").is_in(plan.caption_prints),
+    rows = work.run.storage.scan([f"captions/{part}.parquet"]).filter(
+        pl.col("fingerprint").is_in(work.caption_prints),
         pl.col("candidate") < CUT_CANDIDATES,
         pl.col("status") != Status.failed,
         pl.col("text").is_not_null(),
@@ -32,7 +33,7 @@ def cut_part(plan: Plan, part: str, judgement: Judgement, wanted: DoneSet, done:
     captions = captions.filter(wanted.contains(captions.select("image_key", "view", fingerprint=pl.lit(""))))
     if captions.is_empty():
         return 0
-    judged = judgement.sentences(plan, part, captions)
+    judged = judgement.sentences(work, part, captions)
     keys = [*CAPTION_KEY, "fingerprint"]
     scores = {
         tuple(key): dict(zip(starts, found, strict=True))
@@ -52,8 +53,8 @@ def cut_part(plan: Plan, part: str, judgement: Judgement, wanted: DoneSet, done:
     if frame.is_empty():
         return 0
     into = new_part_name()
-    _copy_answers(plan, part, into, frame["image_key"].unique().to_list())
-    plan.run.append("captions", frame, into)
+    _copy_answers(work, part, into, frame["image_key"].unique().to_list())
+    work.run.append("captions", frame, into)
     return frame.height
 
 
@@ -114,10 +115,10 @@ def _mean(logprobs: list[dict[str, Any]] | None) -> float | None:
     return sum(one["mean"] * one["tokens"] for one in logprobs or ()) / tokens if tokens else None
 
 
-def _copy_answers(plan: Plan, part: str, into: str, keys: list[str]) -> None:
+def _copy_answers(work: Work, part: str, into: str, keys: list[str]) -> None:
     """What judges said about the sentences of these images holds for the cut captions too."""
-    prints = {judge.print for scorer in plan.scorers for judge in scorer.judges.values()}
+    prints = {judge.print for scorer in work.scorers for judge in scorer.judges.values()}
     for print_ in prints:
-        answers = plan.run.answers(print_, part).filter(pl.col("image_key").is_in(keys), pl.col("control").is_null())
+        answers = work.run.answers(print_, part).filter(pl.col("image_key").is_in(keys), pl.col("control").is_null())
         if answers.height:
-            plan.run.append(f"answers/{print_}", answers, f"{into}.made")
+            work.run.append(f"answers/{print_}", answers, f"{into}.made")

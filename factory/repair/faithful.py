@@ -7,10 +7,8 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from factory.runs.tables import CAPTION_KEY
 from factory.scoring.sentence_table import sentences_of_part
-from factory.work.calibrations import load_calibrations
-from factory.work.plan import Plan
+from factory.work.work import Work
 from filters.calibration.calibration import Calibration
 
 FAITHFUL = "_faithful"
@@ -26,12 +24,11 @@ class Judgement:
     calibration: Calibration | None
 
     @classmethod
-    def of(cls, plan: Plan) -> Judgement:
+    def of(cls, work: Work) -> Judgement:
         """That of the recipe's `repair`."""
-        settings = plan.recipe.repair
+        settings = work.recipe.repair
         assert settings is not None
-        found = load_calibrations(plan.run, plan.recipe, {one.name: one.identity for one in plan.scorers})
-        calibration = found.get(settings.by)
+        calibration = work.calibrations.get(settings.by)
         least = settings.least if calibration is None else calibration.threshold
         assert least is not None
         return cls(settings.by, least, calibration)
@@ -46,21 +43,8 @@ class Judgement:
         """As selection takes them."""
         return {} if self.calibration is None else {self.name: self.calibration}
 
-    def sentences(self, plan: Plan, part: str, captions: pl.DataFrame) -> pl.DataFrame:
+    def sentences(self, work: Work, part: str, captions: pl.DataFrame) -> pl.DataFrame:
         """The sentences of some captions of a part, with their scores in the column FAITHFUL."""
-        table = sentences_of_part(plan, part, captions, self.reads)
+        table = sentences_of_part(work, part, captions, self.reads)
         score = pl.col(self.name) if self.calibration is None else self.calibration.score()
         return table.with_columns(score.alias(FAITHFUL))
-
-
-def least_by_caption(
-    plan: Plan, part: str, captions: pl.DataFrame, reference: str, calibration: Calibration
-) -> pl.Series:
-    """The score of each caption by a calibration of sentences: that of its least sentence; null where it has none."""
-    table = sentences_of_part(plan, part, captions, calibration.reads).with_columns(
-        calibration.score().alias(reference)
-    )
-    worst = table.group_by(*CAPTION_KEY, "fingerprint").agg(
-        pl.when(pl.col(reference).is_null().any()).then(None).otherwise(pl.col(reference).min()).alias(reference)
-    )
-    return captions.join(worst, on=[*CAPTION_KEY, "fingerprint"], how="left", maintain_order="left")[reference]

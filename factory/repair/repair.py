@@ -15,18 +15,20 @@ from typing import Any, Final
 
 import polars as pl
 
-from factory.captioning.caption_missing import Made, caption_group, logs_of
+from factory.captioning.caption_missing import Made, caption_group
 from factory.engines.cluster import most_engines, ray_cluster
-from factory.judging.answering import score_all
 from factory.progress import Progress
 from factory.repair.cutting import cut_part
 from factory.repair.faithful import Judgement
-from factory.runs.run import DoneSet
+from factory.runs.done_set import DoneSet
 from factory.runs.tables import CUT_CANDIDATES, RUNG_CANDIDATES, Status
+from factory.scoring.score_all import score_all
 from factory.selection.buckets import Buckets, fill_buckets
-from factory.work.plan import Plan, done_set
+from factory.sources.pictures import Pictures
+from factory.work.done import done_set
 from factory.work.rungs import ReadyRung
 from factory.work.views import engine_groups
+from factory.work.work import Work
 
 PAIR: Final = ["shard", "image_key", "view"]
 
@@ -72,41 +74,43 @@ class RepairCounts:
             yield f"cut: {self.cut:,} of the {self.left:,} left, {self.cut_faithful:,} of them faithful now"
 
 
-def repair(plan: Plan, progress: Progress) -> RepairCounts:
+def repair(work: Work, pictures: Pictures, progress: Progress) -> tuple[Work, RepairCounts]:
     """Do what the recipe's `repair` asks, and what was asked for by hand. What is done already is not done again.
+
+    Returns the work, settled on the captions that there are now, and what was found and done.
 
     Raises:
         EngineError, SourceError, RunError: as of captioning.
     """
-    settings = plan.recipe.repair
-    judgement = Judgement.of(plan) if settings is not None else None
-    for rung in plan.rungs:
-        if _climb(plan, rung, judgement, progress):
-            score_all(plan, logs_of(plan), progress)
+    settings = work.recipe.repair
+    judgement = Judgement.of(work) if settings is not None else None
+    for rung in work.rungs:
+        if _climb(work, pictures, rung, judgement, progress):
+            work = score_all(work, pictures, progress)
     if settings is not None and settings.cut and judgement is not None:
         progress.phase("cutting")
-        if _cut(plan, judgement):
-            score_all(plan, logs_of(plan), progress)
-    return _counts(plan, judgement)
+        if _cut(work, judgement):
+            work = score_all(work, pictures, progress)
+    return work, _counts(work, judgement)
 
 
 # --- writing again ------------------------------------------------------------------------------------------------------
 
 
-def _climb(plan: Plan, rung: ReadyRung, judgement: Judgement | None, progress: Progress) -> bool:
+def _climb(work: Work, pictures: Pictures, rung: ReadyRung, judgement: Judgement | None, progress: Progress) -> bool:
     """Caption again what a rung is for. False where nothing is left to do."""
     names = [ready.name for ready in rung.views]
     prints = {one for ready in rung.views for one in ready.prints}
     keys: list[pl.DataFrame] = []
     open_shards: set[str] = set()
-    with _buckets(plan, judgement) as buckets:
+    with _buckets(work, judgement) as buckets:
         for rows in buckets:
             wanted = _wanted(rows, rung, judgement).filter(pl.col("view").is_in(names))
             tried = rows.filter(pl.col("fingerprint").is_in(prints), pl.col("status") != Status.failed)
             todo = wanted.join(tried.select(PAIR).unique(), on=PAIR, how="anti")
             keys.append(todo.select("image_key", "view", fingerprint=pl.lit("")))
             open_shards.update(todo["shard"].to_list())
-    shards = [work for work in plan.shards if work.shard.name in open_shards]
+    shards = [listed for listed in pictures.shards if listed.shard.name in open_shards]
     if not shards:
         return False
     from factory.captioning.stages import ReadAgain
@@ -114,13 +118,13 @@ def _climb(plan: Plan, rung: ReadyRung, judgement: Judgement | None, progress: P
     progress.phase(f"try {rung.number + 1}: {sum(map(len, keys)):,} {rung.what} images")
     made = Made()
     groups = engine_groups(list(rung.views))
-    with ray_cluster(logs_of(plan), max(most_engines(group.first.view) for group in groups)) as ray:
-        again, finished = DoneSet.of(iter(keys)), done_set(plan, list(rung.views))
+    with ray_cluster(work.logs, max(most_engines(group.first.view) for group in groups)) as ray:
+        again, finished = DoneSet.of(iter(keys)), done_set(work, list(rung.views))
         wanted_there = ray.put((again.high, again.low))
         done = ray.put((finished.high, finished.low))
         for group in groups:
-            read = ReadAgain(plan.source, group, plan.run, done, wanted_there)
-            caption_group(plan, group, read, shards, ray, made, progress)
+            read = ReadAgain(pictures.source, group, work.run, done, wanted_there)
+            caption_group(work, group, read, shards, ray, made, progress)
     return True
 
 
@@ -142,23 +146,23 @@ def _unfaithful(rows: pl.DataFrame, judgement: Judgement) -> pl.DataFrame:
 
 
 @contextmanager
-def _buckets(plan: Plan, judgement: Judgement | None) -> Iterator[Buckets]:
+def _buckets(work: Work, judgement: Judgement | None) -> Iterator[Buckets]:
     """All captions of the recipe, an image's together, with the score of the judgement."""
     reads = judgement.reads if judgement is not None else ()
-    scores = {scorer.name: scorer.fingerprint for scorer in plan.scorers if scorer.name in reads}
-    beside = plan.run.storage.full() if plan.run.storage.is_local else None
+    scores = {scorer.name: scorer.fingerprint for scorer in work.scorers if scorer.name in reads}
+    beside = work.run.storage.full() if work.run.storage.is_local else None
     with tempfile.TemporaryDirectory(prefix=".scratch-", dir=beside) as scratch:
-        yield fill_buckets(plan, scores, judgement.calibrations if judgement is not None else {}, Path(scratch))
+        yield fill_buckets(work, scores, judgement.calibrations if judgement is not None else {}, Path(scratch))
 
 
 # --- cutting -----------------------------------------------------------------------------------------------------------
 
 
-def _cut(plan: Plan, judgement: Judgement) -> int:
+def _cut(work: Work, judgement: Judgement) -> int:
     """Cut the captions of images of which none is faithful. Returns how many were made."""
     left: list[pl.DataFrame] = []
     known: list[pl.DataFrame] = []
-    with _buckets(plan, judgement) as buckets:
+    with _buckets(work, judgement) as buckets:
         for rows in buckets:
             pairs = _unfaithful(rows.filter(pl.col("candidate") < CUT_CANDIDATES), judgement)
             left.append(pairs.select("image_key", "view", fingerprint=pl.lit("")))
@@ -168,19 +172,19 @@ def _cut(plan: Plan, judgement: Judgement) -> int:
     wanted, done = DoneSet.of(iter(left)), DoneSet.of(iter(known))
     if not len(wanted):
         return 0
-    return sum(cut_part(plan, part, judgement, wanted, done) for part in plan.run.parts("captions"))
+    return sum(cut_part(work, part, judgement, wanted, done) for part in work.run.parts("captions"))
 
 
 # --- counts ------------------------------------------------------------------------------------------------------------
 
 
-def _counts(plan: Plan, judgement: Judgement | None) -> RepairCounts:
+def _counts(work: Work, judgement: Judgement | None) -> RepairCounts:
     totals = dict.fromkeys(("judged", "unfaithful", "unjudged", "left", "cut", "cut_faithful"), 0)
-    wanted = {rung.number: 0 for rung in plan.rungs}
+    wanted = {rung.number: 0 for rung in work.rungs}
     mended = dict(wanted)
-    with _buckets(plan, judgement) as buckets:
+    with _buckets(work, judgement) as buckets:
         for rows in buckets:
-            for rung in plan.rungs:
+            for rung in work.rungs:
                 pairs = _wanted(rows, rung, judgement)
                 mine = rows.filter(pl.col("candidate") // RUNG_CANDIDATES == rung.number)
                 is_well = pl.col("status") == Status.ok
@@ -194,7 +198,7 @@ def _counts(plan: Plan, judgement: Judgement | None) -> RepairCounts:
     return RepairCounts(
         by=judgement.name if judgement is not None else None,
         least=judgement.least if judgement is not None else None,
-        rungs=[RungCounts(one.number, one.what, wanted[one.number], mended[one.number]) for one in plan.rungs],
+        rungs=[RungCounts(one.number, one.what, wanted[one.number], mended[one.number]) for one in work.rungs],
         **totals,
     )
 

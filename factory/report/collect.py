@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -10,28 +11,22 @@ import polars as pl
 from factory.errors import RunError
 from factory.images.reasons import REASONS, Reason
 from factory.judging.judge_report import judge_metrics, judge_rows, judge_warnings
+from factory.outcome import LEFT_OUT, Outcome, outcome_metrics
 from factory.report.calibration_plot import calibration_plot
 from factory.report.data import CaptionCard, Doubt, Fact, Histogram, ImageCard, Rejected, ReportData
 from factory.runs import tables
 from factory.runs.run import METRICS, RECIPE, REPORT, SELECTION, Run
 from factory.runs.tables import CAPTION_KEY
-from factory.work.calibrations import load_calibrations
-from factory.work.plan import Plan, Scorer, reopen
+from factory.work.scorer import Scorer
+from factory.work.work import Work, reopen
 from filters.asking.claims import Claims
 from filters.asking.questions import VlmFilter
 from filters.asking.vqa_faithfulness import VqaFaithfulness
 from filters.wording.sentences import judges_sentences
 
 if TYPE_CHECKING:
-    from factory.pipeline import Outcome
     from filters.calibration.calibration import Calibration
 
-LEFT_OUT = {
-    "image_gone": "kept images are no longer in the source and so not in the release",
-    "image_changed": "kept images changed since they were captioned and are not in the release; their keys need new captions",
-    "no_text_chosen": "images lack a text that the caption template asks for and are released with their chosen caption",
-    "no_text_leave_out": "images lack a text that the caption template asks for and are left out of the release",
-}
 BINS = 20
 DOUBTFUL = 0.5
 GALLERY_CARDS = 60
@@ -52,14 +47,15 @@ VARIETY = {
 QUARANTINE_ROWS = 200
 
 
-def write_report(plan: Plan, outcome: Outcome) -> tuple[str, dict[str, Any]]:
+def write_report(outcome: Outcome) -> tuple[str, dict[str, Any]]:
     """Write metrics.json and report.html of a run. Returns where the report is, and the metrics."""
-    truth = demo_truth(plan)
-    judges = judge_metrics(plan)
+    work = outcome.work
+    truth = demo_truth(work)
+    judges = judge_metrics(work)
     metrics = outcome_metrics(outcome) | ({"truth": truth} if truth else {}) | ({"judges": judges} if judges else {})
-    plan.run.write_json(METRICS, metrics)
-    plan.run.storage.write(REPORT, render(collect(plan, metrics)))
-    return plan.run.storage.full(REPORT), metrics
+    work.run.write_json(METRICS, metrics)
+    work.run.storage.write(REPORT, render(collect(work, metrics)))
+    return work.run.storage.full(REPORT), metrics
 
 
 def rewrite_report(run: Run) -> str:
@@ -80,55 +76,31 @@ def render(data: ReportData) -> bytes:
     return render_report(data).encode("utf-8", errors="replace")
 
 
-def outcome_metrics(outcome: Outcome) -> dict[str, Any]:
-    """What happened this time, as JSON data. Seconds, and rates per second of captioning, engine start included."""
-    seconds = outcome.seconds.get("caption", 0.0)
-    images = sum(outcome.made.images.values())
-    return {
-        "images": outcome.accounts,
-        "selection": outcome.selection,
-        "this_time": {
-            "images_by_state": dict(outcome.made.images),
-            "prompt_tokens": outcome.made.tokens["prompt"],
-            "output_tokens": outcome.made.tokens["output"],
-            "engine_deaths": outcome.made.engine_deaths,
-            "seconds": {name: round(value, 2) for name, value in outcome.seconds.items()},
-            "images_per_s": round(images / seconds, 2) if seconds else None,
-        },
-        "repair": None if outcome.repair is None else outcome.repair.as_json(),
-        "release": None
-        if outcome.release is None
-        else {"url": outcome.release.url, "version": outcome.release.version, "rows": outcome.release.rows},
-        "left_out": outcome.left_out,
-    }
-
-
-def collect(plan: Plan, metrics: dict[str, Any]) -> ReportData:
+def collect(work: Work, metrics: dict[str, Any]) -> ReportData:
     """Everything on the page."""
-    decided = plan.run.storage.scan([SELECTION])
-    gallery = _gallery(plan)
+    decided = work.run.storage.scan([SELECTION])
+    gallery = _gallery(work)
     states = {name: number for name, number in metrics["images"].items() if name != "source_rows"}
-    calibrations = load_calibrations(plan.run, plan.recipe, {one.name: one.identity for one in plan.scorers})
     return ReportData(
-        title=plan.recipe.name,
-        facts=_facts(plan, metrics),
+        title=work.recipe.name,
+        facts=_facts(work, metrics),
         images=tuple((name, number) for name, number in states.items() if number),
-        views=tuple(_views(plan, decided)),
+        views=tuple(_views(work, decided)),
         reasons=tuple(metrics["selection"].get("dropped", {}).items()),
-        histograms=tuple(_histograms(plan, calibrations)),
+        histograms=tuple(_histograms(work, work.calibrations)),
         gallery=tuple(gallery),
-        quarantine=tuple(_quarantine(plan)),
-        quarantine_reasons=tuple(_quarantine_reasons(plan)),
+        quarantine=tuple(_quarantine(work)),
+        quarantine_reasons=tuple(_quarantine_reasons(work)),
         truth=_truth_facts(metrics.get("truth")),
-        recipe=plan.run.storage.read(RECIPE).decode(),
+        recipe=work.run.storage.read(RECIPE).decode(),
         notes=tuple(_notes(metrics)),
-        variety=tuple(_variety(plan, metrics)),
+        variety=tuple(_variety(work, metrics)),
         judges=tuple(judge_rows(metrics.get("judges", []))),
-        calibrations=tuple(calibration_plot(*one) for one in calibrations.items()),
+        calibrations=tuple(calibration_plot(*one) for one in work.calibrations.items()),
     )
 
 
-def _facts(plan: Plan, metrics: dict[str, Any]) -> tuple[Fact, ...]:
+def _facts(work: Work, metrics: dict[str, Any]) -> tuple[Fact, ...]:
     now = metrics["this_time"]
     selection = metrics["selection"]
     facts = [
@@ -140,8 +112,8 @@ def _facts(plan: Plan, metrics: dict[str, Any]) -> tuple[Fact, ...]:
         facts.append(Fact("images/s this time", f"{now['images_per_s']:,}"))
         facts.append(Fact("tokens this time", f"{now['output_tokens']:,}"))
     facts.append(Fact("seconds this time", f"{now['seconds'].get('total', 0):,.0f}"))
-    if plan.views:
-        facts.append(Fact("models", ", ".join(sorted({ready.view.model for ready in plan.views}))))
+    if work.views:
+        facts.append(Fact("models", ", ".join(sorted({ready.view.model for ready in work.views}))))
     repair = metrics.get("repair")
     if repair:
         mended = sum(rung["mended"] for rung in repair["rungs"])
@@ -155,9 +127,9 @@ def _facts(plan: Plan, metrics: dict[str, Any]) -> tuple[Fact, ...]:
     return tuple(facts)
 
 
-def _views(plan: Plan, decided: pl.LazyFrame) -> list[dict[str, str]]:
+def _views(work: Work, decided: pl.LazyFrame) -> list[dict[str, str]]:
     words = pl.col("text").str.count_matches(r"\S+").mean().alias("words")
-    made = plan.run.captions(plan.caption_prints).group_by("view").agg(
+    made = work.run.captions(work.caption_prints).group_by("view").agg(
         pl.len().alias("captions"), words, pl.col("mean_logprob").mean().alias("logprob"), pl.col("engine").first()
     )  # fmt: skip
     kept = decided.group_by("view").agg(pl.col("kept").sum())
@@ -165,9 +137,9 @@ def _views(plan: Plan, decided: pl.LazyFrame) -> list[dict[str, str]]:
         row["view"]: row
         for row in made.join(kept, on="view", how="left").collect(engine="streaming").iter_rows(named=True)
     }
-    models = {ready.name: ready.view.model for ready in plan.views}
+    models = {ready.name: ready.view.model for ready in work.views}
     table = []
-    for name in plan.view_names:
+    for name in work.view_names:
         row = rows.get(name, {})
         table.append(
             {
@@ -183,7 +155,7 @@ def _views(plan: Plan, decided: pl.LazyFrame) -> list[dict[str, str]]:
     return table
 
 
-def _variety(plan: Plan, metrics: dict[str, Any]) -> list[dict[str, str]]:
+def _variety(work: Work, metrics: dict[str, Any]) -> list[dict[str, str]]:
     """How varied the captions are, all of them and those kept, each by a sample of the same size."""
     from filters.sets.diversity import diversity
 
@@ -194,8 +166,8 @@ def _variety(plan: Plan, metrics: dict[str, Any]) -> list[dict[str, str]]:
         return []
     keys = ["shard", *CAPTION_KEY]
     identity = pl.concat_str(keys, separator="\x1f").hash(29).alias("identity")
-    decided = plan.run.storage.scan([SELECTION]).select(identity, "kept")
-    texts = plan.run.captions(plan.caption_prints).select(identity, "text")
+    decided = work.run.storage.scan([SELECTION]).select(identity, "kept")
+    texts = work.run.captions(work.caption_prints).select(identity, "text")
     drawn = pl.col("identity") / 2.0**64
     chosen = {
         "all captions": decided.filter(drawn < size / total),
@@ -224,17 +196,17 @@ def _shown(value: float | int | str | None) -> str:
     )
 
 
-def _histograms(plan: Plan, calibrations: dict[str, Calibration]) -> list[Histogram]:
+def _histograms(work: Work, calibrations: Mapping[str, Calibration]) -> list[Histogram]:
     drawn = []
-    for scorer in plan.scorers:
-        mine = plan.run.scores(scorer.name, scorer.fingerprint).filter(
-            pl.col("caption_fingerprint").is_in(plan.caption_prints)
+    for scorer in work.scorers:
+        mine = work.run.scores(scorer.name, scorer.fingerprint).filter(
+            pl.col("caption_fingerprint").is_in(work.caption_prints)
         )
         place = (pl.col("score") * BINS).floor().clip(0, BINS - 1).cast(pl.Int32)
         counts = dict(mine.group_by(place.alias("bin")).len().collect(engine="streaming").iter_rows())
         summary = (type(scorer.filter).__doc__ or "").strip().splitlines()[0]
         bins = tuple(int(counts.get(number, 0)) for number in range(BINS))
-        least = plan.recipe.select.require.get(scorer.name)
+        least = work.recipe.select.require.get(scorer.name)
         threshold = calibrations[least].threshold if isinstance(least, str) else least
         below = None
         if threshold is not None:
@@ -243,23 +215,23 @@ def _histograms(plan: Plan, calibrations: dict[str, Calibration]) -> list[Histog
     return drawn
 
 
-def _gallery(plan: Plan) -> list[ImageCard]:
+def _gallery(work: Work) -> list[ImageCard]:
     """A sample with kept and dropped captions of every reason as even as they come."""
     pictures = (
-        plan.run.scan("gallery", tables.GALLERY)
+        work.run.scan("gallery", tables.GALLERY)
         .unique("image_key", keep="any")
         .select("image_key", "thumbnail")
         .collect()
     )
-    keys = pictures["image_key"] if pictures.height else _sampled_keys(plan)
+    keys = pictures["image_key"] if pictures.height else _sampled_keys(work)
     shown = pl.col("image_key").is_in(keys.implode())
-    decided = plan.run.storage.scan([SELECTION]).filter(shown).collect(engine="streaming")
-    captions = plan.run.captions(plan.caption_prints).filter(shown).drop("reason").collect(engine="streaming")
+    decided = work.run.storage.scan([SELECTION]).filter(shown).collect(engine="streaming")
+    captions = work.run.captions(work.caption_prints).filter(shown).drop("reason").collect(engine="streaming")
     frame = decided.join(captions, on=["shard", *CAPTION_KEY, "fingerprint"], how="inner")
-    for scorer in plan.scorers:
-        scored = plan.run.scores(scorer.name, scorer.fingerprint).filter(shown)
+    for scorer in work.scorers:
+        scored = work.run.scores(scorer.name, scorer.fingerprint).filter(shown)
         wanted = [name for name in ("sentences", "claims") if name in scorer.filter.evidence]
-        beside = [pl.col(name).alias(f"{name}_{scorer.name}") for name in wanted] if _is_doubting(plan, scorer) else []
+        beside = [pl.col(name).alias(f"{name}_{scorer.name}") for name in wanted] if _is_doubting(work, scorer) else []
         if "sentences" not in scored.collect_schema():
             beside = []
         scores = scored.select(
@@ -278,17 +250,17 @@ def _gallery(plan: Plan) -> list[ImageCard]:
             str(key),
             thumbnails.get(str(key), b""),
             None,
-            tuple(_caption_card(plan, row) for row in group.iter_rows(named=True)),
+            tuple(_caption_card(work, row) for row in group.iter_rows(named=True)),
         )
         for (key,), group in frame.group_by("image_key", maintain_order=True)
     ]
     return _even(cards)
 
 
-def _sampled_keys(plan: Plan) -> pl.Series:
+def _sampled_keys(work: Work) -> pl.Series:
     """Keys of captions without images: the same few for the same captions, of every reason as many."""
     drawn = (pl.col("image_key").hash(17) / 2.0**64).alias("drawn")
-    rows = plan.run.storage.scan([SELECTION]).select(pl.col("reason").fill_null(""), "image_key", drawn)
+    rows = work.run.storage.scan([SELECTION]).select(pl.col("reason").fill_null(""), "image_key", drawn)
     counts = dict(rows.group_by("reason").len().collect(engine="streaming").iter_rows())
     # Sorting all of a reason would take memory for every caption: a share of which a few times as many is expected.
     shares = {reason: min(1.0, 8 * SAMPLED_PER_REASON / count) for reason, count in counts.items()}
@@ -315,7 +287,7 @@ def _verdict(card: ImageCard) -> str:
     return next((one.reason or one.status for one in card.captions if not one.kept), "kept")
 
 
-def _caption_card(plan: Plan, row: dict[str, Any]) -> CaptionCard:
+def _caption_card(work: Work, row: dict[str, Any]) -> CaptionCard:
     return CaptionCard(
         view=row["view"],
         candidate=row["candidate"],
@@ -324,8 +296,8 @@ def _caption_card(plan: Plan, row: dict[str, Any]) -> CaptionCard:
         kept=row["kept"],
         reason=row["reason"],
         prompt=row["prompt"] or "",
-        scores=tuple((scorer.name, row[f"score_{scorer.name}"]) for scorer in plan.scorers),
-        doubts=_doubts(plan, row),
+        scores=tuple((scorer.name, row[f"score_{scorer.name}"]) for scorer in work.scorers),
+        doubts=_doubts(work, row),
         lineage=_lineage(row),
     )
 
@@ -335,24 +307,24 @@ def _lineage(row: dict[str, Any]) -> str:
     return f"{again}, cut from #{row['cut_from']}" if row["cut_from"] is not None else again
 
 
-def _is_doubting(plan: Plan, scorer: Scorer) -> bool:
+def _is_doubting(work: Work, scorer: Scorer) -> bool:
     """Whether a filter's verdict on single sentences is shown: of judges, and where the recipe has a threshold for it."""
     return judges_sentences(scorer.filter) and (
         isinstance(scorer.filter, VqaFaithfulness | Claims)
-        or isinstance(plan.recipe.select.require.get(scorer.name), float)
+        or isinstance(work.recipe.select.require.get(scorer.name), float)
     )
 
 
-def _repairs_below(plan: Plan, scorer: Scorer) -> float | None:
-    repair = plan.recipe.repair
+def _repairs_below(work: Work, scorer: Scorer) -> float | None:
+    repair = work.recipe.repair
     return repair.least if repair is not None and repair.by == scorer.name else None
 
 
-def _doubts(plan: Plan, row: dict[str, Any]) -> tuple[Doubt, ...]:
+def _doubts(work: Work, row: dict[str, Any]) -> tuple[Doubt, ...]:
     """The sentences that score below the recipe's threshold, or below one half where it has none, each by its worst filter."""
     worst: dict[tuple[int, int], Doubt] = {}
-    for scorer in plan.scorers:
-        least = plan.recipe.select.require.get(scorer.name, _repairs_below(plan, scorer))
+    for scorer in work.scorers:
+        least = work.recipe.select.require.get(scorer.name, _repairs_below(work, scorer))
         below = least if isinstance(least, float) else DOUBTFUL
         for one in row.get(f"sentences_{scorer.name}") or ():
             place = one["start"], one["end"]
@@ -374,16 +346,16 @@ def _claims_of(claims: list[dict[str, Any]], place: tuple[int, int]) -> list[dic
     return found
 
 
-def _quarantine(plan: Plan) -> list[Rejected]:
-    rows = plan.run.quarantine(plan.quarantine_prints).head(QUARANTINE_ROWS).collect()
+def _quarantine(work: Work) -> list[Rejected]:
+    rows = work.run.quarantine(work.quarantine_prints).head(QUARANTINE_ROWS).collect()
     return [
         Rejected(row["image_key"], row["reason"], REASONS.get(Reason(row["reason"]), ""), row["detail"] or "")
         for row in rows.iter_rows(named=True)
     ]
 
 
-def _quarantine_reasons(plan: Plan) -> list[tuple[str, int]]:
-    rows = plan.run.quarantine(plan.quarantine_prints).group_by("reason").len().sort("len", descending=True).collect()
+def _quarantine_reasons(work: Work) -> list[tuple[str, int]]:
+    rows = work.run.quarantine(work.quarantine_prints).group_by("reason").len().sort("len", descending=True).collect()
     return [(reason, number) for reason, number in rows.iter_rows()]
 
 
@@ -397,31 +369,29 @@ def _notes(metrics: dict[str, Any]) -> list[str]:
     if images.get("pending"):
         notes.append(f"{images['pending']:,} images were not reached. Run again to go on.")
     for reason, number in metrics["left_out"].items():
-        notes.append(
-            f"{number:,} kept images are not in the release: {reason.replace('_', ' ')} since they were captioned."
-        )
+        notes.append(f"{number:,} {LEFT_OUT[reason]}.")
     if metrics["this_time"]["engine_deaths"]:
         notes.append(f"Engines died {metrics['this_time']['engine_deaths']} times and were replaced.")
     return notes
 
 
-def demo_truth(plan: Plan) -> dict[str, Any] | None:
+def demo_truth(work: Work) -> dict[str, Any] | None:
     """Sentences of the captions that are true, before and after selection; only the demo world knows."""
     from factory.recipe import DemoSource
 
-    if not isinstance(plan.recipe.source, DemoSource):
+    if not isinstance(work.recipe.source, DemoSource):
         return None
     from factory.demo.truth import sentence_accuracy
 
-    decided = plan.run.storage.scan([SELECTION])
+    decided = work.run.storage.scan([SELECTION])
     columns = ["shard", *CAPTION_KEY, "text", "rung", "cut_from"]
-    texts = plan.run.captions(plan.caption_prints).select(columns).drop_nulls("text")
+    texts = work.run.captions(work.caption_prints).select(columns).drop_nulls("text")
     joined = decided.join(texts, on=["shard", *CAPTION_KEY], how="inner").collect()
     first = joined.filter(pl.col("rung").is_null(), pl.col("cut_from").is_null())
     pairs = {"before": first, "after": joined.filter("kept")}
     result: dict[str, Any] = {}
     for name, frame in pairs.items():
-        correct, total = sentence_accuracy(frame.select("text", "image_key").iter_rows(), plan.recipe.source.seed)
+        correct, total = sentence_accuracy(frame.select("text", "image_key").iter_rows(), work.recipe.source.seed)
         result[name] = {"correct": correct, "sentences": total, "captions": frame.height}
     return result
 

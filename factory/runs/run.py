@@ -17,13 +17,12 @@ from typing import TYPE_CHECKING, Any
 from exports.storage import Storage
 from factory.errors import RunError
 from factory.runs import tables
+from factory.runs.resolving import one_per_key, status_rank
 
 if TYPE_CHECKING:
-    import numpy as np
     import polars as pl
 
 LOCK = "run.lock"
-LOCK_STALE_S = 300.0
 RECIPE = "recipe.yaml"
 RECIPE_LOCK = "recipe.lock.json"
 SELECTION = "selection.parquet"
@@ -31,9 +30,6 @@ CALIBRATIONS = "calibrations"
 REPORT = "report.html"
 METRICS = "metrics.json"
 COMPACT_BYTES = 64_000_000
-
-# The better state of two rows with the same key; a later success replaces a failure.
-STATUS_RANK = {"ok": 0, "truncated": 1, "failed": 2}
 
 
 @dataclass(frozen=True)
@@ -89,9 +85,8 @@ class Run:
         """
         import polars as pl
 
-        rank = pl.col("status").replace_strict(STATUS_RANK, default=9, return_dtype=pl.Int8)
         rows = self.scan("captions", tables.CAPTIONS).filter(pl.col("fingerprint").is_in(fingerprints))
-        return one_per_key(rows, ["shard", *tables.CAPTION_KEY], [rank, pl.col("created_ms")])
+        return one_per_key(rows, ["shard", *tables.CAPTION_KEY], [status_rank(), pl.col("created_ms")])
 
     def quarantine(self, fingerprints: list[str]) -> pl.LazyFrame:
         """The images refused under these fingerprints, one row per (shard, image key, reason)."""
@@ -230,29 +225,6 @@ class Run:
         return one_per_key(self.storage.scan(paths), list(tables.SCORE_KEYS), [])
 
 
-def one_per_key(rows: pl.LazyFrame, keys: list[str], best: list[pl.Expr]) -> pl.LazyFrame:
-    """Of rows with the same keys the one that comes first by `best`; any of them where `best` is empty.
-
-    Rows come twice only where a crash made a task run again, so mostly there is nothing to do: finding out costs 8 bytes
-    a row, and the frame stays a scan that streams.
-    """
-    import numpy as np
-    import polars as pl
-
-    combined = pl.sum_horizontal(pl.col(key).hash(seed) * (2 * seed + 1) for seed, key in enumerate(keys))
-    hashes = rows.select(combined.alias("_hash")).collect(engine="streaming")["_hash"].to_numpy(writable=True)
-    hashes.sort()
-    repeated = pl.Series("_hash", np.unique(hashes[1:][hashes[1:] == hashes[:-1]]), dtype=pl.UInt64)
-    if not len(repeated):
-        return rows
-    marked = rows.with_columns(combined.is_in(repeated.implode()).alias("_repeated"))
-    again = marked.filter("_repeated")
-    if best:
-        again = again.sort(best)
-    again = again.unique(keys, keep="first", maintain_order=True)
-    return pl.concat([marked.filter(~pl.col("_repeated")), again]).drop("_repeated")
-
-
 def _read_whole(storage: Storage, paths: list[str]) -> pl.DataFrame:
     """Parts put together; what older ones lack is null."""
     import polars as pl
@@ -265,163 +237,9 @@ def new_part_name() -> str:
     return f"part-{time.time_ns():020d}-{uuid.uuid4().hex[:8]}"
 
 
-# --- what is done ----------------------------------------------------------------------------------------------------
-
-
-class DoneSet:
-    """A set of (image key, view, fingerprint) as sorted 128-bit hashes: 16 bytes an entry, shared between processes.
-
-    Two independent 64-bit hashes make a false hit (an image skipped that was never captioned) about 1e-20 likely for a
-    billion images. Polars' hash is stable within one version, and the set is rebuilt at every start.
-    """
-
-    def __init__(self, high: np.ndarray, low: np.ndarray) -> None:
-        self.high = high
-        self.low = low
-
-    @classmethod
-    def of(cls, frames: Iterator[pl.DataFrame]) -> DoneSet:
-        """From frames with image_key, view and fingerprint."""
-        import numpy as np
-
-        pieces = [hash_rows(frame) for frame in frames if frame.height]
-        if not pieces:
-            empty = np.zeros(0, dtype=np.uint64)
-            return cls(empty, empty)
-        high = np.concatenate([piece[0] for piece in pieces])
-        low = np.concatenate([piece[1] for piece in pieces])
-        order = np.lexsort((low, high))
-        return cls(high[order], low[order])
-
-    def __len__(self) -> int:
-        return len(self.high)
-
-    def contains(self, frame: pl.DataFrame) -> np.ndarray:
-        """A boolean per row of a frame with image_key, view and fingerprint."""
-        import numpy as np
-
-        high, low = hash_rows(frame)
-        found = np.zeros(len(high), dtype=bool)
-        if not len(self.high):
-            return found
-        place = np.searchsorted(self.high, high)
-        while True:
-            inside = place < len(self.high)
-            same = inside & (self.high[np.minimum(place, len(self.high) - 1)] == high)
-            found |= same & (self.low[np.minimum(place, len(self.high) - 1)] == low)
-            open_rows = same & ~found
-            if not open_rows.any():
-                return found
-            place = np.where(open_rows, place + 1, len(self.high))
-
-
-def hash_rows(frame: pl.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    """Two 64-bit hashes of (image_key, view, fingerprint)."""
-    import polars as pl
-
-    joined = frame.select(pl.concat_str(["image_key", "view", "fingerprint"], separator="\x1f"))["image_key"]
-    return joined.hash(seed=17).to_numpy(), joined.hash(seed=4242).to_numpy()
-
-
-# --- opening ---------------------------------------------------------------------------------------------------------
-
-
 def find_run(url: str) -> Run:
     """An existing run directory; raises RunError where there is none."""
     run = Run(Storage(url))
     if not run.storage.exists(RECIPE_LOCK):
         raise RunError(f"{url}: no run here (no {RECIPE_LOCK}); give the directory that `factory run` wrote")
     return run
-
-
-class RunLock:
-    """One writer per run directory.
-
-    On a local disk it is an flock, which the system drops when the process dies in whatever way. Elsewhere it is an
-    object with a heartbeat, taken over when it has been silent for LOCK_STALE_S.
-    """
-
-    def __init__(self, run: Run) -> None:
-        self.run = run
-        self.token = uuid.uuid4().hex
-        self._file: Any = None
-        self._stop: Any = None
-
-    def __enter__(self) -> RunLock:
-        if self.run.storage.is_local:
-            self._take_local()
-        else:
-            self._take_remote()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._file is not None:
-            self._file.close()
-            return
-        self._stop.set()
-        self.run.storage.remove(LOCK)
-
-    def _take_local(self) -> None:
-        import fcntl
-        import os
-
-        try:
-            self.run.storage.make()
-            self._file = open(self.run.storage.full(LOCK), "a+")  # noqa: SIM115 - held for as long as the lock
-        except OSError as error:
-            raise RunError(f"{self.run.url}: cannot be written: {error.strerror}; choose another --out") from None
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self._file.seek(0)
-            raise RunError(
-                f"{self.run.url}: another run is writing here ({self._file.read().strip() or 'unknown process'}); "
-                "wait for it, stop it, or choose another --out"
-            ) from None
-        self._file.seek(0)
-        self._file.truncate()
-        self._file.write(f"process {os.getpid()} on {os.uname().nodename}")
-        self._file.flush()
-
-    def _take_remote(self) -> None:
-        import threading
-
-        holder = self.run.read_json(LOCK)
-        if holder and time.time() - holder["beat"] < LOCK_STALE_S:
-            raise RunError(
-                f"{self.run.url}: another run is writing here ({holder['host']}); wait for it, or up to "
-                f"{LOCK_STALE_S / 60:.0f} minutes if it was killed, or choose another --out"
-            )
-        self._stop = threading.Event()
-        self._beat()
-        if (self.run.read_json(LOCK) or {}).get("token") != self.token:
-            raise RunError(f"{self.run.url}: another run started here in the same moment; choose another --out")
-        threading.Thread(target=self._beat_until_stopped, daemon=True).start()
-
-    def _beat_until_stopped(self) -> None:
-        while not self._stop.wait(LOCK_STALE_S / 10):
-            self._beat()
-
-    def _beat(self) -> None:
-        import os
-
-        host = f"process {os.getpid()} on {os.uname().nodename}"
-        self.run.storage.make()
-        self.run.write_json(LOCK, {"token": self.token, "beat": time.time(), "host": host})
-
-
-def is_locked(run: Run) -> bool:
-    """Whether a run is being written now."""
-    if not run.storage.is_local:
-        holder = run.read_json(LOCK)
-        return bool(holder) and time.time() - holder["beat"] < LOCK_STALE_S
-    import fcntl
-
-    try:
-        with open(run.storage.full(LOCK)) as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except FileNotFoundError:
-        return False
-    return False

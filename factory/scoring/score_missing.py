@@ -10,53 +10,50 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Final
 
 import polars as pl
 
+from factory.judging.answer_fields import ANSWER_FIELDS, others_of
 from factory.runs.run import Run
 from factory.runs.tables import CAPTION_KEY
-from factory.sources.source import ImageSource, Shard
-from factory.work.plan import Plan, Scorer
+from factory.sources.pictures import Pictures
+from factory.work.scorer import Scorer
+from factory.work.work import Work
 from filters import SetFilter
 from filters.asking.questions import VlmFilter
-from filters.contract.answers import ANSWER
 
 HERE_ROWS: Final = 40_000
 """Captions scored in this process; more are worth the seconds in which Ray starts."""
 IMAGE_ROWS: Final = 1_000
-IMAGE_BATCH: Final = 64
-"""Captions whose images are in memory together."""
-MAX_IMAGE_BYTES: Final = 100_000_000
-ANSWER_FIELDS: Final = [field.name for field in ANSWER.fields]
 
 
-def score_missing(plan: Plan, logs: str | None = None) -> int:
+def score_missing(work: Work, pictures: Pictures, logs: str | None = None) -> int:
     """Score every caption part that a filter has not scored under its fingerprint. Returns rows scored.
 
     Filters that ask a vision-language model are scored by `factory/judging/answering.py`. Memory is that of one part for each process.
     """
-    run = plan.run
-    single = [scorer for scorer in plan.scorers if not isinstance(scorer.filter, SetFilter | VlmFilter)]
+    run = work.run
+    single = [scorer for scorer in work.scorers if not isinstance(scorer.filter, SetFilter | VlmFilter)]
     missing: dict[str, list[str]] = {}
     for scorer in single:
         for part in run.unscored(scorer.name, scorer.fingerprint):
             missing.setdefault(part, []).append(scorer.name)
     jobs = [{"part": part, "names": names} for part, names in sorted(missing.items())]
-    scored = _score_parts(plan, single, jobs, logs) if jobs else 0
-    for scorer in plan.scorers:
+    scored = _score_parts(work, pictures, single, jobs, logs) if jobs else 0
+    for scorer in work.scorers:
         if isinstance(scorer.filter, SetFilter):
-            scored += _score_set(plan, scorer.filter, scorer.fingerprint)
+            scored += _score_set(work, pictures, scorer.filter, scorer.fingerprint)
     return scored
 
 
-def score_answered(plan: Plan, scorer: Scorer, logs: str | None = None) -> int:
+def score_answered(work: Work, scorer: Scorer, logs: str | None = None) -> int:
     """Score with a filter that asks, from the answers that the run has. Returns rows scored."""
-    jobs = [{"part": part, "names": [scorer.name]} for part in plan.run.unscored(scorer.name, scorer.fingerprint)]
-    return _score_parts(plan, [scorer], jobs, logs) if jobs else 0
+    jobs = [{"part": part, "names": [scorer.name]} for part in work.run.unscored(scorer.name, scorer.fingerprint)]
+    return _score_parts(work, None, [scorer], jobs, logs) if jobs else 0
 
 
 # --- one caption at a time ---------------------------------------------------------------------------------------------
@@ -68,8 +65,7 @@ class ScoreParts:
 
     run: Run
     scorers: list[Scorer]
-    source: ImageSource
-    shards: dict[str, dict[str, Any]]  # by name, for filters that need the images; else empty
+    pictures: Pictures | None  # for filters that need the images
 
     def __call__(self, batch: Any) -> Any:
         """Rows with `job` -> rows with `rows`, the number of rows scored."""
@@ -114,76 +110,34 @@ class ScoreParts:
         """Scores of filters that look at the image, in the order of the captions."""
         pieces: dict[str, list[pl.DataFrame]] = {scorer.name: [] for scorer in scorers}
         places: list[pl.Series] = []
-        for batch in self.with_images(captions.with_row_index("row")):
+        assert self.pictures is not None
+        for batch in self.pictures.beside(captions.with_row_index("row")):
             places.append(batch["row"])
             for scorer in scorers:
                 pieces[scorer.name].append(scorer.filter.score(batch.drop("row")))
         order = pl.concat(places).arg_sort()
         return {name: pl.concat(parts)[order] for name, parts in pieces.items()}
 
-    def with_images(self, rows: pl.DataFrame) -> Iterator[pl.DataFrame]:
-        """The rows with the column `image`, a few at a time, every row once; null where the image is gone.
 
-        `rows` has `row` (its number), `shard` and `image_key`.
-        """
-        met: list[pl.Series] = []
-        for name in rows["shard"].unique(maintain_order=True):
-            if name in self.shards:
-                wanted = rows.filter(pl.col("shard") == name)
-                for pictures in self._pictures(Shard(**self.shards[name]), set(wanted["image_key"])):
-                    batch = wanted.join(pictures, on="image_key", how="inner", maintain_order="left")
-                    met.append(batch["row"])
-                    yield batch
-        left = rows.filter(~pl.col("row").is_in(pl.concat(met).implode())) if met else rows
-        if left.height:
-            yield left.with_columns(image=pl.lit(None, pl.Binary))
-
-    def _pictures(self, shard: Shard, keys: set[str]) -> Iterator[pl.DataFrame]:
-        """`image_key` and `image` of these keys, at most IMAGE_BATCH at a time."""
-        found: list[tuple[str, bytes | None]] = []
-        for row in self.source.read(shard, MAX_IMAGE_BYTES):
-            if row.key in keys:
-                keys.discard(row.key)
-                found.append((row.key, row.data))
-            if found and (len(found) == IMAGE_BATCH or not keys):
-                yield pl.DataFrame(found, schema={"image_key": pl.String, "image": pl.Binary}, orient="row")
-                found = []
-            if not keys:
-                return
-        if found:
-            yield pl.DataFrame(found, schema={"image_key": pl.String, "image": pl.Binary}, orient="row")
-
-
-def others_of(captions: pl.DataFrame) -> pl.Series:
-    """The texts of the other captions of each one's image, view and fingerprint, by candidate: the column `others`."""
-    groups: dict[tuple[str, str, str], list[tuple[int, str]]] = {}
-    rows = captions.select(*CAPTION_KEY, "fingerprint", "text").rows()
-    for image, view, candidate, print_, text in rows:
-        if text is not None:
-            groups.setdefault((image, view, print_), []).append((candidate, text))
-    found = [
-        [text for number, text in sorted(groups.get((image, view, print_), ())) if number != candidate]
-        for image, view, candidate, print_, _ in rows
-    ]
-    return pl.Series("others", found, pl.List(pl.String))
-
-
-def _score_parts(plan: Plan, scorers: list[Scorer], jobs: list[dict[str, Any]], logs: str | None) -> int:
+def _score_parts(
+    work: Work, pictures: Pictures | None, scorers: list[Scorer], jobs: list[dict[str, Any]], logs: str | None
+) -> int:
     """Score with the filters that hold no model, then with each of the others."""
     heavy = [[scorer] for scorer in scorers if scorer.filter.holds_model]
     light = [scorer for scorer in scorers if not scorer.filter.holds_model]
-    return sum(_score_with(plan, group, jobs, logs) for group in [light, *heavy] if group)
+    return sum(_score_with(work, pictures, group, jobs, logs) for group in [light, *heavy] if group)
 
 
-def _score_with(plan: Plan, scorers: list[Scorer], jobs: list[dict[str, Any]], logs: str | None) -> int:
+def _score_with(
+    work: Work, pictures: Pictures | None, scorers: list[Scorer], jobs: list[dict[str, Any]], logs: str | None
+) -> int:
     names = {scorer.name for scorer in scorers}
     pictured = any("image" in scorer.filter.needs for scorer in scorers)
     todo = [{**job, "names": wanted} for job in jobs if (wanted := [name for name in job["names"] if name in names])]
     if not todo:
         return 0
-    shards = {work.shard.name: asdict(work.shard) for work in plan.shards} if pictured else {}
-    arguments: dict[str, Any] = {"run": plan.run, "scorers": scorers, "source": plan.source, "shards": shards}
-    rows = sum(_rows_of(plan.run, job["part"]) for job in todo)
+    arguments: dict[str, Any] = {"run": work.run, "scorers": scorers, "pictures": pictures if pictured else None}
+    rows = sum(_rows_of(work.run, job["part"]) for job in todo)
     if rows <= (IMAGE_ROWS if pictured or scorers[0].filter.holds_model else HERE_ROWS) or len(todo) == 1:
         stage = ScoreParts(**arguments)
         return sum(stage.score(job) for job in todo)
@@ -218,27 +172,26 @@ def _rows_of(run: Run, part: str) -> int:
 # --- the whole set -----------------------------------------------------------------------------------------------------
 
 
-def _score_set(plan: Plan, filter_: SetFilter, print_: str) -> int:
+def _score_set(work: Work, pictures: Pictures, filter_: SetFilter, print_: str) -> int:
     """Score all parts with a set filter, unless they are as it saw them before. Rows of other recipes get no score."""
-    run = plan.run
+    run = work.run
     parts = run.parts("captions")
     name = filter_.name
     if not parts or set(run.scored(name, print_)) >= set(parts):
         return 0
     if filter_.ordered:
-        parts = _in_source_order(plan, parts)
+        parts = _in_source_order(work, pictures, parts)
     columns = list(dict.fromkeys([*CAPTION_KEY, *filter_.needs, *filter_.uses]))
     beside = run.storage.full() if run.storage.is_local else None
-    stage = ScoreParts(run, [], plan.source, {work.shard.name: asdict(work.shard) for work in plan.shards})
 
     def pieces(part: str) -> Iterator[pl.DataFrame]:
-        frame = run.storage.scan([f"captions/{part}.parquet"]).filter(_counts(plan))
+        frame = run.storage.scan([f"captions/{part}.parquet"]).filter(_counts(work))
         if "image" not in filter_.needs:
             known = [column for column in columns if column in frame.collect_schema().names()]
             yield frame.select(known).with_row_index("row").collect()
             return
         rows = frame.select(*[column for column in columns if column != "image"], "shard").with_row_index("row")
-        yield from stage.with_images(rows.collect())
+        yield from pictures.beside(rows.collect())
 
     seen: list[tuple[str, pl.Series]] = []  # of each batch its part, and the numbers of its rows in that
 
@@ -258,24 +211,23 @@ def _score_set(plan: Plan, filter_: SetFilter, print_: str) -> int:
             rows = (
                 run.storage.scan([f"captions/{part}.parquet"]).select(*CAPTION_KEY, "fingerprint", "status").collect()
             )
-            keys = rows.filter(_counts(plan)).select(*CAPTION_KEY, pl.col("fingerprint").alias("caption_fingerprint"))
+            keys = rows.filter(_counts(work)).select(*CAPTION_KEY, pl.col("fingerprint").alias("caption_fingerprint"))
             # Written even where no row of the part counts, so that it is known to have been looked at.
             run.storage.write_parquet(f"scores/{name}/{part}.{print_}.parquet", keys.hstack(scores))
             scored += keys.height
     return scored
 
 
-def _in_source_order(plan: Plan, parts: list[str]) -> list[str]:
+def _in_source_order(work: Work, pictures: Pictures, parts: list[str]) -> list[str]:
     """The parts by where their first row stands in the source."""
-    places = {work.shard.name: place for place, work in enumerate(plan.shards)}
 
     def place(part: str) -> tuple[int, str]:
-        first = plan.run.storage.scan([f"captions/{part}.parquet"]).select("shard").head(1).collect()
-        return places.get(first["shard"][0], len(places)), part
+        first = work.run.storage.scan([f"captions/{part}.parquet"]).select("shard").head(1).collect()
+        return pictures.place(first["shard"][0]), part
 
     return sorted(parts, key=place)
 
 
-def _counts(plan: Plan) -> pl.Expr:
+def _counts(work: Work) -> pl.Expr:
     """Whether a caption row belongs to this recipe and holds a text."""
-    return pl.col("fingerprint").is_in(plan.caption_prints) & (pl.col("status") != "failed")
+    return pl.col("fingerprint").is_in(work.caption_prints) & (pl.col("status") != "failed")

@@ -13,11 +13,13 @@ from typing import Any, Final
 
 import polars as pl
 
-from factory.repair.faithful import least_by_caption
 from factory.runs.appended_parts import append_parts, read_part
-from factory.runs.run import STATUS_RANK, Run
+from factory.runs.resolving import resolved
+from factory.runs.run import Run
 from factory.runs.tables import CAPTION_KEY
-from factory.work.plan import Plan
+from factory.runs.with_score import with_score
+from factory.scoring.sentence_table import least_by_caption
+from factory.work.work import Work
 from filters.calibration.calibration import Calibration
 from filters.wording.length_bucket import LENGTH_BUCKET, length_bucket
 
@@ -61,22 +63,22 @@ class Buckets:
         return self.folder / f"{number:06d}.arrow"
 
 
-def fill_buckets(plan: Plan, scores: dict[str, str], calibrations: Mapping[str, Calibration], folder: Path) -> Buckets:
-    """The captions of the plan's recipe, one row per (shard, image key, view, candidate).
+def fill_buckets(work: Work, scores: dict[str, str], calibrations: Mapping[str, Calibration], folder: Path) -> Buckets:
+    """The captions of a recipe, one row per (shard, image key, view, candidate).
 
     Args:
         scores: filter -> fingerprint: the score columns that are wanted.
         calibrations: reference -> calibration: columns computed from these; of a calibration of sentences, that of the least.
         folder: where buckets go if one is not enough.
     """
-    parts = plan.run.parts("captions")
-    count = max(1, math.ceil(sum(_rows(plan.run, part) for part in parts) / BUCKET_ROWS))
+    parts = work.run.parts("captions")
+    count = max(1, math.ceil(sum(_rows(work.run, part) for part in parts) / BUCKET_ROWS))
     if count == 1:
-        pieces = [_narrow(plan, part, scores, calibrations) for part in parts]
+        pieces = [_narrow(work, part, scores, calibrations) for part in parts]
         return Buckets.of(resolved(pl.concat(pieces) if pieces else _empty(scores, calibrations)))
     waiting: list[pl.DataFrame] = []
     for part in parts:
-        waiting.append(_narrow(plan, part, scores, calibrations))
+        waiting.append(_narrow(work, part, scores, calibrations))
         if sum(map(len, waiting)) >= FLUSH_ROWS or part == parts[-1]:
             place = (pl.col("image_key").hash(_SEED) % count).cast(pl.UInt32)
             append_parts(folder, pl.concat(waiting).with_columns(_place=place))
@@ -92,47 +94,22 @@ def _rows(run: Run, part: str) -> int:
     return int(run.storage.scan([f"captions/{part}.parquet"]).select(pl.len()).collect().item())
 
 
-def _narrow(plan: Plan, part: str, scores: dict[str, str], calibrations: Mapping[str, Calibration]) -> pl.DataFrame:
+def _narrow(work: Work, part: str, scores: dict[str, str], calibrations: Mapping[str, Calibration]) -> pl.DataFrame:
     """The captions of a part that belong to the recipe, without their text, with their scores."""
     text = pl.col("text").str.to_lowercase().str.replace_all(r"\s+", " ").str.strip_chars()
     columns = ["shard", *CAPTION_KEY, "fingerprint", "status", "reason", "created_ms"]
-    by_length = any("length" in top.by for top in plan.recipe.select.keep_top.values())
+    by_length = any("length" in top.by for top in work.recipe.select.keep_top.values())
     length = [length_bucket(pl.col("text")).alias(LENGTH_BUCKET)] if by_length else []
-    frame = plan.run.storage.scan([f"captions/{part}.parquet"])
+    frame = work.run.storage.scan([f"captions/{part}.parquet"])
     by_sentence = {name: one for name, one in calibrations.items() if one.unit == "sentence"}
     texts = ["text"] if by_sentence else []
     rows = frame.select(*columns, text.hash(5).alias("text_hash"), *length, *texts).collect()
     for name, print_ in scores.items():
-        rows = with_score(plan.run, rows, part, name, print_, name)
-    rows = rows.filter(pl.col("fingerprint").is_in(plan.caption_prints))
+        rows = with_score(work.run, rows, part, name, print_, name)
+    rows = rows.filter(pl.col("fingerprint").is_in(work.caption_prints))
     stacks = [one.score().alias(name) for name, one in calibrations.items() if name not in by_sentence]
-    least = [least_by_caption(plan, part, rows, name, one).alias(name) for name, one in by_sentence.items()]
+    least = [least_by_caption(work, part, rows, name, one).alias(name) for name, one in by_sentence.items()]
     return rows.with_columns(*stacks, *least).drop(texts)
-
-
-def with_score(run: Run, rows: pl.DataFrame, part: str, name: str, print_: str, column: str) -> pl.DataFrame:
-    """All rows of a caption part, in their order, with the scores of a filter as a column; null where it has none."""
-    try:
-        found = run.storage.scan([f"scores/{name}/{part}.{print_}.parquet"])
-        scored = found.select(*CAPTION_KEY, "caption_fingerprint", pl.col("score").alias(column)).collect()
-    except FileNotFoundError:
-        return rows.with_columns(pl.lit(None, pl.Float64).alias(column))
-    if scored.height == rows.height:  # a score part has the rows of its caption part, in its order
-        return rows.hstack([scored[column]])
-    keys = [*CAPTION_KEY, "caption_fingerprint"]  # a filter of whole sets scores this recipe's captions alone
-    return rows.join(
-        scored.unique(keys, keep="any"), left_on=[*CAPTION_KEY, "fingerprint"], right_on=keys, how="left", maintain_order="left"
-    )  # fmt: skip
-
-
-def resolved(rows: pl.DataFrame) -> pl.DataFrame:
-    """Of rows written twice by a task that ran again, the best, then the oldest: as `Run.captions` has it."""
-    keys = ["shard", *CAPTION_KEY]
-    if not rows.select(keys).is_duplicated().any():
-        return rows
-    rank = pl.col("status").replace_strict(STATUS_RANK, default=9, return_dtype=pl.Int8)
-    ordered = rows.with_columns(rank.alias("_rank")).sort("_rank", "created_ms")
-    return ordered.unique(keys, keep="first", maintain_order=True).drop("_rank")
 
 
 def _empty(scores: dict[str, str], calibrations: Mapping[str, Calibration]) -> pl.DataFrame:

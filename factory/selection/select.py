@@ -19,9 +19,9 @@ from factory.runs.run import SELECTION
 from factory.runs.tables import CAPTION_KEY
 from factory.runs.tables import SELECTION as SCHEMA
 from factory.selection.buckets import Buckets, fill_buckets
-from factory.work.calibrations import calibration_warnings, captioner_of, load_calibrations, resolved_rules
+from factory.work.calibrations import calibration_warnings, captioner_of, resolved_rules
 from factory.work.fingerprint import selection_fingerprint
-from factory.work.plan import Plan
+from factory.work.work import Work
 from filters.calibration.score_sketch import ScoreSketch, bin_of
 from filters.wording.length_bucket import LENGTH_BUCKET
 
@@ -29,39 +29,38 @@ SELECTION_STATE = "selection.json"
 _DRAW_SEED = 4711  # of the hash that decides between equal scores
 
 
-def select(plan: Plan) -> dict[str, Any]:
+def select(work: Work) -> dict[str, Any]:
     """Decide on every caption of the recipe and write selection.parquet. Returns counts by verdict.
 
     A decision that stands (same rules, calibrations, captions and scores) is not made again. `warnings` of the counts says
     in words which calibrations come from other captions.
     """
-    run = plan.run
-    scorers = {scorer.name: scorer.fingerprint for scorer in plan.scorers}
-    named = load_calibrations(run, plan.recipe, {scorer.name: scorer.identity for scorer in plan.scorers})
-    calibrations = {reference: named[reference] for reference in plan.recipe.select.calibrations}
-    prints = [f"{scorer.name}:{scorer.fingerprint}" for scorer in plan.scorers]
+    run = work.run
+    scorers = {scorer.name: scorer.fingerprint for scorer in work.scorers}
+    calibrations = {reference: work.calibrations[reference] for reference in work.recipe.select.calibrations}
+    prints = [f"{scorer.name}:{scorer.fingerprint}" for scorer in work.scorers]
     state = {
-        "fingerprint": selection_fingerprint(plan.recipe, plan.caption_prints, prints),
+        "fingerprint": selection_fingerprint(work.recipe, work.caption_prints, prints),
         "parts": run.parts("captions"),
-        "limit": plan.limit,
+        "limit": work.limit,
         "calibrations": {reference: calibration.id for reference, calibration in calibrations.items()},
     }
     before = run.read_json(SELECTION_STATE)
     if before and {name: before.get(name) for name in state} == state and run.storage.exists(SELECTION):
         return dict(before["counts"])
     read = [name for calibration in calibrations.values() for name in calibration.reads]
-    wanted = {name: scorers[name] for name in dict.fromkeys([*plan.recipe.select.filters, *read])}
-    rules = resolved_rules(plan.recipe.select, calibrations)
+    wanted = {name: scorers[name] for name in dict.fromkeys([*work.recipe.select.filters, *read])}
+    rules = resolved_rules(work.recipe.select, calibrations)
     tally = _Tally()
     beside = run.storage.full() if run.storage.is_local else None
     with tempfile.TemporaryDirectory(prefix=".scratch-", dir=beside) as scratch:
-        buckets = fill_buckets(plan, wanted, calibrations, Path(scratch))
-        decided = tally.counting(_decided(buckets, rules, plan.recipe.seed))
+        buckets = fill_buckets(work, wanted, calibrations, Path(scratch))
+        decided = tally.counting(_decided(buckets, rules, work.recipe.seed))
         run.storage.write_frames(SELECTION, decided, SCHEMA)
     counts = tally.counts()
     if calibrations:
         counts["calibrations"] = state["calibrations"]
-        counts["warnings"] = calibration_warnings(calibrations, captioner_of(plan.recipe, plan.views))
+        counts["warnings"] = calibration_warnings(calibrations, captioner_of(work.recipe, work.views))
     run.write_json(SELECTION_STATE, {**state, "counts": counts})
     return counts
 

@@ -38,6 +38,16 @@ class SourceRow:
     detail: str = ""
 
 
+@dataclass(frozen=True)
+class ListedShard:
+    """A shard with what is known of it. `take` limits the rows read (None: all); `complete` if nothing is left."""
+
+    shard: Shard
+    rows: int | None
+    take: int | None
+    complete: bool
+
+
 class ImageSource(Protocol):
     """A source. Pickled to the workers, so it holds settings, not open files."""
 

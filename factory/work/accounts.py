@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
+from factory.runs.resolving import STATUS_RANK, status_rank
 from factory.runs.tables import Status
 from factory.work.plan import Plan
 
@@ -14,15 +15,11 @@ def image_states(plan: Plan) -> dict[str, int]:
     An image with several views or candidates is in its worst state: failed before truncated before ok. `pending` are
     rows that were never reached (an interrupted run). A key that stands in two shards is two rows.
     """
-    run = plan.run
-    if not plan.views:
+    run = plan.work.run
+    if not plan.work.views:
         return _original_states(plan)
-    rank = {Status.ok: 0, Status.truncated: 1, Status.failed: 2}
-    worst = pl.col("status").replace_strict(
-        {str(status): number for status, number in rank.items()}, return_dtype=pl.Int8
-    )
-    captions = run.captions(plan.first_prints).select("shard", "image_key", worst.alias("rank"))
-    refused = run.quarantine(plan.quarantine_prints).select("shard", "image_key", "reason")
+    captions = run.captions(plan.work.first_prints).select("shard", "image_key", status_rank().alias("rank"))
+    refused = run.quarantine(plan.work.quarantine_prints).select("shard", "image_key", "reason")
     repeated = refused.filter(pl.col("reason") == "duplicate_key").select(pl.len()).collect().item()
     by_image = captions.group_by("shard", "image_key").agg(pl.col("rank").max())
     # An image without a text of its own is none the worse for it where it has captions.
@@ -31,7 +28,7 @@ def image_states(plan: Plan) -> dict[str, int]:
     blocked = refused.filter(pl.col("reason") != "duplicate_key").select("shard", "image_key").unique()
     by_image = by_image.join(blocked, on=["shard", "image_key"], how="anti")
     counts = dict(by_image.group_by("rank").len().collect().iter_rows())
-    states = {str(status): int(counts.get(number, 0)) for status, number in rank.items()}
+    states = {str(status): int(counts.get(number, 0)) for status, number in STATUS_RANK.items()}
     states["quarantined"] = repeated + blocked.select(pl.len()).collect().item()
     total = _source_rows(plan)
     reached = sum(states.values())
@@ -42,11 +39,13 @@ def image_states(plan: Plan) -> dict[str, int]:
 
 def _original_states(plan: Plan) -> dict[str, int]:
     """The books of a run that only reads the source's own texts, from what was written when each shard was read."""
-    names = [work.shard.name for work in plan.original_shards]
-    read = plan.run.originals(plan.original_print).filter(pl.col("shard").is_in(names))
+    names = [listed.shard.name for listed in plan.original_shards]
+    read = plan.work.run.originals(plan.work.original_print).filter(pl.col("shard").is_in(names))
     rows, refused = sum(read["rows"]), sum(read["refused"])
     pending = sum(
-        work.take or work.rows or 0 for work in plan.original_shards if work.shard.name not in set(read["shard"])
+        listed.take or listed.rows or 0
+        for listed in plan.original_shards
+        if listed.shard.name not in set(read["shard"])
     )
     states = {Status.ok: rows - refused, Status.truncated: 0, Status.failed: 0, Status.quarantined: refused}
     return {str(name): number for name, number in states.items()} | {"pending": pending, "source_rows": rows + pending}
@@ -54,8 +53,8 @@ def _original_states(plan: Plan) -> dict[str, int]:
 
 def _source_rows(plan: Plan) -> int | None:
     """Rows of the source: as listed, or as counted when its shards were read."""
-    if plan.limit is not None:
+    if plan.work.limit is not None:
         return plan.source_rows
-    known = dict(plan.run.shards().select("shard", "rows").iter_rows())
-    rows = [work.rows if work.rows is not None else known.get(work.shard.name) for work in plan.shards]
+    known = dict(plan.work.run.shards().select("shard", "rows").iter_rows())
+    rows = [listed.rows if listed.rows is not None else known.get(listed.shard.name) for listed in plan.shards]
     return None if any(count is None for count in rows) else sum(count or 0 for count in rows)

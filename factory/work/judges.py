@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -39,7 +39,7 @@ class Judge:
         return EngineGroup((self.ready,), questioned=True)
 
 
-def judges_of(filter_: VlmFilter, recipe: Recipe, views: list[ReadyView]) -> dict[str, Judge]:
+def judges_of(filter_: VlmFilter, recipe: Recipe, views: Sequence[ReadyView]) -> dict[str, Judge]:
     """The judge of each view's captions.
 
     Raises:

@@ -10,7 +10,7 @@ from typing import Any
 from factory.recipe import ORIGINAL
 from factory.runs.run import RECIPE_LOCK
 from factory.work.fingerprint import VERSION, selection_fingerprint, source_identity
-from factory.work.plan import Plan
+from factory.work.work import Work
 
 PACKAGES = (
     "caption-factory",
@@ -27,17 +27,17 @@ PACKAGES = (
 )
 
 
-def write_lock(plan: Plan) -> None:
+def write_lock(work: Work) -> None:
     """Write the lock file of a run."""
-    plan.run.write_json(RECIPE_LOCK, lock_content(plan))
+    work.run.write_json(RECIPE_LOCK, lock_content(work))
 
 
-def lock_content(plan: Plan) -> dict[str, Any]:
+def lock_content(work: Work) -> dict[str, Any]:
     """Name and source, fingerprints, resolved models, package versions, hardware."""
-    scores = [f"{scorer.name}:{scorer.fingerprint}" for scorer in plan.scorers]
+    scores = [f"{scorer.name}:{scorer.fingerprint}" for scorer in work.scorers]
     return {
-        "name": plan.recipe.name,
-        "source": source_identity(plan.recipe),
+        "name": work.recipe.name,
+        "source": source_identity(work.recipe),
         "fingerprint_version": VERSION,
         "views": {
             ready.name: {
@@ -47,16 +47,16 @@ def lock_content(plan: Plan) -> dict[str, Any]:
                 "captions": dict(zip(ready.view.prompt_ids(), ready.prints, strict=True)),
                 "image": ready.image_print,
             }
-            for ready in plan.views
+            for ready in work.views
         }
         | (
-            {ORIGINAL: {"captions": {ORIGINAL: plan.original_print}, "image": plan.original_print}}
-            if plan.recipe.original
+            {ORIGINAL: {"captions": {ORIGINAL: work.original_print}, "image": work.original_print}}
+            if work.recipe.original
             else {}
         ),
-        "filters": {scorer.name: scorer.fingerprint for scorer in plan.scorers},
-        "selection": selection_fingerprint(plan.recipe, plan.caption_prints, scores),
-        "limit": plan.limit,
+        "filters": {scorer.name: scorer.fingerprint for scorer in work.scorers},
+        "selection": selection_fingerprint(work.recipe, work.caption_prints, scores),
+        "limit": work.limit,
         "packages": {name: version for name in PACKAGES if (version := _version(name))},
         "hardware": {
             "machine": platform.machine(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -94,7 +95,7 @@ def ready_views(recipe: Recipe) -> list[ReadyView]:
     return ready
 
 
-def engine_groups(views: list[ReadyView]) -> list[EngineGroup]:
+def engine_groups(views: Sequence[ReadyView]) -> list[EngineGroup]:
     """Views grouped by the engine they need, in recipe order."""
     groups: dict[str, list[ReadyView]] = {}
     for ready in views:

@@ -1,0 +1,143 @@
+"""What a recipe asks for: resolved once, never changed. A reopened run has the same."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import filters
+from factory.recipe import ORIGINAL, Recipe, parse_recipe
+from factory.recipe.yaml_text import parse_yaml
+from factory.runs.run import RECIPE, RECIPE_LOCK, Run
+from factory.sources.shard_keys import DUPLICATE
+from factory.work.calibrations import load_calibrations
+from factory.work.checks import check_conditions, check_cut, check_engine_arguments, check_images, check_owner
+from factory.work.fingerprint import cut_fingerprint, fingerprint, original_fingerprint
+from factory.work.rungs import ReadyRung, rungs_of
+from factory.work.scorer import Scorer, scorer_of
+from factory.work.views import EngineGroup, ReadyView, engine_groups, ready_views
+from filters.asking.questions import SELF, VlmFilter
+from filters.calibration.calibration import Calibration
+
+
+@dataclass(frozen=True)
+class Work:
+    """A recipe with its views, filters, calibrations and rungs resolved, and the run whose tables it fills."""
+
+    recipe: Recipe
+    run: Run
+    views: tuple[ReadyView, ...]
+    scorers: tuple[Scorer, ...]
+    calibrations: Mapping[str, Calibration]  # by reference: those that selection and repair name
+    rungs: tuple[ReadyRung, ...]
+    limit: int | None  # only the first rows of the source
+
+    @property
+    def groups(self) -> list[EngineGroup]:
+        """The engines to start, in order."""
+        asked = self.asked_at_once
+        return [
+            replace(group, questioned=any(ready.name in asked for ready in group.views))
+            for group in engine_groups(self.views)
+        ]
+
+    @property
+    def asked_at_once(self) -> dict[str, tuple[VlmFilter, ...]]:
+        """View -> the filters whose questions its captioner answers right after captioning."""
+        own = [one.filter for one in self.scorers if isinstance(one.filter, VlmFilter)]
+        own = [one for one in own if one.judge == SELF and one.when is None]
+        return {ready.name: tuple(own) for ready in self.views} if own else {}
+
+    def judge_prints(self) -> dict[str, str]:
+        """View -> the print under which its captioner's own answers are kept."""
+        mine = [one.judges for one in self.scorers if isinstance(one.filter, VlmFilter) and one.filter.judge == SELF]
+        return {view: judge.print for judges in mine for view, judge in judges.items()}
+
+    @property
+    def original_print(self) -> str:
+        """Fingerprint of the rows of the view `original`."""
+        return original_fingerprint(self.recipe)
+
+    @property
+    def view_names(self) -> list[str]:
+        """All views in the order in which they are preferred; the source's own text comes last."""
+        return [*(ready.name for ready in self.views), *([ORIGINAL] if self.recipe.original else [])]
+
+    @property
+    def caption_prints(self) -> list[str]:
+        """Fingerprints of the captions this recipe makes or reads, with those that repair adds."""
+        made = {*self.first_prints, *(one for rung in self.rungs for ready in rung.views for one in ready.prints)}
+        return sorted({*made, *(cut_fingerprint(one) for one in made)} if self.recipe.repair else made)
+
+    @property
+    def first_prints(self) -> list[str]:
+        """Fingerprints of the captions that every image gets."""
+        return sorted({*self.view_prints, *self._of_original()})
+
+    @property
+    def view_prints(self) -> list[str]:
+        """Fingerprints of the captions this recipe makes at the first try."""
+        return sorted({one for ready in self.views for one in ready.prints})
+
+    @property
+    def quarantine_prints(self) -> list[str]:
+        """Fingerprints of the quarantine rows that count under this recipe."""
+        return sorted({ready.image_print for ready in self.views} | self._of_original() | {DUPLICATE})
+
+    def _of_original(self) -> set[str]:
+        return {self.original_print} if self.recipe.original else set()
+
+    def settled(self) -> Work:
+        """The same, with the filters of whole sets fingerprinted by the captions that the run holds now."""
+        seen = [self.run.parts("captions"), self.caption_prints]
+        scorers = (
+            replace(scorer, fingerprint=fingerprint("set", [scorer.alone, *seen]))
+            if isinstance(scorer.filter, filters.SetFilter)
+            else scorer
+            for scorer in self.scorers
+        )
+        return replace(self, scorers=tuple(scorers))
+
+    @property
+    def logs(self) -> str | None:
+        """Where the run's processes write what they say; None where its directory is not on this machine."""
+        return self.run.storage.full("logs") if self.run.storage.is_local else None
+
+
+def resolve_work(recipe: Recipe, run: Run, limit: int | None = None) -> Work:
+    """Resolve everything that a recipe names, and check what can be known before anything starts.
+
+    Args:
+        recipe: a loaded recipe.
+        run: its run directory, which need not exist.
+        limit: only the first rows of the source.
+
+    Raises:
+        RecipeError: a model, engine argument or filter column that is not there.
+        RunError: the directory belongs to another recipe, or lacks a calibration that the selection names.
+    """
+    check_owner(run, recipe)
+    check_engine_arguments(recipe)
+    check_images(recipe)
+    work = _resolved(recipe, run, limit)
+    check_conditions(work.scorers)
+    check_cut(recipe, work.scorers, work.calibrations)
+    return work
+
+
+def reopen(run: Run) -> Work:
+    """The work of a finished or interrupted run, from its own files."""
+    lock = run.read_json(RECIPE_LOCK)
+    text = parse_yaml(run.storage.read(RECIPE).decode(), run.storage.full(RECIPE))
+    for view in text.data.get("views") or ():
+        revision = lock["views"].get(view["name"], {}).get("revision", "")
+        if len(revision) == 40:
+            view["revision"] = revision  # as it was, also when the Hub cannot be reached
+    return _resolved(parse_recipe(text), run, lock.get("limit"))
+
+
+def _resolved(recipe: Recipe, run: Run, limit: int | None) -> Work:
+    views = tuple(ready_views(recipe))
+    scorers = tuple(scorer_of(use.name, use.params, recipe, views) for use in recipe.filters)
+    calibrations = load_calibrations(run, recipe, {scorer.name: scorer.identity for scorer in scorers})
+    return Work(recipe, run, views, scorers, calibrations, tuple(rungs_of(recipe, run, views)), limit).settled()
