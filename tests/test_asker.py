@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from factory.captioning.captioner import ImageItem
-from factory.engines.vllm_engine import Answer
+from factory.engines.contract import Answer
 from factory.errors import EngineError
+from factory.images.item import ImageItem
 from factory.judging.asker import BLIND_PAIRS, WATCHED_ANSWERS, Asker
 from filters.asking.questions import Question
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from factory.engines.contract import Answer, EngineDied, RequestRefused, RequestTimeout
 from factory.engines.server import KEY, EndpointEngine
-from factory.engines.vllm_engine import Answer, EngineDied, RequestRefused, RequestTimeout
 from factory.errors import EngineError
 from filters.asking.questions import Endpoint, Question
 from tests.judge_server import Server, completion, serving

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from factory.engines.cluster import actor_resources, engine_count, most_engines, ray_cluster
-from factory.engines.ray_errors import typed_error
+from factory.engines.stage import Actors, reports
 from factory.recipe import View
 from factory.sources.source import ListedShard
 from factory.work.done import done_set
@@ -81,42 +81,30 @@ def caption_group(
     watch = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1, scheduling_strategy=here)(EngineWatch).remote()
     resources = actor_resources(view, ray)
     tasks = _tasks_in_engine(view, "num_gpus" in resources)
-    jobs = _read_tasks(shards)
-    reports = (
-        ray.data.from_items(jobs, override_num_blocks=len(jobs))
-        .map_batches(read, batch_size=None, batch_format="pyarrow", num_cpus=0.5)
-        .map_batches(
-            CaptionBatches,
-            fn_constructor_kwargs={
-                "group": group,
-                "run": work.run,
-                "watch": watch,
-                "log": work.logs,
-                "filters": work.asked_at_once,
-                "judges": work.judge_prints(),
-            },
-            batch_size=BATCH_IMAGES,
-            batch_format="pyarrow",
-            compute=ray.data.ActorPoolStrategy(
-                min_size=least,
-                max_size=most,
-                max_tasks_in_flight_per_actor=tasks + 2,
-                max_concurrent_calls_per_actor=tasks,
-            ),
-            zero_copy_batch=True,
-            **resources,
-        )
+    actors = Actors(
+        CaptionBatches,
+        {
+            "group": group,
+            "run": work.run,
+            "watch": watch,
+            "log": work.logs,
+            "filters": work.asked_at_once,
+            "judges": work.judge_prints(),
+        },
+        least,
+        most,
+        resources,
+        rows=BATCH_IMAGES,
+        waiting=tasks + 2,
+        together=tasks,
     )
-    try:
-        for batch in reports.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
-            for row in batch.to_pylist():
-                made.images[row["status"]] += row["rows"]
-                made.tokens["prompt"] += row["prompt_tokens"]
-                made.tokens["output"] += row["output_tokens"]
-            deaths, words = ray.get(watch.state.remote())
-            progress.update(made.images, made.tokens, made.engine_deaths + deaths, words)
-    except ray.exceptions.RayError as error:
-        raise typed_error(error) from None
+    for batch in reports(ray, _read_tasks(shards), read, actors, read_cpus=0.5):
+        for row in batch.to_pylist():
+            made.images[row["status"]] += row["rows"]
+            made.tokens["prompt"] += row["prompt_tokens"]
+            made.tokens["output"] += row["output_tokens"]
+        deaths, words = ray.get(watch.state.remote())
+        progress.update(made.images, made.tokens, made.engine_deaths + deaths, words)
     made.engine_deaths += ray.get(watch.state.remote())[0]
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from factory.engines.vllm_engine import Completion, Engine, RequestRefused, RequestTimeout
+from factory.engines.contract import Completion, RequestRefused, RequestTimeout
+from factory.engines.vllm_engine import Engine
 from factory.errors import EngineError
+from factory.images.item import ImageItem
 from factory.judging.asker import Asker
 from factory.recipe import Sampling
 from factory.runs.clock import now_ms
@@ -17,41 +18,11 @@ from factory.work.prompts import fill_prompt, request_seed
 from filters.asking.questions import questions_of
 
 if TYPE_CHECKING:
-    from PIL import Image
-
     from factory.work.views import EngineGroup, ReadyView
     from filters.asking.questions import VlmFilter
 
 CANARY_IMAGES = 3
 CANARY_TOKENS = 32
-
-
-@dataclass(frozen=True, slots=True)
-class ImageItem:
-    """A prepared image with the views still wanted for it. `rgb` is height * width * 3 bytes of uint8 sRGB."""
-
-    key: str
-    shard: str
-    text: str | None
-    views: tuple[int, ...]  # indexes into the group's views
-    rgb: bytes
-    width: int
-    height: int
-    source_width: int
-    source_height: int
-    source_format: str
-    sha256: str
-
-    @property
-    def work_id(self) -> str:
-        """Names this piece of work: the same key may stand in two shards, or be prepared in two ways."""
-        return f"{self.shard}\x1f{self.key}\x1f{self.views}"
-
-    def image(self) -> Image.Image:
-        """The picture, sharing this item's bytes."""
-        from PIL import Image
-
-        return Image.frombuffer("RGB", (self.width, self.height), self.rgb, "raw", "RGB", 0, 1)
 
 
 class Captioner:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import polars as pl
 
+from factory.engines.ray_errors import seals_errors
 from factory.images.reasons import Reason
 from factory.recipe import ORIGINAL, ORIGINAL_IMAGE
 from factory.runs import tables
@@ -56,14 +57,10 @@ def _in_tasks(reader: ReadOriginals, tasks: list[str], logs: str | None) -> Iter
             yield reader.read(task)
         return
     from factory.engines.cluster import ray_cluster
+    from factory.engines.stage import reports
 
     with ray_cluster(logs) as ray:
-        done = (
-            ray.data.from_items([{"task": task} for task in tasks], override_num_blocks=len(tasks))
-            .map_batches(reader, batch_size=None, batch_format="pyarrow", num_cpus=1)
-            .iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
-        )
-        for batch in done:
+        for batch in reports(ray, [{"task": task} for task in tasks], reader):
             for row in batch.to_pylist():
                 yield json.loads(row["report"])
 
@@ -93,6 +90,7 @@ class ReadOriginals:
     run: Run
     fingerprint: str
 
+    @seals_errors
     def __call__(self, batch: Any) -> Any:
         """Rows with `task` -> rows with `report`."""
         import pyarrow as pa

@@ -20,7 +20,9 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 import pyarrow as pa
 
+from factory.engines.ray_errors import seals_errors
 from factory.errors import EngineError
+from factory.images.item import ImageItem
 from factory.images.prepare import PreparedImage, Rejection, prepare_image, thumbnail
 from factory.images.reasons import Reason
 from factory.runs import tables
@@ -32,8 +34,9 @@ from factory.sources.shard_keys import DUPLICATE, ShardKeys
 from factory.sources.source import ImageSource, Shard, SourceRow
 
 if TYPE_CHECKING:
-    from factory.captioning.captioner import Captioner, ImageItem
+    from factory.captioning.captioner import Captioner
     from factory.engines.watch import Past
+    from factory.images.item import ImageItem
     from factory.work.views import EngineGroup, ReadyView
     from filters.asking.questions import VlmFilter
 
@@ -78,6 +81,7 @@ class ReadShards:
     run: Run
     done: Any  # ObjectRef of the done set's two arrays
 
+    @seals_errors
     def __call__(self, batch: pa.Table) -> Iterator[pa.Table]:
         """Rows with `shards`, a JSON list of shards with `take` (null: read to the end) -> tables of WORK."""
         import ray
@@ -157,6 +161,7 @@ class ReadAgain(ReadShards):
 
     wanted: Any  # ObjectRef of the two arrays of a done set: the wanted (image, view, '')
 
+    @seals_errors
     def __call__(self, batch: pa.Table) -> Iterator[pa.Table]:
         """As of ReadShards."""
         import ray
@@ -219,6 +224,7 @@ def _chunks(rows: Iterator[SourceRow], take: int | None) -> Iterator[list[Source
 class CaptionBatches:
     """Captions batches and writes them. A Ray actor; several batches are in its engine at once."""
 
+    @seals_errors
     def __init__(
         self,
         group: EngineGroup,
@@ -249,12 +255,13 @@ class CaptionBatches:
         self._dead = False
         self._crowd_gone = asyncio.Condition()
 
+    @seals_errors
     async def __call__(self, batch: pa.Table) -> AsyncIterator[pa.Table]:
         """A table of WORK -> a table of REPORT, once the batch's rows are written."""
-        from factory.engines.vllm_engine import EngineDied
+        from factory.engines.contract import EngineDied
 
         rows = batch.to_pylist()
-        items = [_item(row) for row in rows if row["rgb"] is not None]
+        items = [ImageItem.from_row(row) for row in rows if row["rgb"] is not None]
         try:
             past = await self.watch.begin.remote([item.work_id for item in items])
             items = [item for item in items if item.work_id not in past.written]
@@ -353,7 +360,7 @@ class CaptionBatches:
 
     def _unreadable(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         return [
-            self.captioner.failed(_item(row), view, Failure.source_unreadable, row["detail"] or "")
+            self.captioner.failed(ImageItem.from_row(row), view, Failure.source_unreadable, row["detail"] or "")
             for row in rows
             if row["reason"] == Failure.source_unreadable
             for view in row["views"]
@@ -401,24 +408,6 @@ def end_process() -> None:
     for child in psutil.Process().children(recursive=True):
         child.kill()
     os._exit(1)
-
-
-def _item(row: dict[str, Any]) -> ImageItem:
-    from factory.captioning.captioner import ImageItem
-
-    return ImageItem(
-        key=row["image_key"],
-        shard=row["shard"],
-        text=row["text"],
-        views=tuple(row["views"]),
-        rgb=row["rgb"],
-        width=row["width"],
-        height=row["height"],
-        source_width=row["source_width"],
-        source_height=row["source_height"],
-        source_format=row["source_format"],
-        sha256=row["sha256"],
-    )
 
 
 def _quarantine_frame(rows: list[dict[str, Any]]) -> pl.DataFrame:

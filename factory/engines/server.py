@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
-from factory.engines.vllm_engine import Answer, EngineDied, RequestRefused, RequestTimeout
+from factory.engines.contract import Answer, EngineDied, RequestRefused, RequestTimeout
 from factory.errors import EngineError
 
 if TYPE_CHECKING:

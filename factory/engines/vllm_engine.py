@@ -11,12 +11,12 @@ import os
 import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import cache, lru_cache
 from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
+from factory.engines.contract import Answer, Completion, EngineDied, RequestRefused, RequestTimeout
 from factory.engines.request_window import RequestWindow
 from factory.errors import EngineError
 from factory.recipe import Sampling
@@ -39,42 +39,6 @@ RENDERED_BYTES_PER_PIXEL = 12  # three channels of float32
 SEEN_ONCE = {"enable_prefix_caching": False, "mm_processor_cache_gb": 0}
 FEW_CORES = 2
 IN_PROCESS_WORKER = "vllm.v1.executor.uniproc_executor.UniProcExecutor"
-
-
-@dataclass(frozen=True, slots=True)
-class Completion:
-    """One generated text. Log-probabilities are natural, of the generated tokens; None when there are no tokens."""
-
-    text: str
-    finish_reason: str | None
-    stop_reason: str | None
-    prompt_tokens: int
-    output_tokens: int
-    mean_logprob: float | None
-    min_logprob: float | None
-    sentence_logprobs: list[dict[str, Any]]  # tables.SENTENCE_LOGPROBS
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What a model answers to a filter's question: the fields of `filters.contract.answers.ANSWER`. `said`: its words, "" for a text."""
-
-    values: list[float]
-    ends: list[int]
-    elsewhere: float | None
-    said: str
-
-
-class RequestRefused(Exception):
-    """The engine refused one request (for example a prompt that is too long); it goes on serving others."""
-
-
-class RequestTimeout(Exception):
-    """One request took longer than the view's timeout_s."""
-
-
-class EngineDied(Exception):
-    """The engine core is gone or hangs; nothing more can be asked of this process."""
 
 
 class Engine:

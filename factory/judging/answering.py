@@ -15,8 +15,10 @@ import polars as pl
 import pyarrow as pa
 
 from factory.engines.cluster import actor_resources, engine_count, most_engines, ray_cluster
-from factory.engines.ray_errors import typed_error
+from factory.engines.ray_errors import seals_errors
+from factory.engines.stage import Actors, reports
 from factory.errors import EngineError
+from factory.images.item import ImageItem
 from factory.images.prepare import Rejection, prepare_image
 from factory.judging.answer_fields import ANSWER_FIELDS, others_of
 from factory.judging.asker import question_fields
@@ -32,7 +34,7 @@ from factory.work.work import Work
 from filters.asking.questions import VlmFilter, When, questions_of
 
 if TYPE_CHECKING:
-    from factory.captioning.captioner import ImageItem
+    from factory.images.item import ImageItem
     from factory.progress import Progress
 
 WANTED: Final = "wanted"
@@ -149,32 +151,23 @@ def _answer(work: Work, pictures: Pictures, scorers: list[Scorer], judge: Judge,
             resources = actor_resources(view, ray)
         else:
             least, most, resources = 1, 1, {"num_cpus": 0.5}
-        jobs = [{"part": part} for part in parts]
-        done = (
-            ray.data.from_items(jobs, override_num_blocks=len(jobs))
-            .map_batches(read, batch_size=None, batch_format="pyarrow", num_cpus=0.5)
-            .map_batches(
-                AnswerBatches,
-                fn_constructor_kwargs={
-                    "judge": judge,
-                    "filters": {scorer.name: scorer.filter for scorer in scorers},
-                    "run": work.run,
-                    "log": work.logs,
-                },
-                batch_size=IMAGES_AT_ONCE,
-                batch_format="pyarrow",
-                compute=ray.data.ActorPoolStrategy(
-                    min_size=least, max_size=most, max_tasks_in_flight_per_actor=6, max_concurrent_calls_per_actor=4
-                ),
-                zero_copy_batch=True,
-                **resources,
-            )
+        actors = Actors(
+            AnswerBatches,
+            {
+                "judge": judge,
+                "filters": {scorer.name: scorer.filter for scorer in scorers},
+                "run": work.run,
+                "log": work.logs,
+            },
+            least,
+            most,
+            resources,
+            rows=IMAGES_AT_ONCE,
+            waiting=6,
+            together=4,
         )
-        try:
-            for _ in done.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
-                pass
-        except ray.exceptions.RayError as error:
-            raise typed_error(error) from None
+        for _ in reports(ray, [{"part": part} for part in parts], read, actors, read_cpus=0.5):
+            pass
 
 
 @dataclass(frozen=True)
@@ -185,6 +178,7 @@ class ReadAsked:
     pictures: Pictures
     judge: Judge
 
+    @seals_errors
     def __call__(self, batch: pa.Table) -> Iterator[pa.Table]:
         """Rows with `part` -> tables of _WORK."""
         for part in batch["part"].to_pylist():
@@ -207,6 +201,7 @@ class ReadAsked:
 class AnswerBatches:
     """Asks the judge and writes its answers. A Ray actor."""
 
+    @seals_errors
     def __init__(self, judge: Judge, filters: dict[str, VlmFilter], run: Run, log: str | None) -> None:
         """`filters`: those that ask, by name."""
         from factory.engines.logs import last_words, redirect_output
@@ -222,9 +217,10 @@ class AnswerBatches:
         except EngineError as error:
             raise EngineError(f"{error}\n{last_words(self.log)}".strip()) from None
 
+    @seals_errors
     async def __call__(self, batch: pa.Table) -> AsyncIterator[pa.Table]:
         """A table of _WORK -> a table with `answers`, their number, once they are written."""
-        from factory.engines.vllm_engine import EngineDied
+        from factory.engines.contract import EngineDied
 
         rows = batch.to_pylist()
         jobs = [asyncio.create_task(self._ask(row)) for row in rows]
@@ -259,7 +255,7 @@ class AnswerBatches:
                 new = [common | question_fields(question) for question in asked]
             else:
                 image_id = f"{row['sha256']}-{self.judge.ready.image_print}"
-                new = await self.asker.ask(_item(row), image_id, asked)
+                new = await self.asker.ask(ImageItem.from_row(row), image_id, asked)
             known |= {answer["question"]: answer for answer in new if answer["control"] is None}
             made += new
         return made
@@ -273,24 +269,6 @@ def _engine(judge: Judge) -> Any:
     from factory.engines.vllm_engine import Engine
 
     return Engine(judge.group)
-
-
-def _item(row: dict[str, Any]) -> ImageItem:
-    from factory.captioning.captioner import ImageItem
-
-    return ImageItem(
-        key=row["image_key"],
-        shard=row["shard"],
-        text=None,
-        views=(),
-        rgb=row["rgb"],
-        width=row["width"],
-        height=row["height"],
-        source_width=row["width"],
-        source_height=row["height"],
-        source_format="",
-        sha256=row["sha256"],
-    )
 
 
 def _short_name(rows: list[dict[str, Any]]) -> str:

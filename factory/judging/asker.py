@@ -8,9 +8,9 @@ import random
 import statistics
 from collections import deque
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
-from factory.engines.vllm_engine import Answer, RequestRefused, RequestTimeout
+from factory.engines.contract import Answer, Answers, RequestRefused, RequestTimeout
 from factory.errors import EngineError
 from factory.runs.clock import now_ms
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from PIL import Image
 
-    from factory.captioning.captioner import ImageItem
+    from factory.images.item import ImageItem
     from filters.asking.questions import Question
 
 WATCHED_ANSWERS: Final = 64
@@ -35,19 +35,10 @@ CONTROL_IMAGES: Final = 256
 """About so many images for each engine are also asked about another image's caption, and a blank one about theirs."""
 
 
-class Answerer(Protocol):
-    """An engine, or a server, that answers questions."""
-
-    async def answer(
-        self, question: Question, image: Callable[[], Image.Image], image_id: str, timeout_s: float
-    ) -> Answer:
-        """As `Engine.answer`."""
-
-
 class Asker:
     """Asks one engine. Answers are rows of tables.ANSWERS."""
 
-    def __init__(self, engine: Answerer, name: str, timeout_s: float) -> None:
+    def __init__(self, engine: Answers, name: str, timeout_s: float) -> None:
         self.engine = engine
         self.name = name
         self.timeout_s = timeout_s

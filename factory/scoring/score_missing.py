@@ -17,6 +17,7 @@ from typing import Any, Final
 
 import polars as pl
 
+from factory.engines.ray_errors import seals_errors
 from factory.judging.answer_fields import ANSWER_FIELDS, others_of
 from factory.runs.run import Run
 from factory.runs.tables import CAPTION_KEY
@@ -67,6 +68,7 @@ class ScoreParts:
     scorers: list[Scorer]
     pictures: Pictures | None  # for filters that need the images
 
+    @seals_errors
     def __call__(self, batch: Any) -> Any:
         """Rows with `job` -> rows with `rows`, the number of rows scored."""
         import pyarrow as pa
@@ -142,22 +144,16 @@ def _score_with(
         stage = ScoreParts(**arguments)
         return sum(stage.score(job) for job in todo)
     from factory.engines.cluster import ray_cluster
+    from factory.engines.stage import Actors, reports
 
     with ray_cluster(logs) as ray:
         rows_of_jobs = [{"job": json.dumps(job)} for job in todo]
-        read = ray.data.from_items(rows_of_jobs, override_num_blocks=len(todo))
         if scorers[0].filter.holds_model:
-            done = read.map_batches(
-                ScoreParts,
-                fn_constructor_kwargs=arguments,
-                batch_size=1,
-                batch_format="pyarrow",
-                compute=ray.data.ActorPoolStrategy(min_size=1, max_size=max(1, int(_gpus(ray)))),
-                **({"num_gpus": 1} if _gpus(ray) else {"num_cpus": 1}),
-            )
+            resources = {"num_gpus": 1.0} if _gpus(ray) else {"num_cpus": 1.0}
+            actors = Actors(ScoreParts, arguments, 1, max(1, int(_gpus(ray))), resources, rows=1)
+            batches = reports(ray, rows_of_jobs, None, actors)
         else:
-            done = read.map_batches(ScoreParts(**arguments), batch_size=None, batch_format="pyarrow", num_cpus=1)
-        batches = done.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
+            batches = reports(ray, rows_of_jobs, ScoreParts(**arguments))
         return sum(row["rows"] for batch in batches for row in batch.to_pylist())
 
 
