@@ -53,7 +53,7 @@ def _start(ray: Any, engines: int) -> None:
         options["address"] = address
     else:
         cpus = max(engines + 1, os.cpu_count() or 1)
-        options.update(num_cpus=cpus, include_dashboard=False)
+        options.update(address="local", num_cpus=cpus, include_dashboard=False)  # not one that happens to run here
         if not shutil.which("nvidia-smi"):  # beside GPUs, Ray's own choice: images wait there by the thousand
             options["object_store_memory"] = _object_store_bytes()
     try:
