@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from exports.consume import OpenedRelease, open_release
+from exports.consume import OpenedRelease
 from exports.formats import export
 from exports.release import ReleaseError
 from factory.errors import TrainingError
@@ -41,25 +41,23 @@ class Rows:
 
 @dataclass(frozen=True)
 class Learned:
-    """One release as it is learned: where its rows are, how much it weighs, and what it is by hash."""
+    """The `sft` files of one release, and how much it weighs among others."""
 
-    target: str
-    weight: float
-    opened: OpenedRelease
+    name: str
     files: tuple[str, ...]
+    weight: float
 
 
-def find_rows(target: str, weight: float, view: str | None, scratch: Path) -> Learned:
-    """Open a release and find its `sft` rows; they are written below `scratch` where the release has none of that view.
+def find_rows(opened: OpenedRelease, weight: float, view: str | None, scratch: Path) -> Learned:
+    """Find the `sft` rows of a release; they are written below `scratch` where it has none of that view.
 
     Raises:
         TrainingError: the release has no caption of the view, or no rows.
-        ReleaseError: no such release, or its bytes are not those of its manifest.
     """
-    opened = open_release(target)
+    name = str(opened.folder)
     if view is None:
         try:
-            return Learned(target, weight, opened, tuple(opened.data_files("sft")))
+            return Learned(name, tuple(opened.data_files("sft")), weight)
         except ReleaseError:
             pass  # a release without the config: it is made from the default one
     folder = scratch / f"sft-{opened.release.manifest_sha256[:12]}-{view or 'released'}"
@@ -68,14 +66,14 @@ def find_rows(target: str, weight: float, view: str | None, scratch: Path) -> Le
             export(opened, folder, "sft", view=view)
         except ReleaseError as error:
             raise TrainingError(_without(view, opened, error)) from None
-    return Learned(target, weight, opened, tuple(sorted(str(path) for path in folder.rglob("*.parquet"))))
+    return Learned(name, tuple(sorted(str(path) for path in folder.rglob("*.parquet"))), weight)
 
 
 def _without(view: str | None, opened: OpenedRelease, error: ReleaseError) -> str:
     if view is None:
         return f"{opened.folder}: {error}"
     return (
-        f"{opened.folder}: no caption of the view '{view}' is in this release ({error}); it has {', '.join(_views(opened))}. "
+        f"{opened.folder}: this release has no caption of the view '{view}' ({error}); it has: {', '.join(_views(opened))}. "
         "Set `view` to one of these, or leave it out for the released captions"
     )
 
@@ -88,12 +86,8 @@ def _views(opened: OpenedRelease) -> list[str]:
         frame = pl.scan_parquet(file)
         names = frame.collect_schema().names()
         if "captions" in names:
-            kept = frame.select(pl.col("captions").explode(empty_as_null=False)).unnest("captions")
-            found.update(
-                kept.filter("kept")["view"].unique()
-                if False
-                else kept.filter(pl.col("kept")).select("view").unique().collect()["view"].to_list()
-            )
+            candidates = frame.select(pl.col("captions").explode()).drop_nulls().unnest("captions")
+            found.update(candidates.filter("kept").select("view").unique().collect()["view"].to_list())
         if "original" in names and frame.select(pl.col("original").is_not_null().any()).collect().item():
             found.add("original")
     return sorted(found) or ["none"]
@@ -118,7 +112,7 @@ def choose_rows(learned: list[Learned], settings: Training, held_out: frozenset[
         sources.append((np.arange(start, start + len(hashes)), hashes))
         start += len(hashes)
     if not start:
-        raise TrainingError(f"{learned[0].target}: no rows to learn from")
+        raise TrainingError(f"{learned[0].name}: no rows to learn from")
     aside = _set_aside(sources[0][1], settings, held_out)
     left: list[np.ndarray] = []
     for rows, hashes in sources:
@@ -127,7 +121,7 @@ def choose_rows(learned: list[Learned], settings: Training, held_out: frozenset[
     for one, rows in zip(learned, left, strict=True):
         if not len(rows):
             raise TrainingError(
-                f"{one.target}: all of its images are held out or set aside for validation, so nothing is left to learn; "
+                f"{one.name}: all of its images are held out or set aside for validation, so nothing is left to learn; "
                 "use another release, or a smaller `validation`"
             )
     validation = sources[0][0][np.array([one in aside for one in sources[0][1]], dtype=bool)]
@@ -195,3 +189,22 @@ def as_dataset(files: tuple[str, ...], rows: np.ndarray, cache: str | None = Non
     whole = load_dataset("parquet", data_files=list(files), split="train", cache_dir=cache)
     whole = whole.select_columns(["images", "prompt", "completion"]).cast_column("images", List(Image(decode=False)))
     return whole.select(rows)
+
+
+def write_rows(rows: Rows, folder: Path) -> None:
+    """The learned rows as a directory that `load_dataset` reads: `train` (each row once, in the order in which it is first
+    learned) and `validation`, for trainers that read files. Held-out images are in neither.
+    """
+    import numpy as np
+    from datasets import Image, List
+
+    if (folder / "whole").exists():
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    _, first = np.unique(rows.order, return_index=True)
+    chosen = {"train": rows.order[np.sort(first)], "validation": rows.validation}
+    for split, places in chosen.items():
+        if len(places):
+            dataset = as_dataset(rows.files, places, str(folder.parent / "cache"))
+            dataset.cast_column("images", List(Image())).to_parquet(str(folder / f"{split}-00000.parquet"))
+    (folder / "whole").touch()

@@ -114,7 +114,7 @@ def _train(config: dict[str, Any], folder: Path) -> None:
     )
     trainer.train(resume_from_checkpoint=str(before) if before else None)
     if main:
-        _write_model(trainer, processor, folder, config["stored"], settings)
+        _write_model(trainer, folder, config, settings)
 
 
 def _model(config: dict[str, Any], settings: Training) -> Any:
@@ -270,20 +270,24 @@ def read_curve(file: Path) -> list[dict[str, Any]]:
     return points
 
 
-def _write_model(trainer: Any, processor: Any, folder: Path, stored: str, settings: Training) -> None:
+def _write_model(trainer: Any, folder: Path, config: dict[str, Any], settings: Training) -> None:
     import torch
+    from transformers import AutoProcessor
 
     building, to = folder / "model.building", folder / MODEL
     shutil.rmtree(building, ignore_errors=True)
     shutil.rmtree(to, ignore_errors=True)
     model = trainer.accelerator.unwrap_model(trainer.model)
-    if settings.lora is not None and settings.lora.merge:
+    whole = settings.lora is None or settings.lora.merge
+    if settings.lora is not None and whole:
         model = model.merge_and_unload()
-    model = model.to(getattr(torch, stored))
-    if settings.lora is None or settings.lora.merge:
-        model.config.dtype = getattr(torch, stored)
+    dtype = getattr(torch, config["stored"])
+    model = model.to(dtype)
+    if whole:
+        model.config.dtype = dtype
     model.save_pretrained(building)
-    processor.save_pretrained(building)
+    # Anew from the start: the trainer changed padding and truncation of the one that it used.
+    AutoProcessor.from_pretrained(config["start"], revision=config["revision"]).save_pretrained(building)
     for file in building.iterdir():
         file.chmod(0o644)
     best = trainer.state.best_global_step if trainer.args.load_best_model_at_end else trainer.state.global_step
