@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from exports.consume import open_release
+from factory.engines.logs import quiet_stderr
 from factory.errors import TrainingError
 from factory.models.resolve import Model, resolve_model
 from factory.rounds.checkpoint_check import check_checkpoint, first_row, loads_as_vlm, read_json, stored_dtype
@@ -120,7 +121,8 @@ def train(
         done = _begin(target, work, parents, settings)
         if done is not None:
             return done
-        loads_as_vlm(start.path, _revision(start))
+        with quiet_stderr(str(work / "logs"), "libraries"):
+            loads_as_vlm(start.path, _revision(start))
         learned = [find_rows(opened, weight, settings.view, work / "data") for opened, weight in releases.values()]
         rows = choose_rows(learned, settings, hashes)
         if settings.command is not None:
@@ -354,7 +356,8 @@ def _finish(
     say("checking the checkpoint")
     row = first_row(rows.files)
     try:
-        canary = check_checkpoint(work / MODEL, start.path, _revision(start), row, settings.max_pixels)
+        with quiet_stderr(str(work / "logs"), "libraries"):
+            canary = check_checkpoint(work / MODEL, start.path, _revision(start), row, settings.max_pixels)
     except TrainingError:
         (work / DONE).unlink(missing_ok=True)  # so that the same command runs again
         raise
