@@ -11,6 +11,9 @@ from factory.demo.claims import Claim, differences
 from factory.demo.language import detailed_caption, falsified, list_sentence, scene_claims, sentence, short_caption
 from factory.demo.scenes import COLOURS, SHAPES, WORDS, Scene, Split, draw_scene, scene_image
 
+Errors = Mapping[Literal["swapped", "neighbour", "omitted"], float]
+"""How facts are told wrong, with weights; see `noisy_caption`."""
+
 
 @dataclass(frozen=True, slots=True)
 class SourceRow:
@@ -68,9 +71,7 @@ def web_text(scene: Scene) -> str | None:
     return rng.choice(_KEYWORDS).format(colour=colour, shape=shape)
 
 
-def scene_text(
-    scene: Scene, kind: Literal["alt", "web", "truth", "none"], wrong: float, errors: Mapping[str, float]
-) -> str | None:
+def scene_text(scene: Scene, kind: Literal["alt", "web", "truth", "none"], wrong: float, errors: Errors) -> str | None:
     """The original text of a scene: as `web_text`, as `noisy_caption`, true, or none."""
     if kind == "none":
         return None
@@ -81,7 +82,7 @@ def scene_text(
     return noisy_caption(scene, wrong, errors)
 
 
-def noisy_caption(scene: Scene, wrong: float, errors: Mapping[str, float]) -> str:
+def noisy_caption(scene: Scene, wrong: float, errors: Errors) -> str:
     """A detailed caption in which each fact is wrong with probability `wrong` (0 to 1).
 
     `errors`: weights of the ways to be wrong. swapped: one attribute of the sentence is changed. neighbour: a sentence of

@@ -1,7 +1,8 @@
 """The training loop of one worker: TRL's SFTTrainer on the rows that were chosen, from the last checkpoint on.
 
 It runs in a process that Ray Train started. Everything that it leaves is below the training's own folder, `.training/`
-of the checkpoint's directory: `checkpoint-N/` (of which the best and the last stay), `curve.jsonl`, and at the end `model/`.
+of the checkpoint's directory: `checkpoint-N/` (of which the best and the last stay), `curve.jsonl`, `attempts.txt`, and at the
+end `model/`.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from factory.rounds.model_parts import adapted_layers, freeze_others
 from factory.rounds.training_settings import Training
 
 CURVE: Final = "curve.jsonl"
+ATTEMPTS: Final = "attempts.txt"  # the step at which each process began, a line each
 MODEL: Final = "model"
 RESULT: Final = "result.json"
 STATE: Final = "trainer_state.json"  # transformers writes it last, so a checkpoint with a readable one is whole
@@ -101,6 +103,10 @@ def _train(config: dict[str, Any], folder: Path) -> None:
         shared = [str(before) if before else None]
         torch.distributed.broadcast_object_list(shared)
         before = Path(shared[0]) if shared[0] else None
+    resumed = int(before.name.removeprefix("checkpoint-")) if before else 0
+    if main:
+        with (folder / ATTEMPTS).open("a") as attempts:
+            attempts.write(f"{resumed}\n")
     arguments = _arguments(config, settings, folder, validates=validation is not None)
     trainer = SFTTrainer(
         model=model,
@@ -110,7 +116,7 @@ def _train(config: dict[str, Any], folder: Path) -> None:
         processing_class=processor,
         data_collator=_collator(processor, settings),
         peft_config=_adapters(model, settings) if settings.lora else None,
-        callbacks=[_curve(folder, config["steps"], int(before.name.split("-")[1]) if before else 0, main)],
+        callbacks=[_curve(folder, config["steps"], resumed, main)],
     )
     trainer.train(resume_from_checkpoint=str(before) if before else None)
     if main:
