@@ -29,3 +29,7 @@ class RunError(FactoryError):
 
 class EngineError(FactoryError):
     """The engine cannot work at all; carries the engine's own message."""
+
+
+class TrainingError(FactoryError):
+    """A training cannot start, broke, or left no checkpoint that can be used."""

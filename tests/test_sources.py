@@ -14,11 +14,13 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import yaml
 from PIL import Image
+from pydantic import ValidationError
 
 from exports.storage import Storage
 from factory.errors import SourceError
-from factory.recipe import Recipe
+from factory.recipe import Recipe, recipe_yaml
 from factory.sources import open_source
 from factory.sources.files import expand_braces
 from factory.sources.source import SourceRow
@@ -313,3 +315,20 @@ def test_the_demo_world_has_the_scenes_asked_for_and_no_truth(tmp_path: Path) ->
     assert any(row.text for row in rows.values())
     assert any(row.text is None for row in rows.values())
     assert all(row.fields == {} for row in rows.values())
+
+
+def test_the_demo_world_s_texts_are_a_setting_that_survives_the_resolved_recipe(tmp_path: Path) -> None:
+    def texts(**settings: object) -> dict[str, str | None]:
+        source = {"kind": "demo", "scenes": 20, "seed": 4, **settings}
+        recipe = Recipe.model_validate(demo_recipe(source=source))
+        assert Recipe.model_validate(yaml.safe_load(recipe_yaml(recipe))) == recipe
+        return {key: row.text for key, row in by_key(rows_of(source, tmp_path)).items()}
+
+    assert set(texts(text="none").values()) == {None}
+    true, web = texts(text="truth"), texts(text="web", wrong=0.9)
+    assert all(true.values())
+    assert all(web.values())
+    assert texts(text="web", wrong=0.0, errors={"omitted": 1.0}).keys() == true.keys()
+    assert sum(web[key] == true[key] for key in true) <= 3
+    with pytest.raises(ValidationError, match="wrong and errors belong to text: web"):
+        Recipe.model_validate(demo_recipe(source={"kind": "demo", "wrong": 0.1}))

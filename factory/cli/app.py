@@ -37,6 +37,7 @@ COMMANDS: Final = {
     "evaluate": "judging",
     "export": "publishing",
     "publish": "publishing",
+    "train": "training",
     "verify": "publishing",
     "diff": "publishing",
     "train-quality": "filtering",

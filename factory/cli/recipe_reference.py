@@ -11,6 +11,7 @@ from typing import Any
 import filters
 from factory import recipe as models
 from factory.images.reasons import REASONS
+from factory.rounds.training_settings import Lora, Training
 from factory.runs.tables import Failure, Status
 
 HEAD = """\
@@ -37,6 +38,8 @@ SECTIONS: tuple[tuple[str, str, Any], ...] = (
     ("Select", "select", models.Select),
     ("Keep top", "select.keep_top.<filter>", models.KeepTop),
     ("Release", "release", models.Release),
+    ("Training", "factory train --recipe", Training),
+    ("LoRA", "lora (of a training)", Lora),
 )
 
 
@@ -105,6 +108,7 @@ def _type(annotation: Any) -> str:
     for old, new in (
         ("typing.", ""),
         ("factory.recipe.", ""),
+        ("factory.rounds.training_settings.", ""),
         ("NoneType", "null"),
         ("None", "null"),
         (", ...]", "]"),

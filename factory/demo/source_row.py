@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
-from factory.demo.language import list_sentence, scene_claims, short_caption
+from factory.demo.claims import Claim, differences
+from factory.demo.language import detailed_caption, falsified, list_sentence, scene_claims, sentence, short_caption
 from factory.demo.scenes import COLOURS, SHAPES, WORDS, Scene, Split, draw_scene, scene_image
+
+Errors = Mapping[Literal["swapped", "neighbour", "omitted"], float]
+"""How facts are told wrong, with weights; see `noisy_caption`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +69,45 @@ def web_text(scene: Scene) -> str | None:
         if rng.random() < 0.2:
             return f"{rng.choice(WORDS)} sign"
     return rng.choice(_KEYWORDS).format(colour=colour, shape=shape)
+
+
+def scene_text(scene: Scene, kind: Literal["alt", "web", "truth", "none"], wrong: float, errors: Errors) -> str | None:
+    """The original text of a scene: as `web_text`, as `noisy_caption`, true, or none."""
+    if kind == "none":
+        return None
+    if kind == "alt":
+        return web_text(scene)
+    if kind == "truth":
+        return detailed_caption(scene, random.Random(f"true caption/{scene.split}/{scene.seed}/{scene.index}"))
+    return noisy_caption(scene, wrong, errors)
+
+
+def noisy_caption(scene: Scene, wrong: float, errors: Errors) -> str:
+    """A detailed caption in which each fact is wrong with probability `wrong` (0 to 1).
+
+    `errors`: weights of the ways to be wrong. swapped: one attribute of the sentence is changed. neighbour: a sentence of
+    another scene that is false of this one stands there. omitted: nothing does; a caption keeps one sentence at least.
+    The same scene has the same caption in every process.
+    """
+    rng = random.Random(f"noisy/{scene.split}/{scene.seed}/{scene.index}")
+    neighbour = draw_scene(rng.randrange(2**31), 0, scene.split)
+    strange: list[Claim] = [claim for claim in scene_claims(neighbour) if differences([claim], scene)]
+    wording = rng.choices((0, 1, 2), (0.6, 0.2, 0.2))[0]
+    told: list[Claim] = []
+    facts = scene_claims(scene)
+    for place, fact in enumerate(facts):
+        if rng.random() >= wrong:
+            told.append(fact)
+            continue
+        how = rng.choices(tuple(errors), tuple(errors.values()))[0]
+        if how == "omitted" and (told or place + 1 < len(facts)):
+            continue
+        if how == "neighbour" and strange:
+            told.append(strange.pop(rng.randrange(len(strange))))
+            continue
+        changed = falsified([fact], scene, rng)
+        told.append(changed[0][0] if changed else fact)
+    return " ".join(sentence(claim, wording) for claim in told)
 
 
 _ADVERTS = (

@@ -8,7 +8,7 @@ the key that was probably meant.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 from pydantic import ValidationError
 
@@ -18,6 +18,8 @@ from factory.recipe.part import Part, did_you_mean
 from factory.recipe.recipe import Recipe
 from factory.recipe.source import Source
 from factory.recipe.yaml_text import RecipeText, read_yaml, set_value
+
+SomePart = TypeVar("SomePart", bound=Part)
 
 
 def load_recipe(path: str | Path, overrides: tuple[str, ...] = ()) -> Recipe:
@@ -38,12 +40,17 @@ def load_recipe(path: str | Path, overrides: tuple[str, ...] = ()) -> Recipe:
 
 def parse_recipe(text: RecipeText) -> Recipe:
     """Validate parsed YAML. Raises RecipeError with all problems at once."""
-    try:
-        recipe = Recipe.model_validate(text.data)
-    except ValidationError as error:
-        raise RecipeError([_problem(text, item) for item in error.errors()]) from None
+    recipe = parse_part(text, Recipe)
     _check_filters(text, recipe)
     return recipe
+
+
+def parse_part(text: RecipeText, part: type[SomePart]) -> SomePart:
+    """Validate parsed YAML as a whole file of another kind than a recipe. Raises RecipeError with all problems at once."""
+    try:
+        return part.model_validate(text.data)
+    except ValidationError as error:
+        raise RecipeError([_problem(text, item, part) for item in error.errors()]) from None
 
 
 def _check_filters(text: RecipeText, recipe: Recipe) -> None:
@@ -60,10 +67,10 @@ def _check_filters(text: RecipeText, recipe: Recipe) -> None:
         raise RecipeError(problems)
 
 
-def _problem(text: RecipeText, item: Any) -> str:
+def _problem(text: RecipeText, item: Any, part: type[Part]) -> str:
     loc = tuple(item["loc"])
-    path, model = _resolve(text, loc)
-    name = ".".join(str(step) for step in path) or "recipe"
+    path, model = _resolve(text, loc, part)
+    name = ".".join(str(step) for step in path) or part.__name__.lower()
     message = item["msg"].removeprefix("Value error, ")
     if item["type"] == "extra_forbidden":
         message = f"unknown key{did_you_mean(str(loc[-1]), _keys(model), every=True)}"
@@ -79,10 +86,10 @@ def _problem(text: RecipeText, item: Any) -> str:
     return f"{text.where(path)}: {name}: {message}"
 
 
-def _resolve(text: RecipeText, loc: tuple[Any, ...]) -> tuple[tuple[Any, ...], type[Part]]:
+def _resolve(text: RecipeText, loc: tuple[Any, ...], whole: type[Part]) -> tuple[tuple[Any, ...], type[Part]]:
     """The YAML path of a pydantic location (union tags are not in the YAML), and the model the last key belongs to."""
-    model: Any = Recipe
-    owner: type[Part] = Recipe
+    model: Any = whole
+    owner = whole
     path: list[Any] = []
     for step in loc:
         members = _union_members(model)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Union
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from factory.recipe.part import Part
 
@@ -101,6 +101,27 @@ class DemoSource(Part):
     kind: Literal["demo"]
     scenes: int = Field(default=512, ge=1, le=100_000_000, description="How many scenes.")
     seed: int = Field(default=0, ge=0, description="Which world.")
+    text: Literal["alt", "web", "truth", "none"] = Field(
+        default="alt",
+        description="The original texts. alt: alt-texts, file names and advertising, of 60 % of the scenes. web: a caption of "
+        "every scene, wrong in the share `wrong` of its facts. truth: true captions, for labels. none: no texts.",
+    )
+    wrong: float = Field(default=0.6, ge=0, le=1, description="Of web: the share of facts told wrong, or not told.")
+    errors: dict[Literal["swapped", "neighbour", "omitted"], float] = Field(
+        default={"swapped": 0.5, "neighbour": 0.25, "omitted": 0.25},
+        min_length=1,
+        description="Of web: how facts are wrong, with weights. swapped: one attribute changed. neighbour: a sentence of another "
+        "scene. omitted: left out.",
+    )
+
+    @model_validator(mode="after")
+    def _web_alone_is_wrong(self) -> DemoSource:
+        usual = {name: DemoSource.model_fields[name].default for name in ("wrong", "errors")}
+        if self.text != "web" and usual != {"wrong": self.wrong, "errors": self.errors}:
+            raise ValueError(f"wrong and errors belong to text: web; the text is {self.text}")
+        if any(weight < 0 for weight in self.errors.values()) or not sum(self.errors.values()) > 0:
+            raise ValueError("errors: weights are at least 0, and one is above")
+        return self
 
 
 Source = Annotated[

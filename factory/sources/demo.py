@@ -20,14 +20,18 @@ class DemoImages:
         """Runs of SCENES_PER_SHARD scenes."""
         for start in range(0, self.settings.scenes, SCENES_PER_SHARD):
             stop = min(start + SCENES_PER_SHARD, self.settings.scenes)
-            yield Shard(
-                f"scenes-{start:09d}", stop - start, f"{self.settings.seed}:{stop}", {"start": start, "stop": stop}
-            )
+            stat = f"{self.settings.seed}:{stop}"
+            if self.settings.text != "alt":
+                stat += ":" + self.settings.model_dump_json(exclude={"scenes", "seed", "kind"})
+            yield Shard(f"scenes-{start:09d}", stop - start, stat, {"start": start, "stop": stop})
 
     def read(self, shard: Shard, max_bytes: int) -> Iterator[SourceRow]:
         """Draw the scenes of a shard."""
-        from factory.demo.source_row import source_row
+        from factory.demo.scenes import draw_scene, scene_image
+        from factory.demo.source_row import scene_text
 
+        settings = self.settings
         for index in range(shard.spec["start"], shard.spec["stop"]):
-            row = source_row(self.settings.seed, index)
-            yield SourceRow(row.key, row.image, clean_text(row.text))
+            scene = draw_scene(settings.seed, index)
+            text = scene_text(scene, settings.text, settings.wrong, settings.errors)
+            yield SourceRow(scene.key, scene_image(scene), clean_text(text))

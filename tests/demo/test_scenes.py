@@ -11,8 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from factory.demo.language import scene_claims
 from factory.demo.scenes import PLACES, ROWS, SHAPES, SIZES, draw_scene, scene_image, scene_index, scene_key
-from factory.demo.source_row import source_row, source_rows, web_text
+from factory.demo.source_row import noisy_caption, source_row, source_rows, web_text
+from factory.demo.truth import judge_caption_of
 
 _DIGEST = """
 import hashlib
@@ -112,3 +114,26 @@ def test_a_key_gives_back_its_index(index):
 def test_a_foreign_key_is_refused(key):
     with pytest.raises(ValueError, match="not the key of a demo scene"):
         scene_index(key)
+
+
+@pytest.mark.parametrize("wrong", [0.0, 0.6])
+def test_a_noisy_caption_is_wrong_in_the_share_of_facts_that_was_asked_for(wrong):
+    errors = {"swapped": 0.5, "neighbour": 0.25, "omitted": 0.25}
+    facts = right = 0
+    for index in range(1000):
+        scene = draw_scene(0, index)
+        text = noisy_caption(scene, wrong, errors)
+        assert text == noisy_caption(scene, wrong, errors)
+        judged = judge_caption_of(text, scene)
+        assert all(sentence.parsed for sentence in judged.sentences)
+        right += sum(sentence.correct for sentence in judged.sentences)
+        facts += len(scene_claims(scene))
+    assert 1 - right / facts == pytest.approx(wrong, abs=0.03)
+
+
+def test_what_is_only_left_out_leaves_true_sentences():
+    for index in range(100):
+        scene = draw_scene(0, index)
+        judged = judge_caption_of(noisy_caption(scene, 0.5, {"omitted": 1.0}), scene)
+        assert judged.sentences
+        assert sum(not sentence.correct for sentence in judged.sentences) <= 1

@@ -19,7 +19,9 @@ from tests.releases import build, rows, with_sft
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(importlib.util.find_spec("trl") is None, reason="needs TRL: pip install 'caption-factory[trl]'"),
+    pytest.mark.skipif(
+        importlib.util.find_spec("trl") is None, reason="needs TRL: pip install 'caption-factory[train]'"
+    ),
 ]
 CAPTION = "A red circle is above <image> a blue square"
 

@@ -1,0 +1,210 @@
+"""Which rows of a release are learned, in which order, and which are set aside.
+
+Rows are those of the config `sft`: a question and its answer with the image. Images are told apart by the SHA-256 of their
+bytes, so that a picture under two names stays on one side.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from exports.consume import OpenedRelease
+from exports.formats import export
+from exports.release import ReleaseError
+from factory.errors import TrainingError
+from factory.rounds.training_settings import Training
+
+if TYPE_CHECKING:
+    import numpy as np
+
+MOST_VALIDATION: Final = 1024
+"""Images set aside at most: beyond, the loss on them costs more than it tells."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """`files`: Parquet in order. `order`: the row of each place of the training, steps x batch. `validation`: rows set aside.
+
+    `counts`: rows, images, held_out (rows left out because their image is held out), learned (rows).
+    """
+
+    files: tuple[str, ...]
+    order: np.ndarray
+    validation: np.ndarray
+    steps: int
+    counts: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Learned:
+    """The `sft` files of one release, and how much it weighs among others."""
+
+    name: str
+    files: tuple[str, ...]
+    weight: float
+
+
+def find_rows(opened: OpenedRelease, weight: float, view: str | None, scratch: Path) -> Learned:
+    """Find the `sft` rows of a release; they are written below `scratch` where it has none of that view.
+
+    Raises:
+        TrainingError: the release has no caption of the view, or no rows.
+    """
+    name = str(opened.folder)
+    if view is None:
+        try:
+            return Learned(name, tuple(opened.data_files("sft")), weight)
+        except ReleaseError:
+            pass  # a release without the config: it is made from the default one
+    folder = scratch / f"sft-{opened.release.manifest_sha256[:12]}-{view or 'released'}"
+    if not folder.exists():
+        try:
+            export(opened, folder, "sft", view=view)
+        except ReleaseError as error:
+            raise TrainingError(_without(view, opened, error)) from None
+    return Learned(name, tuple(sorted(str(path) for path in folder.rglob("*.parquet"))), weight)
+
+
+def _without(view: str | None, opened: OpenedRelease, error: ReleaseError) -> str:
+    if view is None:
+        return f"{opened.folder}: {error}"
+    return (
+        f"{opened.folder}: this release has no caption of the view '{view}' ({error}); it has: {', '.join(_views(opened))}. "
+        "Set `view` to one of these, or leave it out for the released captions"
+    )
+
+
+def _views(opened: OpenedRelease) -> list[str]:
+    import polars as pl
+
+    found: set[str] = set()
+    for file in opened.data_files():
+        frame = pl.scan_parquet(file)
+        names = frame.collect_schema().names()
+        if "captions" in names:
+            candidates = frame.select(pl.col("captions").explode()).drop_nulls().unnest("captions")
+            found.update(candidates.filter("kept").select("view").unique().collect()["view"].to_list())
+        if "original" in names and frame.select(pl.col("original").is_not_null().any()).collect().item():
+            found.add("original")
+    return sorted(found) or ["none"]
+
+
+def choose_rows(learned: list[Learned], settings: Training, held_out: frozenset[str]) -> Rows:
+    """Decide what is learned, in which order.
+
+    Args:
+        learned: the releases; the validation images are the first one's.
+        held_out: SHA-256 (hex) of the bytes of images that must not be learned.
+
+    Raises:
+        TrainingError: nothing is left to learn.
+    """
+    import numpy as np
+
+    sources: list[tuple[np.ndarray, list[str]]] = []
+    start = 0
+    for one in learned:
+        hashes = [image for file in one.files for image in _image_hashes(file)]
+        sources.append((np.arange(start, start + len(hashes)), hashes))
+        start += len(hashes)
+    if not start:
+        raise TrainingError(f"{learned[0].name}: no rows to learn from")
+    aside = _set_aside(sources[0][1], settings, held_out)
+    left: list[np.ndarray] = []
+    for rows, hashes in sources:
+        keep = np.array([one not in held_out and one not in aside for one in hashes], dtype=bool)
+        left.append(rows[keep])
+    for one, rows in zip(learned, left, strict=True):
+        if not len(rows):
+            raise TrainingError(
+                f"{one.name}: all of its images are held out or set aside for validation, so nothing is left to learn; "
+                "use another release, or a smaller `validation`"
+            )
+    validation = sources[0][0][np.array([one in aside for one in sources[0][1]], dtype=bool)]
+    total = sum(len(rows) for rows in left)
+    steps = settings.steps or max(1, round((settings.epochs or 1) * total / settings.batch))
+    order = _order(left, [one.weight for one in learned], steps * settings.batch, settings.seed)
+    every = [image for _, hashes in sources for image in hashes]
+    found = held_out.intersection(every[row] for row in order.tolist())
+    if found:  # the check of what is promised, on what will really be read
+        raise TrainingError(f"{len(found)} held-out images would be learned; this is a bug")
+    counts = {
+        "rows": start,
+        "images": len(set(every)),
+        "held_out": sum(image in held_out for image in every),
+        "validation": len(validation),
+        "learned": total,
+    }
+    return Rows(tuple(file for one in learned for file in one.files), order, validation, steps, counts)
+
+
+def _image_hashes(file: str) -> Iterator[str]:
+    """The SHA-256 of the first image of every row."""
+    import pyarrow.parquet as pq
+
+    with pq.ParquetFile(file) as parquet:
+        for batch in parquet.iter_batches(64, columns=["images"]):
+            for images in batch.column("images"):
+                data = images[0]["bytes"].as_py() if images.is_valid and len(images) else b""
+                yield hashlib.sha256(data or b"").hexdigest()
+
+
+def _set_aside(hashes: list[str], settings: Training, held_out: frozenset[str]) -> set[str]:
+    """The validation images: those with the smallest draws, so that the same image is set aside in every release."""
+    images = sorted(set(hashes) - held_out, key=lambda one: hashlib.sha256(f"{settings.seed}\0{one}".encode()).digest())
+    if not settings.validation or len(images) < 2:
+        return set()
+    count = min(MOST_VALIDATION, max(1, round(settings.validation * len(images))), len(images) - 1)
+    return set(images[:count])
+
+
+def _order(sources: list[np.ndarray], weights: list[float], places: int, seed: int) -> np.ndarray:
+    """`places` rows in the order in which they are learned.
+
+    The rows of one source: one shuffled pass after the other. Of several: spread evenly, each in its share of the places.
+    """
+    import numpy as np
+
+    generator = np.random.default_rng(seed)
+    shares = np.array(weights) / sum(weights)
+    counts = np.floor(shares * places).astype(int)
+    counts[: places - counts.sum()] += 1
+    streams: list[np.ndarray] = []
+    for rows, count in zip(sources, counts, strict=True):
+        passes = [generator.permutation(rows) for _ in range(-(-count // len(rows)))]
+        streams.append(np.concatenate(passes)[:count] if passes else rows[:0])
+    place = np.concatenate([(np.arange(len(stream)) + 0.5) / max(1, len(stream)) for stream in streams])
+    ordered: np.ndarray = np.concatenate(streams)[np.argsort(place, kind="stable")]
+    return ordered
+
+
+def as_dataset(files: tuple[str, ...], rows: np.ndarray, cache: str | None = None) -> Any:
+    """These rows as a `datasets` dataset with undecoded images."""
+    from datasets import Image, List, load_dataset
+
+    whole = load_dataset("parquet", data_files=list(files), split="train", cache_dir=cache)
+    whole = whole.select_columns(["images", "prompt", "completion"]).cast_column("images", List(Image(decode=False)))
+    return whole.select(rows)
+
+
+def write_rows(rows: Rows, folder: Path) -> None:
+    """The learned rows as a directory that `load_dataset` reads: `train` (each row once, in the order in which it is first
+    learned) and `validation`, for trainers that read files. Held-out images are in neither.
+    """
+    import numpy as np
+    from datasets import Image, List
+
+    if (folder / "whole").exists():
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    _, first = np.unique(rows.order, return_index=True)
+    chosen = {"train": rows.order[np.sort(first)], "validation": rows.validation}
+    for split, places in chosen.items():
+        if len(places):
+            dataset = as_dataset(rows.files, places, str(folder.parent / "cache"))
+            dataset.cast_column("images", List(Image())).to_parquet(str(folder / f"{split}-00000.parquet"))
+    (folder / "whole").touch()
