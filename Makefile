@@ -34,6 +34,7 @@ test-slow: setup
 docs: setup
 	$(VENV)/bin/factory schema --out recipes/recipe.schema.json
 	$(VENV)/bin/python -m factory.cli.recipe_reference docs/recipe.md
+	$(VENV)/bin/python -m tests.rooms docs/architecture.md
 
 bench: setup
 	@for name in $(BENCHMARKS); do echo "== $$name"; $(VENV)/bin/python -m bench.$$name --json || exit 1; done

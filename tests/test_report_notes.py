@@ -8,7 +8,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from factory.report.collect import LEFT_OUT
+from factory.outcome import LEFT_OUT
 from tests.captioned_run import captioned
 from tests.recipes import DEMO
 
