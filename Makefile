@@ -2,13 +2,14 @@
 # make quickstart   set-up, then the whole factory on 512 drawn scenes
 # make test         set-up, then lint, types and tests
 # make test-slow    soak and fault matrices
-# make bench        the numbers of bench/README.md
+# make bench        the numbers of bench/README.md (hours; `python -m bench.NAME --help` for one of them)
 .PHONY: setup quickstart test test-slow lint bench clean docs
 
 PYTHON ?= python3
 BUILD ?= auto
 VENV := .venv
 STAMP := $(VENV)/.ready
+BENCHMARKS := throughput memory kill release filters filter_scale faithfulness
 
 setup: $(STAMP)
 
@@ -33,12 +34,10 @@ test-slow: setup
 docs: setup
 	$(VENV)/bin/factory schema --out recipes/recipe.schema.json
 	$(VENV)/bin/python -m factory.cli.recipe_reference docs/recipe.md
+	$(VENV)/bin/python -m tests.rooms docs/architecture.md
 
 bench: setup
-	$(VENV)/bin/python bench/throughput.py --json
-	$(VENV)/bin/python bench/memory.py --json
-	$(VENV)/bin/python bench/kill.py --json
-	$(VENV)/bin/python bench/release.py --json
+	@for name in $(BENCHMARKS); do echo "== $$name"; $(VENV)/bin/python -m bench.$$name --json || exit 1; done
 
 clean:
 	rm -rf $(VENV)

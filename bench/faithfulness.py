@@ -1,7 +1,7 @@
 """How well filters tell the captioner's right sentences from its wrong ones, on unseen scenes of the demo world, and what
 acting on it is worth.
 
-    python bench/faithfulness.py [--scenes 2000] [--judge demo:judge] [--json]
+    python -m bench.faithfulness [--scenes 2000] [--judge demo:judge] [--json]
 
 The captioner (demo:small, eight candidates at temperature 0.7) describes the scenes; every sentence is compared with the
 truth. Stacks and the calibrated threshold are fitted on one half of the images, and everything is measured on the other.
@@ -26,21 +26,24 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+if not __package__:  # run as a file, whose folder would hide the package `filters`
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
 import numpy as np
 import polars as pl
 import yaml
 
-sys.path[0] = str(Path(__file__).resolve().parents[1])  # this script's own folder would hide the package of its name
-
-from factory.demo.scenes import draw_scene, scene_image, scene_index  # noqa: E402
-from factory.evaluation.by_truth import auroc_of, with_truth  # noqa: E402
-from factory.runs.run import find_run  # noqa: E402
-from factory.runs.tables import CAPTIONS  # noqa: E402
-from factory.scoring.sentence_table import sentence_table  # noqa: E402
-from factory.work.calibrations import read_calibration  # noqa: E402
-from factory.work.work import reopen  # noqa: E402
-from filters import calibrate  # noqa: E402
-from filters.calibration.stacking import fit_stack  # noqa: E402
+from bench.answer import print_answer
+from bench.commands import environment, factory_command
+from factory.demo.scenes import draw_scene, scene_image, scene_index
+from factory.evaluation.by_truth import auroc_of, with_truth
+from factory.runs.run import find_run
+from factory.runs.tables import CAPTIONS
+from factory.scoring.sentence_table import sentence_table
+from factory.work.calibrations import read_calibration
+from factory.work.work import reopen
+from filters import calibrate
+from filters.calibration.stacking import fit_stack
 
 SEED = 41
 OWN = ("token_confidence", "vqa_faithfulness", "caption_likelihood", "visual_pmi", "consistency")
@@ -75,10 +78,7 @@ def main() -> None:
         for name, part in parts.items():
             if name in (options.only or parts):
                 answer |= part(folder, options)
-    for name, value in answer.items():
-        print(f"{name}: {value}")
-    if options.json:
-        print(json.dumps(answer))
+    print_answer(answer, options.json)
 
 
 def measured(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
@@ -134,7 +134,7 @@ def run_of(
 
 def factory(*arguments: str) -> dict[str, Any]:
     """One command's JSON, the last line it prints."""
-    done = subprocess.run([sys.executable, "-m", "factory", *arguments], check=True, capture_output=True, text=True)
+    done = subprocess.run(factory_command(*arguments), env=environment(), check=True, stdout=subprocess.PIPE, text=True)
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
 

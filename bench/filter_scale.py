@@ -5,7 +5,7 @@ Time is the processor's, of all processes together, so that what else the machin
 Captions are drawn from the given ones, with two words changed in each. Sums the proportional set size of all processes of
 the command, sampled twice a second, and takes the peak.
 
-    python bench/filter_scale.py --data FOLDER [--small 1000000] [--large 10000000] [--json]
+    python -m bench.filter_scale [--data FOLDER] [--small 1000000] [--large 10000000] [--json]
 """
 
 from __future__ import annotations
@@ -18,9 +18,16 @@ import tempfile
 import time
 from pathlib import Path
 
+if not __package__:  # run as a file, whose folder would hide the package `filters`
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
 import numpy as np
 import polars as pl
 import psutil
+
+from bench.answer import print_answer
+from bench.commands import environment, factory_command
+from bench.drawn_captions import human_captions
 
 FILE_ROWS = 500_000
 WORDS = [
@@ -44,12 +51,12 @@ WORDS = [
 def main() -> None:
     """Run both sizes; print both ratios."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="Folder with gcc_validation.txt.")
+    parser.add_argument("--data", type=Path, help="Folder with gcc_validation.txt; without it the captions are drawn.")
     parser.add_argument("--small", type=int, default=1_000_000)
     parser.add_argument("--large", type=int, default=10_000_000)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    texts = pl.Series((options.data / "gcc_validation.txt").read_text().splitlines())
+    texts = pl.Series(human_captions(options.data))
     found = {}
     for rows in (options.small, options.large):
         found[rows] = measured(texts, rows)
@@ -62,19 +69,16 @@ def main() -> None:
         "peak_rss_growth": round(large["peak_mb"] / small["peak_mb"] - 1, 3),
         "runs": {str(rows): one for rows, one in found.items()},
     }
-    for name, value in answer.items():
-        print(f"{name}: {value}")
-    if options.json:
-        print(json.dumps(answer))
+    print_answer(answer, options.json)
 
 
 def measured(texts: pl.Series, rows: int) -> dict[str, float]:
     """Seconds and peak megabytes of one `factory filter`; the making of its captions left out."""
     with tempfile.TemporaryDirectory() as folder:
         write_captions(texts, rows, Path(folder) / "captions")
-        command = [sys.executable, "-m", "factory", "filter", f"{folder}/captions", "--out", f"{folder}/run", "--json"]
+        command = factory_command("filter", f"{folder}/captions", "--out", f"{folder}/run", "--json")
         started = time.monotonic()
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        process = subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, text=True)
         peak = {"all": 0.0, "driver": 0.0}
         spent: dict[int, float] = {}
         while process.poll() is None:

@@ -1,6 +1,6 @@
 """How fast the filters are on one core, what they flag in captions by people, and what in captions by VLMs.
 
-    python bench/filters.py [--data FOLDER] [--rows 200000] [--seed 0] [--only NAME ...] [--json]
+    python -m bench.filters [--data FOLDER] [--rows 200000] [--seed 0] [--only NAME ...] [--json]
         [--set-rows 1000000 10000000] [--set-filters NAME ...] [--set-folder FOLDER] [--peers PYTHON] [--peer-rows 200000]
 
 FOLDER has `gcc_validation.txt` (human captions, one a line: Conceptual Captions' validation set) and any number of
@@ -52,14 +52,18 @@ from pathlib import Path
 from typing import Any
 
 os.environ["POLARS_MAX_THREADS"] = "1"  # before polars is imported
-sys.path[0] = str(Path(__file__).resolve().parents[1])  # this script's own folder would hide the package of its name
+if not __package__:  # run as a file, whose folder would hide the package `filters`
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-import numpy as np  # noqa: E402
-import polars as pl  # noqa: E402
+import numpy as np
+import polars as pl
 
-from factory.filtering import DEFAULTS  # noqa: E402
-from filters import FilterError, SetFilter, build, score, train_quality  # noqa: E402
-from filters.contract.filter import Filter  # noqa: E402
+from bench.answer import print_answer
+from bench.commands import environment, python_module
+from bench.drawn_captions import captions_of, human_captions
+from factory.filtering import DEFAULTS
+from filters import FilterError, SetFilter, build, score, train_quality
+from filters.contract.filter import Filter
 
 DROP_RULES = {name: least for name, least in DEFAULTS.items() if least is not None}
 """Text filters that a caption may be dropped by, each with the score below which it is."""
@@ -67,8 +71,8 @@ RATES = tuple(name for name, least in DEFAULTS.items() if least is None)
 """Text filters that are no drop rules."""
 REPETITION_OR_LEAK = ("repetition", "prompt_leak", "artifacts", "refusal")
 WORDS = (24, 120)
-DEMO_SCENES, LABELS, RESAMPLES = 3000, 400, 200
-"""Of the calibration: scenes captioned, of which so many are labelled, so many times."""
+LABELS = 400
+"""Captions of the calibration that are labelled in a resample, but never more than half of them."""
 SET_FILTERS = (
     "exact_duplicates",
     "near_duplicates",
@@ -104,6 +108,8 @@ def main() -> None:
     parser.add_argument("--peers", type=Path, metavar="PYTHON")
     parser.add_argument("--peer-rows", type=int, default=200_000)
     parser.add_argument("--scenes", type=int, default=1000, help="of alignment")
+    parser.add_argument("--captioned-scenes", type=int, default=3000, help="of calibration")
+    parser.add_argument("--resamples", type=int, default=200, help="of calibration")
     parser.add_argument("--images", type=int, default=300, help="of image_speed")
     parser.add_argument("--only", choices=sorted(MEASUREMENTS), nargs="*", default=list(MEASUREMENTS))
     parser.add_argument("--json", action="store_true")
@@ -114,10 +120,7 @@ def main() -> None:
         answer: dict[str, Any] = {}
         for name in options.only:
             answer |= MEASUREMENTS[name](bench)
-    for name, value in answer.items():
-        print(f"{name}: {value}")
-    if options.json:
-        print(json.dumps(answer))
+    print_answer(answer, options.json)
 
 
 def one_core() -> None:
@@ -128,56 +131,9 @@ def one_core() -> None:
 
 def prepare(options: argparse.Namespace, folder: Path) -> Bench:
     """The captions and the filters."""
-    human, vlm = captions_of(options.data) if options.data else (drawn(20_000, options.seed), {})
+    human, vlm = captions_of(options.data) if options.data else (human_captions(None, options.seed), {})
     filters = {name: build(name, {}) for name in (*DROP_RULES, *RATES, "truncation")}
     return Bench(options, human, vlm, filters | {"quality": quality(folder, human, vlm)})
-
-
-def captions_of(folder: Path) -> tuple[list[str], dict[str, list[str]]]:
-    """The human captions and those of each VLM."""
-    human = (folder / "gcc_validation.txt").read_text().splitlines()
-    vlm = {
-        file.stem: [json.loads(line)["text"] for line in file.read_text().splitlines()]
-        for file in sorted(folder.glob("vlm_*.jsonl"))
-    }
-    return human, vlm
-
-
-def drawn(count: int, seed: int) -> list[str]:
-    """Captions of a small grammar."""
-    rng = random.Random(seed)
-    things = [
-        "dog",
-        "cat",
-        "man",
-        "woman",
-        "bus",
-        "train",
-        "plate",
-        "kite",
-        "horse",
-        "boat",
-        "lamp",
-        "child",
-        "chair",
-        "tree",
-    ]
-    looks = ["red", "small", "old", "wooden", "shiny", "wet", "tall", "striped", "empty", "white"]
-    does = ["stands", "sits", "runs", "waits", "lies", "leans", "hangs", "looks"]
-    where = [
-        "on a street",
-        "in a park",
-        "near the water",
-        "under a bridge",
-        "beside a wall",
-        "in front of a house",
-        "at a table",
-    ]
-
-    def sentence() -> str:
-        return f"A {rng.choice(looks)} {rng.choice(things)} {rng.choice(does)} {rng.choice(where)}."
-
-    return [" ".join(sentence() for _ in range(rng.randint(1, 8))) for _ in range(count)]
 
 
 def quality(folder: Path, human: list[str], vlm: dict[str, list[str]]) -> Filter:
@@ -257,14 +213,14 @@ def flagged(bench: Bench, texts: list[str]) -> pl.DataFrame:
 
 def calibration(bench: Bench) -> dict[str, Any]:
     """Whether the precision that a calibration promises holds, on captions that the demo captioner wrote."""
-    rows = demo_captions(DEMO_SCENES, bench.options.seed)
+    rows = demo_captions(bench.options.captioned_scenes, bench.options.seed)
     base = float(rows["label"].mean())
     answer: dict[str, Any] = {}
     for score_names in (["token_confidence"], ["yes"], ["token_confidence", "yes", "short"]):
         for target in (round(base + (1 - base) * 0.4, 3), round(base + (1 - base) * 0.7, 3)):
             for confidence in (0.9, 0.95):
                 name = f"{'+'.join(score_names)} {target:g} at {confidence:g}"
-                answer[name] = resampled(rows, score_names, target, confidence)
+                answer[name] = resampled(rows, score_names, target, confidence, bench.options.resamples)
     worst = min(answer.values(), key=lambda one: one["held"] - one["confidence"])
     return {
         "calibration": answer,
@@ -274,8 +230,10 @@ def calibration(bench: Bench) -> dict[str, Any]:
     }
 
 
-def resampled(rows: pl.DataFrame, score_names: list[str], target: float, confidence: float) -> dict[str, Any]:
-    """Calibrate on RESAMPLES draws of LABELS rows. `promised`: share of draws that named a threshold; `held`: share whose
+def resampled(
+    rows: pl.DataFrame, score_names: list[str], target: float, confidence: float, resamples: int
+) -> dict[str, Any]:
+    """Calibrate on `resamples` draws of at most LABELS rows. `promised`: share of draws that named a threshold; `held`: share whose
     promise held on the rows not drawn, or that made none; `held_of_promised`: of those that made one; `kept`: mean share of
     the unseen rows that a threshold kept.
     """
@@ -284,8 +242,8 @@ def resampled(rows: pl.DataFrame, score_names: list[str], target: float, confide
     held = promised = 0
     kept: list[float] = []
     one = score_names if len(score_names) > 1 else score_names[0]
-    for seed in range(RESAMPLES):
-        drawn = rows.sample(LABELS, seed=seed)
+    for seed in range(resamples):
+        drawn = rows.sample(min(LABELS, rows.height // 2), seed=seed)
         try:
             made = calibrate(
                 drawn,
@@ -307,10 +265,10 @@ def resampled(rows: pl.DataFrame, score_names: list[str], target: float, confide
         held += bool(passed["label"].mean() >= target)
         kept.append(passed.height / unseen.height)
     return {
-        "held": held / RESAMPLES,
-        "held_of_promised": round((held - RESAMPLES + promised) / max(1, promised), 4),
+        "held": held / resamples,
+        "held_of_promised": round((held - resamples + promised) / max(1, promised), 4),
         "confidence": confidence,
-        "promised": promised / RESAMPLES,
+        "promised": promised / resamples,
         "kept": round(sum(kept) / max(1, len(kept)), 3),
     }
 
@@ -473,11 +431,11 @@ def scale(bench: Bench) -> dict[str, Any]:
     """`factory filter` as a whole at 1 and at 10 million captions: see bench/filter_scale.py, which does it on all cores."""
     if not bench.options.data:
         return {}
-    script = Path(__file__).with_name("filter_scale.py")
-    command = [sys.executable, str(script), "--data", str(bench.options.data), "--json"]
+    command = python_module("bench.filter_scale", "--data", bench.options.data, "--json")
+    everywhere = environment(POLARS_MAX_THREADS=str(os.cpu_count() or 1))
     os.sched_setaffinity(0, range(os.cpu_count() or 1))
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        done = subprocess.run(command, env=everywhere, stdout=subprocess.PIPE, text=True, check=True)
     finally:
         one_core()
     return {**json.loads(done.stdout.splitlines()[-1])}

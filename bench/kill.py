@@ -4,7 +4,7 @@ Two Ray nodes on this machine. Ten SIGKILLs, each at a random moment of the capt
 Ray worker, the raylet of the second node. A run that ends by a kill is started again with the same command. At the end
 the captions are compared with those of an unbroken greedy run.
 
-    python bench/kill.py [--images 1500] [--kills 10] [--seed 0] [--json]
+    python -m bench.kill [--images 1500] [--kills 10] [--seed 0] [--json]
 
 Keys of the JSON: kills, lost (images without an outcome), duplicated (images with two outcomes when the tables are read),
 recaptioned_beyond_in_flight (captions written again although the first was written IN_FLIGHT_S before any kill), differing
@@ -14,8 +14,6 @@ recaptioned_beyond_in_flight (captions written again although the first was writ
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import random
 import signal
 import subprocess
@@ -25,9 +23,15 @@ import time
 from pathlib import Path
 from typing import Any
 
+if not __package__:  # run as a file, whose folder would hide the package `filters`
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
 import polars as pl
 import psutil
 import yaml
+
+from bench.answer import print_answer
+from bench.commands import environment, factory_command
 
 TARGETS = ("driver", "engine core", "ray worker", "second raylet")
 IN_FLIGHT_S = 3.0
@@ -48,10 +52,7 @@ def main() -> None:
         run_whole(recipe, unbroken)
         kills = run_broken(recipe, broken, options)
         answer = compare(unbroken, broken, options.images, kills)
-    for name, value in answer.items():
-        print(f"{name}: {value}")
-    if options.json:
-        print(json.dumps(answer))
+    print_answer(answer, options.json)
     if any(answer[name] for name in ("lost", "duplicated")):
         raise SystemExit(1)
 
@@ -75,12 +76,12 @@ def recipe_of(images: int) -> dict[str, Any]:
 
 def command(recipe: Path, out: Path) -> list[str]:
     """The same command every time."""
-    return [sys.executable, "-m", "factory", "run", str(recipe), "--out", str(out), "--quiet"]
+    return factory_command("run", recipe, "--out", out, "--quiet")
 
 
 def run_whole(recipe: Path, out: Path) -> None:
     """The unbroken run."""
-    subprocess.run(command(recipe, out), check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(command(recipe, out), env=environment(), check=True, stdout=subprocess.DEVNULL)
 
 
 def run_broken(recipe: Path, out: Path, options: argparse.Namespace) -> list[tuple[float, str]]:
@@ -90,7 +91,7 @@ def run_broken(recipe: Path, out: Path, options: argparse.Namespace) -> list[tup
     rng = random.Random(options.seed)
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "object_store_memory": 500_000_000})
     second = cluster.add_node(num_cpus=2, object_store_memory=500_000_000)
-    environment = {**os.environ, "RAY_ADDRESS": cluster.address}
+    of_cluster = environment(RAY_ADDRESS=cluster.address)
     order = [TARGETS[number % len(TARGETS)] for number in range(options.kills)]
     rng.shuffle(order)
     moments = sorted(rng.uniform(0.03, 0.9) for _ in order)
@@ -103,7 +104,7 @@ def run_broken(recipe: Path, out: Path, options: argparse.Namespace) -> list[tup
                 if process is not None and process.returncode == 0 and finished(out) >= options.images:
                     break
                 process = subprocess.Popen(
-                    command(recipe, out), env=environment, stdout=subprocess.DEVNULL, start_new_session=True
+                    command(recipe, out), env=of_cluster, stdout=subprocess.DEVNULL, start_new_session=True
                 )
             if process.poll() == 0:
                 break

@@ -3,21 +3,26 @@
 Sums the proportional set size (PSS: shared pages divided among those who share them) of the driver, every Ray process
 and every worker but the engine's core, sampled twice a second over the whole run, and takes the peak.
 
-    python bench/memory.py [--small 5000] [--large 50000] [--json]
+    python -m bench.memory [--small 5000] [--large 50000] [--json]
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
+if not __package__:  # run as a file, whose folder would hide the package `filters`
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
 import psutil
 import yaml
+
+from bench.answer import print_answer
+from bench.commands import environment, factory_command
 
 
 def main() -> None:
@@ -39,9 +44,7 @@ def main() -> None:
             str(images): {name: round(value / 1e6) for name, value in parts.items()} for images, parts in peaks.items()
         },
     }
-    print(f"peak_rss_growth: {answer['peak_rss_growth']}")
-    if options.json:
-        print(json.dumps(answer))
+    print_answer(answer, options.json)
 
 
 def peak(images: int) -> dict[str, float]:
@@ -49,8 +52,8 @@ def peak(images: int) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         recipe = Path(folder) / "recipe.yaml"
         recipe.write_text(yaml.safe_dump(recipe_of(images)))
-        command = [sys.executable, "-m", "factory", "run", str(recipe), "--out", f"{folder}/run", "--quiet"]
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        command = factory_command("run", recipe, "--out", f"{folder}/run", "--quiet")
+        process = subprocess.Popen(command, env=environment(), stdout=subprocess.DEVNULL)
         highest: dict[str, float] = {}
         while process.poll() is None:
             now = sizes(psutil.Process(process.pid))

@@ -1,6 +1,6 @@
 """Captions a second through datatrove's and data-juicer's own classes, by the rules that `bench/filters.py` compares.
 
-    python bench/peers.py {datatrove,data_juicer} CAPTIONS.jsonl MODEL
+    python -m bench.peers {datatrove,data_juicer} CAPTIONS.jsonl MODEL
 
 Runs in an environment of the peers (the extra `bench-peers`; their pins clash with the factory's), which
 `bench/filters.py --peers` starts it in. CAPTIONS.jsonl has one object with `text` a line, MODEL is a fastText language model. The
@@ -13,6 +13,7 @@ permutations. Captions are in memory and models loaded before the clock starts.
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import sys
@@ -30,17 +31,21 @@ Rules = dict[str, Callable[[list[str]], Any]]
 
 def main() -> None:
     """Time every rule of one peer."""
-    peer, captions, model = sys.argv[1:]
-    texts = [json.loads(line)["text"] for line in Path(captions).read_text().splitlines()]
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("peer", choices=["datatrove", "data_juicer"])
+    parser.add_argument("captions", type=Path)
+    parser.add_argument("model")
+    options = parser.parse_args()
+    texts = [json.loads(line)["text"] for line in options.captions.read_text().splitlines()]
     with tempfile.TemporaryDirectory() as folder:
-        rules = {"datatrove": datatrove, "data_juicer": data_juicer}[peer](model, Path(folder))
+        rules = {"datatrove": datatrove, "data_juicer": data_juicer}[options.peer](options.model, Path(folder))
         seconds = {}
         for name, run in rules.items():
             run(texts[:WARM_UP])
             started = time.perf_counter()
             run(texts)
             seconds[name] = time.perf_counter() - started
-            print(f"{peer} {name}: {len(texts) / seconds[name]:.0f} captions/s", file=sys.stderr)
+            print(f"{options.peer} {name}: {len(texts) / seconds[name]:.0f} captions/s", file=sys.stderr)
     print(json.dumps(seconds))
 
 

@@ -1,6 +1,6 @@
 """The numbers of releases: publishing under faults, what a new version sends again, how fast a build is, its memory.
 
-    python bench/release.py [--parts faults reupload build memory] [--json]
+    python -m bench.release [--parts faults reupload build memory] [--json]
 
 Parts and their keys, of the JSON object in the last line:
 
@@ -16,13 +16,14 @@ Parts and their keys, of the JSON object in the last line:
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+if not __package__:  # run as a file, whose folder would hide the package `filters`
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
 
+from bench.answer import print_answer
 from bench.release_build import build_rate, memory
 from bench.release_faults import fault_matrix
 from bench.release_reupload import reupload
@@ -52,10 +53,7 @@ def main() -> None:
         answer |= memory(*options.memory_gb)
     if "faults" in options.parts:
         answer |= fault_matrix(options.modes, options.only, options.jobs)
-    for name, value in answer.items():
-        print(f"{name}: {value}")
-    if options.json:
-        print(json.dumps(answer))
+    print_answer(answer, options.json)
     if answer.get("faults_survived", 0) < answer.get("faults_tried", 0):
         raise SystemExit(1)
 

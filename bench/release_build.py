@@ -21,7 +21,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-HERE = str(Path(__file__).resolve().parent.parent)
+from bench.commands import environment, python_module
+
 LEAST, MOST = 20_000, 600_000
 
 
@@ -153,8 +154,8 @@ def make_run(root: Path, name: str, caption: str, digests: dict[str, str]) -> No
 
 def child(what: str, source: Path, to: Path) -> dict[str, float]:
     """One measurement in a process of its own."""
-    command = [sys.executable, "-m", "bench.release_build", what, str(source), str(to)]
-    done = subprocess.run(command, cwd=HERE, check=True, stdout=subprocess.PIPE, text=True)
+    command = python_module("bench.release_build", what, source, to)
+    done = subprocess.run(command, env=environment(), check=True, stdout=subprocess.PIPE, text=True)
     return json.loads(done.stdout.splitlines()[-1])  # type: ignore[no-any-return]
 
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import copy
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -25,6 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bench.commands import environment, factory_command
 from exports.local_release import LocalRelease, find_release
 from exports.publish import STAGED_ABOVE
 from tests.hub.repository import Repository, git_blob_oid
@@ -144,7 +144,7 @@ def prepare(folder: Path, mode: str, scene: str) -> Scene:
     with LocalHub(root / "hub") as hub:
         if scene != "first":
             first = build_first(root / "birds")
-            subprocess.run(command(first), env=environment(hub, root, mode), check=True, stdout=subprocess.DEVNULL)
+            subprocess.run(command(first), env=publishing(hub, root, mode), check=True, stdout=subprocess.DEVNULL)
         repositories = copy.deepcopy(hub.repositories)
     down = root / "hub" / "xet-store-down"
     down.rename(root / "hub" / "xet-store")
@@ -153,13 +153,12 @@ def prepare(folder: Path, mode: str, scene: str) -> Scene:
 
 def command(release: LocalRelease) -> list[str]:
     """The same command every time."""
-    return [sys.executable, "-m", "factory", "publish", str(release.folder), "--to", f"hub:{REPO}", "--json"]
+    return factory_command("publish", release.folder, "--to", f"hub:{REPO}", "--json")
 
 
-def environment(hub: LocalHub, root: Path, mode: str) -> dict[str, str]:
+def publishing(hub: LocalHub, root: Path, mode: str) -> dict[str, str]:
     """The publisher's environment."""
-    here = str(Path(__file__).resolve().parent.parent)
-    return {**os.environ, **hub.environment(root / "home", mode == "xet"), "PYTHONPATH": here}
+    return environment(**hub.environment(root / "home", mode == "xet"))
 
 
 def try_case(folder: Path, case: Case, scene: Scene) -> Outcome:
@@ -189,7 +188,7 @@ def try_case(folder: Path, case: Case, scene: Scene) -> Outcome:
             process[:] = [
                 subprocess.Popen(
                     command(release),
-                    env=environment(hub, root, case.mode),
+                    env=publishing(hub, root, case.mode),
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.PIPE,
                 )

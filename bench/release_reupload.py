@@ -6,15 +6,14 @@ tenth of its rows, drawn at random (1.2.0). Images are random bytes of 20 to 110
 
 from __future__ import annotations
 
-import os
 import random
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from bench.commands import environment, factory_command
 from exports.local_release import LocalRelease, find_release
 from exports.manifest import sha256_hex
 from exports.release import ReleaseInfo, ReleaseRow, build_release
@@ -39,10 +38,9 @@ def shares(images: int, configs: tuple[str, ...]) -> dict[str, Any]:
 
         def publish(release: LocalRelease) -> float:
             before = hub.files.stored_bytes()
-            command = [sys.executable, "-m", "factory", "publish", str(release.folder), "--to", f"hub:{REPO}", "--json"]
-            here = str(Path(__file__).resolve().parent.parent)
-            environment = {**os.environ, **hub.environment(root / "home", True), "PYTHONPATH": here}
-            subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL)
+            command = factory_command("publish", release.folder, "--to", f"hub:{REPO}", "--json")
+            here = environment(**hub.environment(root / "home", True))
+            subprocess.run(command, env=here, check=True, stdout=subprocess.DEVNULL)
             return (hub.files.stored_bytes() - before) / sum(file.size for file in release.files)
 
         first = build(root, images, "first", configs)

@@ -10,7 +10,7 @@ Every arm is a process of its own. Engine start-up is left out in each and given
 In the last two, reading waits until the engine is up, so nothing is prepared during the start-up that is left out; the
 clock runs from there until everything is consumed, or written and Ray shut down.
 
-    python bench/throughput.py [--images 12288] [--repeats 3] [--json]
+    python -m bench.throughput [--images 12288] [--repeats 3] [--json]
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from __future__ import annotations
 import argparse
 import io
 import json
-import os
 import shutil
 import statistics
 import subprocess
@@ -27,6 +26,12 @@ import tempfile
 import time
 from pathlib import Path
 from typing import Any
+
+if not __package__:  # run as a file, whose folder would hide the package `filters`
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+from bench.answer import print_answer
+from bench.commands import environment, python_module
 
 ARMS = ("vllm", "ray_data_llm", "factory")
 PROMPT = "Describe the image in details."
@@ -75,16 +80,13 @@ def report(results: dict[str, list[dict[str, float]]], options: argparse.Namespa
         "images": options.images,
         "repeats": options.repeats,
     }
-    for name, value in answer.items():
-        print(f"{name}: {value}")
-    if options.json:
-        print(json.dumps(answer))
+    print_answer(answer, options.json)
 
 
 def run_arm(arm: str, data: Path) -> dict[str, float]:
     """One arm in a fresh process."""
-    command = [sys.executable, __file__, "--arm", arm, "--data", str(data)]
-    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "VLLM_CPU_KVCACHE_SPACE": "1"})
+    command = python_module("bench.throughput", "--arm", arm, "--data", data)
+    done = subprocess.run(command, capture_output=True, text=True, env=environment(VLLM_CPU_KVCACHE_SPACE="1"))
     lines = [line for line in done.stdout.splitlines() if line.startswith("RESULT ")]
     if not lines:
         raise SystemExit(f"arm {arm} failed:\n{done.stdout[-3000:]}\n{done.stderr[-6000:]}")

@@ -1,0 +1,1 @@
+"""Caption images in bulk, score the captions, select, repair and release them."""

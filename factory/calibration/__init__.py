@@ -1,0 +1,1 @@
+"""From labels to the threshold of a score that keeps a promised precision."""

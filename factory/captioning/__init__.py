@@ -1,0 +1,1 @@
+"""From images to captions, by engines or from the source's own texts."""

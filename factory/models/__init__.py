@@ -1,0 +1,1 @@
+"""Which weights a name means, and of which family a model is."""

@@ -1,0 +1,1 @@
+"""From a run's verdicts to a release of `exports`."""

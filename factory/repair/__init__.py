@@ -1,0 +1,1 @@
+"""Captions judged unfaithful are written again, or lose their wrong sentences."""

@@ -1,0 +1,1 @@
+"""From captions to scores, part by part."""

@@ -1,0 +1,1 @@
+"""Filters that ask a vision-language model about the image."""

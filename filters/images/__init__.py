@@ -1,0 +1,1 @@
+"""Filters that look at the image, or at a caption beside it."""

@@ -1,0 +1,1 @@
+"""Filters that look at all captions of a set together."""

@@ -1,0 +1,1 @@
+"""Filters that look at one caption's text alone."""
