@@ -77,6 +77,10 @@ MAY_IMPORT: dict[str, str] = {
         "factory/captioning factory/scoring factory/selection factory/repair factory/releasing factory/outcome.py "
         "factory/report"
     ),
+    "factory/rounds": (
+        "filters/* exports/* factory/errors.py factory/demo factory/models factory/recipe factory/runs factory/images factory/work "
+        "factory/engines factory/scoring factory/evaluation factory/outcome.py factory/pipeline.py"
+    ),
     "factory/cli": "*",
     "factory/__main__.py": "factory/cli",
 }

@@ -38,6 +38,8 @@ COMMANDS: Final = {
     "export": "publishing",
     "publish": "publishing",
     "train": "training",
+    "loop": "looping",
+    "rounds": "looping",
     "verify": "publishing",
     "diff": "publishing",
     "train-quality": "filtering",

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from factory.demo.claims import Claim, CountClaim, ErrorType, ThingClaim, WordClaim, differences
-from factory.demo.language import NUMBERS
+from factory.demo.language import NUMBERS, scene_claims
 from factory.demo.scenes import COLOURS, PLACES, SHAPES, SIZES, Scene, draw_scene, scene_index
 
 
@@ -70,6 +70,41 @@ def sentence_accuracy(pairs: Iterable[tuple[str, str]], seed: int) -> tuple[int,
     pairs = list(pairs)
     verdicts = judge_captions([text for text, _ in pairs], [key for _, key in pairs], seed)
     return sum(v.correct_sentences for v in verdicts), sum(len(v.sentences) for v in verdicts)
+
+
+def facts_told(text: str, key: str, seed: int) -> tuple[int, int]:
+    """How many of a scene's facts a caption tells, and how many there are: what a blind reader of it can answer.
+
+    The facts are those of the scene's full caption: how many shapes, each shape, the printed word. A sentence that is not
+    wholly right tells none; a shape is told by naming shape and colour at least.
+    """
+    scene = draw_scene(seed, scene_index(key))
+    facts = scene_claims(scene)
+    said = [
+        claim
+        for part in split_sentences(text)
+        if (claims := parse_sentence(part)) is not None and not differences(claims, scene)
+        for claim in claims
+    ]
+    return sum(any(_tells(claim, fact) for claim in said) for fact in facts), len(facts)
+
+
+def _tells(claim: Claim, fact: Claim) -> bool:
+    if isinstance(claim, ThingClaim) and isinstance(fact, ThingClaim):
+        named = (claim.shape, claim.colour) == (fact.shape, fact.colour)
+        return named and claim.size in (None, fact.size) and claim.place in (None, fact.place)
+    if isinstance(claim, WordClaim) and isinstance(fact, WordClaim):
+        return claim.word == fact.word
+    return claim == fact
+
+
+def claim_kinds(text: str) -> tuple[str, ...]:
+    """What a sentence is about: "thing", "count", "word", in this order; ("other",) where it is outside the language."""
+    claims = parse_sentence(text)
+    if claims is None:
+        return ("other",)
+    kinds = {"thing": ThingClaim, "count": CountClaim, "word": WordClaim}
+    return tuple(name for name, kind in kinds.items() if any(isinstance(claim, kind) for claim in claims))
 
 
 def judge_caption_of(text: str, scene: Scene) -> CaptionVerdict:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from factory.errors import RecipeError
+from factory.models.round_model import round_model
 
 WHOLE_FILE_BYTES = 16_000_000
 EDGE_BYTES = 1_000_000
@@ -50,7 +51,7 @@ def resolve_model(name: str, revision: str | None) -> Model:
         except FileNotFoundError as error:
             raise RecipeError([f"model: {name}: {error}"]) from None
         return Model(name, str(directory), content_hash(directory), is_local=True)
-    directory = Path(name).expanduser()
+    directory = round_model(name) if name.startswith("round:") else Path(name).expanduser()
     if directory.is_dir():
         if not (directory / "config.json").exists() and not (directory / "adapter_config.json").exists():
             raise RecipeError([f"model: {name}: this directory holds no model (no config.json)"])

@@ -1,0 +1,82 @@
+"""The commands of rounds: loop, rounds."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from factory.cli.app import JSON, SET, command
+
+
+@command("loop")
+@click.argument("file", metavar="LOOP.yaml")
+@click.option(
+    "--rounds", type=click.IntRange(min=0), metavar="N", help="Rounds after the first model.  [default: the file's]"
+)
+@click.option("--out", metavar="DIR", help="Directory of the loop.  [default: loops/<name>]")
+@SET
+@click.option("--plan", "only_plan", is_flag=True, help="Say what would be made and what is reused; start nothing.")
+@click.option("--quiet", is_flag=True, help="No progress.")
+@JSON
+def loop_command(
+    file: str,
+    rounds: int | None,
+    out: str | None,
+    overrides: tuple[str, ...],
+    only_plan: bool,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Caption, release, train, judge, and again with the better model: the rounds of a loop file.
+
+    Run it again after a crash or a Ctrl-C: it goes on where it stopped. A round that is no better than its parent ends the loop.
+
+    \b
+    Example:
+      factory loop recipes/loops/vila2.yaml --rounds 2
+    """
+    from factory.rounds.ledger import PAGE, table
+    from factory.rounds.loop import LoopRun
+    from factory.rounds.loop_file import load_loop
+
+    loop = load_loop(file, overrides)
+    quiet = quiet or as_json
+    run = LoopRun(
+        loop, Path(out or f"loops/{loop.name}"), lambda line: None if quiet else click.echo(line, err=True), quiet
+    )
+    if only_plan:
+        lines = run.plan(rounds)
+        click.echo(json.dumps({"plan": lines}) if as_json else "\n".join(lines))
+        return
+    entries = run.run(rounds)
+    if as_json:
+        click.echo(json.dumps({"loop": str(run.folder), "rounds": entries}))
+        return
+    click.echo("\n".join(table(entries)))
+    click.echo(f"page {run.folder / PAGE}")
+
+
+@command("rounds")
+@click.argument("folder", metavar="DIR")
+@JSON
+def rounds_command(folder: str, as_json: bool) -> None:
+    """Show the ledger of a loop: what every round was made from, what it cost, what it is worth, and the verdict.
+
+    \b
+    Example:
+      factory rounds loops/vila2
+    """
+    from factory.errors import RunError
+    from factory.models.round_model import LEDGER
+    from factory.rounds.ledger import PAGE, Ledger, table
+
+    entries = Ledger(Path(folder)).entries()
+    if not entries:
+        raise RunError(f"{folder}: no loop here (no {LEDGER}); give the directory that `factory loop` wrote")
+    if as_json:
+        click.echo(json.dumps({"rounds": entries}))
+        return
+    click.echo("\n".join(table(entries)))
+    click.echo(f"page {Path(folder) / PAGE}")

@@ -1,0 +1,362 @@
+"""The loop: a release, a training, an evaluation, a verdict, and again.
+
+Everything a round makes lies in `<loop>/round-N/`: the run that captioned, the releases of its arms, the checkpoints, the runs
+that judged. Each is an ordinary run, release or checkpoint. Directories whose content depends on settings carry a hash of
+these, so a changed loop file makes new ones beside the old. Every step does only what is missing, so the same command goes
+on after a crash; a round that is in the ledger is not looked at again.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from exports.storage import Storage
+from factory.errors import FactoryError, RunError
+from factory.models.resolve import resolve_model
+from factory.outcome import Outcome
+from factory.pipeline import run_recipe
+from factory.recipe import Recipe, recipe_yaml
+from factory.rounds.evaluation import Judged, audit_judge, image_hashes, judge_model
+from factory.rounds.ledger import Ledger, captioner_of
+from factory.rounds.loop_file import CAPTIONS, MAIN, Loop, Stage
+from factory.rounds.training import Trained, train
+from factory.runs.run import Run
+from factory.work.fingerprint import fingerprint
+from factory.work.plan import make_plan
+
+HELD_OUT: Final = "held-out.sha256"
+LOCK: Final = "loop.lock"
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a model was made of: the stages' records and the compute they took together."""
+
+    model: str
+    trained: tuple[Trained, ...]
+
+    def compute(self) -> dict[str, float]:
+        """Steps, tokens (images too) and seconds of all stages."""
+        return {
+            "steps": sum(one.steps for one in self.trained),
+            "tokens": sum(one.tokens or 0 for one in self.trained),
+            "seconds": round(sum(one.seconds for one in self.trained), 1),
+        }
+
+
+class LoopRun:
+    """A loop in its directory. Say hears what happens, a line at a time."""
+
+    def __init__(self, loop: Loop, folder: Path, say: Callable[[str], None], quiet: bool = True) -> None:
+        self.loop = loop
+        self.folder = folder.expanduser().absolute()
+        self.ledger = Ledger(self.folder)
+        self.say = say
+        self.quiet = quiet
+
+    def plan(self, rounds: int | None = None) -> list[str]:
+        """What `run` would do, a line each; starts nothing."""
+        rounds = self.loop.rounds if rounds is None else rounds
+        entries = self.ledger.entries()
+        standing = self._standing(entries)
+        lines = [f"loop: {self.folder}"]
+        lines += [f"round {entry['round']}: in the ledger, {entry['verdict']['word']}" for entry in entries[:standing]]
+        if standing < len(entries):
+            lines.append(
+                f"{len(entries) - standing} later round(s) were made by other settings and are made again; what they left is kept"
+            )
+        ended = bool(standing) and entries[standing - 1]["verdict"]["word"] in ("saturated", "worse", "refused")
+        if ended:
+            return [*lines, f"the loop has ended: {entries[standing - 1]['verdict']['why']}"]
+        for number in range(standing, rounds + 1):
+            chains = [self.loop.round, *(arm.stages or self.loop.round for arm in self.loop.arms.values())]
+            if number == 0:
+                chains = [] if isinstance(self.loop.first, str) else [self.loop.first]
+            trainings = sum(map(len, chains))
+            what = f"caption, release, {trainings} training(s), judge" if number else f"{trainings} training(s), judge"
+            lines.append(f"round {number}: {what} {max(1, len(chains))} model(s)")
+        return lines
+
+    def run(self, rounds: int | None = None) -> list[dict[str, Any]]:
+        """Make the rounds that are missing, until one is saturated, worse or refused. Returns the ledger's entries.
+
+        Raises:
+            FactoryError: with what to do; what was finished is kept, and the same command goes on.
+        """
+        rounds = self.loop.rounds if rounds is None else rounds
+        with self._only_one():
+            aside = self.ledger.keep(self._standing(self.ledger.entries()))
+            for entry in aside:
+                self.say(f"round {entry['round']} was made by other settings; it is made again")
+            held_out = self._held_out()
+            while len(entries := self.ledger.entries()) <= rounds:
+                if entries and entries[-1]["verdict"]["word"] in ("saturated", "worse", "refused"):
+                    break
+                entry = self._first(held_out) if not entries else self._round(len(entries), entries, held_out)
+                entry["asked"] = self._asked(entry["round"])
+                self.ledger.append(entry)
+                self.say(f"round {entry['round']}: {entry['verdict']['word']}: {entry['verdict']['why']}")
+            return self.ledger.entries()
+
+    # --- rounds ---
+
+    def _first(self, held_out: Path) -> dict[str, Any]:
+        first = self.loop.first
+        step = Step(first, ()) if isinstance(first, str) else self._train(0, MAIN, first, {}, held_out)
+        judged = self._judge(0, MAIN, step.model)
+        arms = {MAIN: {"evaluation": dict(judged.figures), "compute": step.compute(), "trainings": _records(step)}}
+        verdict = {"word": "first", "why": "the first captioner"}
+        return {"round": 0, "model": step.model, "parent": None, "arms": arms, "verdict": verdict}
+
+    def _round(self, number: int, entries: Sequence[Mapping[str, Any]], held_out: Path) -> dict[str, Any]:
+        parent = captioner_of(entries)
+        assert parent is not None
+        before = self._judge(_round_of(entries, parent), MAIN, parent)
+        recipe = self.loop.recipe("caption", self.loop.caption, parent)
+        self.say(f"round {number}: captioning with {parent}")
+        outcome = self._caption(number, MAIN, recipe)
+        audit = None
+        if self.loop.guard.judge is not None:
+            audit = audit_judge(outcome.work, self.loop.guard.judge, self.loop.guard.least)
+        entry: dict[str, Any] = {
+            "round": number,
+            "model": None,
+            "parent": {
+                "round": _round_of(entries, parent),
+                "model": parent,
+                "identity": resolve_model(parent, None).identity,
+            },
+            "captions": {"run": str(self._folder(number) / "run"), **_counts(outcome)},
+            "judge": audit,
+            "arms": {},
+        }
+        problems = self._refusals(audit, outcome)
+        if problems:
+            return entry | {"verdict": {"word": "refused", "why": "; ".join(problems)}}
+        releases = {MAIN: outcome}
+        for name, arm in self.loop.arms.items():
+            if arm.recipe:
+                changed = self.loop.recipe("caption", self.loop.caption, parent, **arm.recipe)
+                releases[name] = self._caption(number, name, changed)
+        entry["arms"], models, judged = {}, {}, {}
+        for name, stages in self._chains():
+            made = releases.get(name, outcome)
+            self.say(f"round {number}: training {name}")
+            step = self._train(number, name, stages, {CAPTIONS: _released(made)}, held_out)
+            models[name], judged[name] = step.model, self._judge(number, name, step.model)
+            entry["arms"][name] = {
+                "evaluation": dict(judged[name].figures),
+                "compute": step.compute(),
+                "trainings": _records(step),
+                "kept": round(made.selection["kept"] / max(1, made.selection["captions"]), 4),
+                "release": _released(made),
+                "gain": judged[name].gain_over(before).as_json(),
+                "changed": judged[name].changed_from(before),
+            }
+        for name in self.loop.arms:
+            entry["arms"][name]["main_gains"] = judged[MAIN].gain_over(judged[name]).as_json()
+        return entry | {"model": models[MAIN], "verdict": self._verdict(judged[MAIN], before)}
+
+    def _chains(self) -> Iterator[tuple[str, tuple[Stage, ...]]]:
+        yield MAIN, self.loop.round
+        for name, arm in self.loop.arms.items():
+            yield name, arm.stages or self.loop.round
+
+    def _refusals(self, audit: Mapping[str, Any] | None, outcome: Outcome) -> list[str]:
+        """Why a round is not trained on, in words."""
+        guard = self.loop.guard
+        if not outcome.selection["kept"]:
+            return ["nothing was kept of its captions"]
+        if audit is None:
+            return []
+        problems = []
+        if audit["auroc"] is not None and audit["auroc"] < guard.auroc:
+            problems.append(
+                f"the judge {audit['judge']} tells right sentences from wrong ones with AUROC {audit['auroc']:.2f}, below {guard.auroc:g}"
+            )
+        for kind, found in audit["kinds"].items():
+            if (
+                found["sentences"] >= guard.claims
+                and found["precision"] is not None
+                and found["precision"] < guard.precision
+            ):
+                problems.append(
+                    f"of the sentences about a {kind} that {audit['judge']} lets through {found['precision']:.0%} are right, "
+                    f"below {guard.precision:.0%}"
+                )
+        return problems
+
+    def _verdict(self, now: Judged, before: Judged) -> dict[str, Any]:
+        guard, gain = self.loop.guard, now.gain_over(before)
+        words = f"{gain.mean:+.3f} ({gain.low:+.3f} to {gain.high:+.3f}) on {gain.images:,} images"
+        for name, least, what in (
+            ("distinct_2", guard.distinct, "distinct word pairs"),
+            ("words_mean", guard.length, "mean length"),
+        ):
+            old, new = before.figures.get(name), now.figures.get(name)
+            if old and new is not None and new < least * old:
+                return {"word": "worse", "why": f"collapse: {what} fell from {old:.3g} to {new:.3g}; its parent stays"}
+        if gain.high < 0:
+            return {"word": "worse", "why": f"{words}: worse than its parent, which stays the captioner"}
+        if gain.mean <= self.loop.go_on.gain or gain.low <= 0:
+            return {"word": "saturated", "why": f"{words}: no gain above {self.loop.go_on.gain:g} is proven"}
+        return {"word": "better", "why": words}
+
+    # --- steps ---
+
+    def _caption(self, number: int, arm: str, recipe: Recipe) -> Outcome:
+        """Run the captioning recipe of a round, and release its selection for an arm."""
+        release = {"to": str(self._folder(number) / "releases" / arm), "license": "unknown"}
+        if recipe.release is not None:
+            release = recipe.release.model_dump(mode="json") | {"to": release["to"]}
+        recipe = Recipe.model_validate(recipe.model_dump(mode="json") | {"release": release})
+        return run_recipe(recipe, recipe_yaml(recipe), str(self._folder(number) / "run"), quiet=self.quiet)
+
+    def _train(self, number: int, arm: str, stages: Sequence[Stage], own: Mapping[str, str], held_out: Path) -> Step:
+        model = self.loop.base
+        done: list[Trained] = []
+        for place, stage in enumerate(stages, start=1):
+            release = own.get(stage.learn) or self._release(stage.learn)
+            mix = {own.get(name) or self._release(name): weight for name, weight in stage.mix.items()}
+            training = stage.training.model_copy(
+                update={"start": model, "seed": (stage.training.seed + self.loop.seed) % 2**32}
+            )
+            identity = resolve_model(model, training.start_revision).identity
+            learned = [_manifest(release), {_manifest(one): weight for one, weight in mix.items()}]
+            settings = training.model_dump(mode="json", exclude={"start"})
+            name = fingerprint("stage", [identity, learned, settings])
+            to = self._folder(number) / arm / f"{place}-{stage.learn}-{name[:8]}"
+            trained = train(release, to, training, held_out, mix or None, log=self.say if not self.quiet else None)
+            done.append(trained)
+            model = str(to)
+        return Step(model, tuple(done))
+
+    def _release(self, name: str) -> str:
+        """One of the loop's releases; made where it is a recipe."""
+        content = self.loop.releases[name]
+        if isinstance(content, str):
+            return content
+        folder = self.folder / "releases" / name
+        recipe = self.loop.recipe(name, content, None)
+        release = {"license": "unknown"} | (recipe.release.model_dump(mode="json") if recipe.release else {})
+        recipe = Recipe.model_validate(
+            recipe.model_dump(mode="json") | {"release": release | {"to": str(folder / "versions")}}
+        )
+        return _released(run_recipe(recipe, recipe_yaml(recipe), str(folder / "run"), quiet=self.quiet))
+
+    def _judge(self, number: int, arm: str, model: str) -> Judged:
+        """Caption the held-out images with a model and judge it."""
+        recipe = self.loop.recipe("evaluate", self.loop.evaluate.recipe, model)
+        name = fingerprint(
+            "judged",
+            [
+                resolve_model(model, None).identity,
+                recipe.model_dump(mode="json", exclude={"views": {"__all__": {"model"}}}),
+            ],
+        )
+        folder = self._folder(number) / arm / f"judged-{name[:8]}"
+        outcome = run_recipe(recipe, recipe_yaml(recipe), str(folder), quiet=self.quiet)
+        return judge_model(outcome.work, self.loop.evaluate.by)
+
+    def _held_out(self) -> Path:
+        """The file with the hashes of the images that nothing may be trained on."""
+        file = self.folder / HELD_OUT
+        recipe = self.loop.recipe("evaluate", self.loop.evaluate.recipe, self.loop.base)
+        asked = fingerprint("held-out", [recipe.source.model_dump(mode="json")])
+        note = file.with_suffix(".json")
+        if file.exists() and note.exists() and json.loads(note.read_text()) == asked:
+            return file
+        self.folder.mkdir(parents=True, exist_ok=True)
+        plan = make_plan(recipe, Run(Storage(str(self.folder / ".held-out"))))
+        hashes = sorted(set(image_hashes(plan)))
+        if not hashes:
+            raise RunError("evaluate.recipe: its source has no image, so no round could be judged")
+        building = file.with_name(f".{file.name}.{os.getpid()}")
+        building.write_text("".join(f"{one}\n" for one in hashes))
+        os.replace(building, file)
+        note.write_text(json.dumps(asked))
+        return file
+
+    # --- what is done ---
+
+    def _folder(self, number: int) -> Path:
+        return self.folder / f"round-{number}"
+
+    def _asked(self, number: int) -> str:
+        """Identifies what the loop file says of a round."""
+        content = self.loop.model_dump(mode="json", exclude={"rounds", "name", "go_on", "guard"})
+        if number == 0:
+            content = {name: content[name] for name in ("seed", "base", "releases", "first", "evaluate")}
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+    def _standing(self, entries: Sequence[Mapping[str, Any]]) -> int:
+        """How many of the first rounds were made by what the loop file says now."""
+        count = 0
+        for entry in entries:
+            if entry.get("asked") != self._asked(entry["round"]):
+                break
+            count += 1
+        return count
+
+    @contextmanager
+    def _only_one(self) -> Iterator[None]:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / LOCK).open("a") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise RunError(f"{self.folder}: another process is at this loop; wait for it, or stop it") from None
+            yield
+
+
+def _round_of(entries: Sequence[Mapping[str, Any]], model: str) -> int:
+    return next(int(entry["round"]) for entry in reversed(entries) if entry["model"] == model)
+
+
+def _released(outcome: Outcome) -> str:
+    if outcome.release is None:
+        raise FactoryError(f"{outcome.work.run.url}: nothing was released, so there is nothing to learn from")
+    return outcome.release.url
+
+
+def _manifest(release: str) -> str:
+    """The hash of a release's manifest, where it is on this machine; else its address."""
+    file = Path(release) / "manifest.json"
+    return hashlib.sha256(file.read_bytes()).hexdigest() if file.exists() else release
+
+
+def _records(step: Step) -> list[dict[str, Any]]:
+    return [
+        {
+            "checkpoint": one.checkpoint,
+            "parents": dict(one.parents),
+            "settings": dict(one.settings),
+            "steps": one.steps,
+            "best_step": one.best_step,
+            "tokens": one.tokens,
+            "seconds": round(one.seconds, 1),
+            "train_loss": one.train_loss,
+            "validation_loss": one.validation_loss,
+            "counts": dict(one.counts),
+        }
+        for one in step.trained
+    ]
+
+
+def _counts(outcome: Outcome) -> dict[str, Any]:
+    return {
+        "images": outcome.accounts,
+        "captions": outcome.selection["captions"],
+        "kept": outcome.selection["kept"],
+        "dropped": outcome.selection["dropped"],
+        "seconds": {name: round(value, 1) for name, value in outcome.seconds.items()},
+        "truth": outcome.metrics.get("truth"),
+    }
