@@ -1,7 +1,7 @@
 """What shines through a transparent image: a colour that the user names, or the one on which most of the image can be seen.
 
 `auto` measures edges. An edge, inside the image or where it ends, is seen as far as the composite changes there. White is
-taken where at least three quarters can be seen on it of what can be seen on the best of white, black and grey; so only an
+taken where at least three fifths can be seen on it of what can be seen on the best of white, black and grey; so only an
 image that would be lost on white, as white writing is, comes on another colour.
 """
 
@@ -17,7 +17,7 @@ AUTO: Final = "auto"
 NAMED: Final = {"white": (255, 255, 255), "black": (0, 0, 0), "grey": (128, 128, 128)}
 """In the order in which `auto` prefers them."""
 
-_ENOUGH: Final = 0.75
+_ENOUGH: Final = 0.6
 """Share of the best colour's visible edges with which an earlier colour is still taken."""
 _SEEN: Final = 32.0
 """A step of so many grey values (of 255) is seen in full; a smaller one in proportion, so that lines which shrinking has
