@@ -35,7 +35,18 @@ class Check:
 
 def examine() -> list[Check]:
     """Every check, in order. Imports happen in child processes: a broken package must not take this one down."""
-    checks: list[Callable[[], Check]] = [_python, _gpu, _engine, _torchvision, _ray, _demo, _disk, _memory, _token]
+    checks: list[Callable[[], Check]] = [
+        _python,
+        _gpu,
+        _engine,
+        _torchvision,
+        _ray,
+        examine_heic,
+        _demo,
+        _disk,
+        _memory,
+        _token,
+    ]
     return [check() for check in checks]
 
 
@@ -120,6 +131,21 @@ def _ray() -> Check:
             "start it, correct RAY_ADDRESS, or unset it",
         )
     return Check("ray", "ok", f"{version}; cluster {answer.stdout.strip().splitlines()[-1][:100]}")
+
+
+def examine_heic() -> Check:
+    """Whether photographs of phones in HEIC can be read."""
+    version = _version("pillow-heif")
+    if not version:
+        return Check(
+            "heic", "note", "not read", "pip install 'caption-factory[heic]' before a run over phone photographs"
+        )
+    problem = _import_problem("pillow_heif")
+    if problem:
+        return Check(
+            "heic", "note", f"does not import: {problem}", "pip install --force-reinstall 'caption-factory[heic]'"
+        )
+    return Check("heic", "ok", f"pillow-heif {version}")
 
 
 def _demo() -> Check:

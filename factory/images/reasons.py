@@ -7,7 +7,8 @@ from enum import StrEnum
 class Reason(StrEnum):
     """Why a row could not be used. The values are stored in the quarantine table, so they never change.
 
-    Those up to `unreadable_row` are given by whoever reads the source; `prepare_image` gives the others.
+    Those up to `unreadable_row` are given by whoever reads the source; `prepare_image` gives the others, and those from
+    `empty` to `too_complex`, and `out_of_memory`, are the problems of `filters.images.decoding` under the same names.
     """
 
     no_image = "no_image"
@@ -52,7 +53,7 @@ REASONS: Mapping[Reason, str] = {
 
 
 class UnusableImageError(Exception):
-    """Leaves any step below with a reason; `prepare_image` makes the `Rejection` of it."""
+    """An image that can be decoded and does not fit the view's settings; `prepare_image` makes the `Rejection` of it."""
 
     def __init__(self, reason: Reason, detail: str) -> None:
         super().__init__(reason, detail)

@@ -55,6 +55,22 @@ class ImageSettings(Part):
         default=89_478_485, ge=1, description="Largest source image, checked before it is decoded (Pillow's own bound)."
     )
     max_bytes: int = Field(default=100_000_000, ge=1, description="Largest file in bytes.")
+    background: str = Field(
+        default="auto",
+        description="What shines through transparent images: white, black, grey, a colour as '#rrggbb', or auto: white, "
+        "unless the image is lost on it, as white writing is.",
+    )
+
+    @field_validator("background")
+    @classmethod
+    def _background_is_a_colour(cls, value: str) -> str:
+        from filters.images.decoding.background import is_background
+
+        if not is_background(value):
+            raise ValueError(
+                f"{value[:40]!r} is no background: write auto, white, black, grey, or a colour as '#rrggbb'"
+            )
+        return value.lower()
 
 
 class View(Part):

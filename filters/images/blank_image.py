@@ -28,7 +28,7 @@ class BlankImage(Filter):
     """
 
     name: ClassVar[str] = "blank_image"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     needs: ClassVar[tuple[str, ...]] = ("image",)
     evidence: ClassVar[dict[str, pl.DataType]] = {
         "deviation": pl.Float64(),

@@ -53,7 +53,7 @@ class DuplicateImage(SetFilter):
     """
 
     name: ClassVar[str] = "duplicate_image"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     needs: ClassVar[tuple[str, ...]] = ("image",)
     uses: ClassVar[tuple[str, ...]] = ("image_key",)
     evidence: ClassVar[dict[str, pl.DataType]] = {

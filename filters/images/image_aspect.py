@@ -26,7 +26,7 @@ class ImageAspect(Filter):
     """
 
     name: ClassVar[str] = "image_aspect"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     needs: ClassVar[tuple[str, ...]] = ("image",)
     evidence: ClassVar[dict[str, pl.DataType]] = {"aspect": pl.Float64(), "reason": pl.String()}
 

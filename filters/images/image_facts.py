@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from filters.images.pixels import UnreadableImage, is_animated, open_image, pixels_of
+from filters.images.pixels import UnreadableImage, decoded, open_image
 from filters.images.remembered import Remembered
 
 Found = TypeVar("Found")
@@ -37,11 +37,13 @@ class Header:
 class Look:
     """What the pixels tell; all but `reason` is null where the image cannot be decoded.
 
+    `note`: what is wrong with the file beside its pixels, in words, null where nothing is;
     `deviation`: of the colour channel that varies most, the standard deviation of its values from 0 to 255, on a 64x64
     thumbnail; `entropy`: of its grey values, in bits from 0 to 8; `phash`: the 64-bit perceptual hash.
     """
 
     reason: str | None
+    note: str | None
     deviation: float | None
     entropy: float | None
     phash: int | None
@@ -91,22 +93,24 @@ def _read_header(data: bytes) -> Header:
         image = open_image(data)
     except UnreadableImage as unreadable:
         return Header(unreadable.reason, None, None, False)
-    return Header(None, *image.size, is_animated(image))
+    return Header(None, *image.size, image.animated)
 
 
 def _look(data: bytes) -> Look:
     from PIL import Image
 
     try:
-        rgb = pixels_of(open_image(data), _SIDE)
+        found = decoded(open_image(data), _SIDE)
     except UnreadableImage as unreadable:
-        return Look(unreadable.reason, None, None, None)
+        return Look(unreadable.reason, None, None, None, None)
+    rgb = found.image
     small = rgb.resize((64, 64), Image.Resampling.BOX)
     counts = np.asarray(small.convert("L").histogram(), dtype=np.float64) / 64**2
     counts = counts[counts > 0]
     grey = np.asarray(rgb.convert("L").resize((32, 32), Image.Resampling.LANCZOS), dtype=np.float64)
     return Look(
         None,
+        note="; ".join(found.notes) or None,
         deviation=float(np.asarray(small, dtype=np.float64).std(axis=(0, 1)).max()),
         entropy=float(abs((counts * np.log2(counts)).sum())),
         phash=perceptual_hash(grey),

@@ -29,7 +29,7 @@ class ImageHash(Filter):
     """
 
     name: ClassVar[str] = "image_hash"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     needs: ClassVar[tuple[str, ...]] = ("image",)
     evidence: ClassVar[dict[str, pl.DataType]] = {"phash": pl.UInt64(), "reason": pl.String()}
 

@@ -28,7 +28,7 @@ class ImageSize(Filter):
     """
 
     name: ClassVar[str] = "image_size"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     needs: ClassVar[tuple[str, ...]] = ("image",)
     evidence: ClassVar[dict[str, pl.DataType]] = {
         "min_side": pl.Int64(),

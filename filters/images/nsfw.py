@@ -22,7 +22,7 @@ class Nsfw(ImageClassifierFilter):
     """
 
     name: ClassVar[str] = "nsfw"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     harmless: ClassVar[frozenset[str]] = frozenset(
         {"normal", "safe", "sfw", "neutral", "drawings", "drawing", "none", "not_nsfw", "non-nsfw"}
     )

@@ -42,7 +42,7 @@ class OcrConsistency(Filter):
     """
 
     name: ClassVar[str] = "ocr_consistency"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     needs: ClassVar[tuple[str, ...]] = ("text", "image")
     holds_model: ClassVar[bool] = True
     evidence: ClassVar[dict[str, pl.DataType]] = {

@@ -21,7 +21,7 @@ class Watermark(ImageClassifierFilter):
     """
 
     name: ClassVar[str] = "watermark"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     harmless: ClassVar[frozenset[str]] = frozenset(
         {"clean", "clear", "no_watermark", "no-watermark", "no watermark", "non-watermark", "none", "normal"}
     )

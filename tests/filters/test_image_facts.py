@@ -122,14 +122,12 @@ def test_a_flat_image_has_no_hash() -> None:
 
 
 def test_an_image_is_decoded_once_for_all_filters_and_rows(monkeypatch) -> None:
-    decoded: list[object] = []
-    pixels_of = image_facts.pixels_of
-    monkeypatch.setattr(
-        image_facts, "pixels_of", lambda image, side: (decoded.append(image), pixels_of(image, side))[1]
-    )
+    looks: list[object] = []
+    decoded = image_facts.decoded
+    monkeypatch.setattr(image_facts, "decoded", lambda image, side: (looks.append(image), decoded(image, side))[1])
     data = encoded(picture(123, 77), "PNG", compress_level=1)
 
     for caption_filter in (ImageIntegrity(), ImageSize(), BlankImage(), ImageHash()):
         scored(caption_filter, data, data, data)
 
-    assert len(decoded) == 1
+    assert len(looks) == 1

@@ -1,7 +1,9 @@
 """The structure of an image file, walked in a bounded number of steps without decoding anything.
 
-Tells `prepare.py` whether a file reaches its own end, how many frames it has, and what decoding it would cost.
+Tells whether a file reaches its own end, how many frames it has, and what decoding it would cost.
 """
+
+from __future__ import annotations
 
 import math
 import re
@@ -10,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from factory.images.reasons import Reason, UnusableImageError
+from filters.images.decoding.problems import Problem, UndecodableImage
 
 _MAX_PARTS = 400_000
 """Chunks, blocks, segments, strips, tiles or frames that one file may have. Each costs Pillow 100 bytes or more of
@@ -25,7 +27,7 @@ class Survey:
     (width, height), where Pillow would allocate on opening or tell another size than the stored one. `bytes_per_pixel`:
     the decoder's peak memory for each pixel it decodes, measured; `fixed_bytes`: memory besides, which does not shrink
     when the image is shrunk while decoding. `halvings`: how often a JPEG 2000 can be halved while decoding.
-    `scans`: of a JPEG, each over all of `size`.
+    `scans`: of a JPEG, each over all of `size`. `notes`: what is wrong beside the pixels, in words.
     """
 
     whole: bool
@@ -35,53 +37,80 @@ class Survey:
     fixed_bytes: int = 0
     halvings: int = 0
     scans: int = 1
+    notes: tuple[str, ...] = ()
 
 
 def _count_part(parts: int) -> int:
     if parts >= _MAX_PARTS:
-        raise UnusableImageError(Reason.too_complex, f"more than {_MAX_PARTS:,} parts")
+        raise UndecodableImage(Problem.too_complex, f"more than {_MAX_PARTS:,} parts")
     return parts + 1
 
 
 _JPEG_MARKER = re.compile(rb"\xff[^\x00\x01\xff\xd0-\xd8]")
-_JPEG_FRAMES = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-_JPEG_PROGRESSIVE = {0xC2, 0xC6, 0xCA, 0xCE}
+_JPEG_RESTART = re.compile(rb"\xff[\xd0-\xd7]")
+JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+"""Markers of a frame header (ITU-T T.81, table B.1)."""
+JPEG_PROGRESSIVE = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
+JPEG_SCAN, JPEG_END, JPEG_RESTARTS = 0xDA, 0xD9, 0xDD
+_JPEG_BODY = 24
+"""Bytes that are read of a segment: all of a header with four components."""
+
+
+def jpeg_segments(data: bytes) -> Iterator[tuple[int, int, bytes]]:
+    """The segments up to the end mark: marker, where its body begins, and the first bytes of that, its length first."""
+    parts, position = 0, 2
+    while (found := _JPEG_MARKER.search(data, position)) is not None:
+        parts = _count_part(parts)
+        marker, begin = data[found.start() + 1], found.end()
+        body = data[begin : begin + _JPEG_BODY]
+        yield marker, begin, body
+        if marker == JPEG_END:
+            return
+        position = begin + int.from_bytes(body[:2])
 
 
 def survey_jpeg(data: bytes) -> Survey:
     whole, buffered = False, False
-    parts = scans = width = height = components = coefficients = 0
-    position = 2
-    while (found := _JPEG_MARKER.search(data, position)) is not None:
-        parts = _count_part(parts)
-        marker = data[found.start() + 1]
-        if marker == 0xD9:
-            whole = True
-            break
-        body = data[found.end() : found.end() + 20]
-        if marker in _JPEG_FRAMES and len(body) >= 8:
-            buffered |= marker in _JPEG_PROGRESSIVE
+    scans = width = height = components = coefficients = 0
+    for marker, _, body in jpeg_segments(data):
+        whole = marker == JPEG_END
+        if marker in JPEG_FRAMES and len(body) >= 8:
+            buffered |= marker in JPEG_PROGRESSIVE
             width, height = int.from_bytes(body[5:7]), int.from_bytes(body[3:5])
             components = body[7]
             areas = [(sampling >> 4) * (sampling & 15) for sampling in body[9 : 8 + 3 * components : 3]]
             coefficients = sum(width * height * area // max(1, *areas) for area in areas)
-        elif marker == 0xDA:
+        elif marker == JPEG_SCAN:
             scans += 1
             buffered |= scans > 1 or body[2:3] != bytes([components])
-        position = found.end() + int.from_bytes(body[:2])
     # Progressive images keep all coefficients, two bytes each, whatever size is wanted.
     return Survey(whole, size=(width, height), fixed_bytes=2 * coefficients if buffered else 0, scans=scans)
 
 
-def survey_png(data: bytes) -> Survey:
-    whole, frames, parts, position = False, 1, 0, 8
-    while position + 8 <= len(data) and not whole:
+def jpeg_restarts_after(data: bytes, position: int) -> int:
+    """How many restart marks follow."""
+    return sum(1 for _ in _JPEG_RESTART.finditer(data, position))
+
+
+def png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """The chunks of a PNG up to its end: kind, begin of the content, end. The end may lie behind the file's."""
+    parts, position = 0, 8
+    while position + 8 <= len(data):
         parts = _count_part(parts)
-        chunk = data[position + 4 : position + 8]
-        whole = chunk == b"IEND"
-        if chunk == b"acTL":
-            frames = min(max(1, int.from_bytes(data[position + 8 : position + 12])), _MAX_PARTS)
-        position += 12 + int.from_bytes(data[position : position + 4])
+        kind = data[position + 4 : position + 8]
+        end = position + 8 + int.from_bytes(data[position : position + 4])
+        yield kind, position + 8, end
+        if kind == b"IEND":
+            return
+        position = end + 4
+
+
+def survey_png(data: bytes) -> Survey:
+    whole, frames = False, 1
+    for kind, begin, _ in png_chunks(data):
+        whole = kind == b"IEND"
+        if kind == b"acTL":
+            frames = min(max(1, int.from_bytes(data[begin : begin + 4])), _MAX_PARTS)
     return Survey(whole, frames)
 
 
@@ -150,6 +179,12 @@ def survey_avif(data: bytes) -> Survey:
     return Survey(bool(media) and all(media), None, bytes_per_pixel=18.0)
 
 
+def survey_heif(data: bytes) -> Survey:
+    """Not covered, as of AVIF: a file whose pixels are larger than it declares. libheif has bounds of its own."""
+    media = [end <= len(data) for kind, _, end in _boxes(data) if kind in (b"mdat", b"meta")]
+    return Survey(bool(media) and all(media), None, bytes_per_pixel=18.0)
+
+
 def survey_bmp(data: bytes) -> Survey:
     return Survey(int.from_bytes(data[2:6], "little") <= len(data), bytes_per_pixel=6.0)
 
@@ -211,56 +246,74 @@ _TIFF_TYPE_BYTES = dict(zip((*range(1, 14), 16, 17, 18), (1, 1, 2, 4, 8, 1, 1, 2
 _TIFF_BYTE_TYPES = {1, 2, 7}
 
 
-def survey_tiff(data: bytes) -> Survey:
+_TIFF_PIXEL_TAGS = frozenset(
+    {
+        254, 256, 257, 258, 259, 262, 266, 273, 274, 277, 278, 279, 284, 292, 293, 317, 320, 322, 323, 324, 325, 330, 332,
+        338, 339, 340, 341, 347, 512, 513, 514, 515, 517, 518, 519, 520, 521, 529, 530, 531, 532, 34675, 34676, 50706,
+    }
+)  # fmt: skip
+"""Tags that say what the pixels are, where they lie, or what stands on its head (TIFF 6.0; 34675 is the colour profile)."""
+
+
+def survey_tiff(data: bytes, page: int = 0) -> Survey:
+    """Of the page with that number, from 0; all but `frames` is about it alone."""
     order: Literal["little", "big"] = "little" if data.startswith(b"II") else "big"
-    big = data[2] == 43
+    big = 43 in data[2:4]
 
     def number(at: int, length: int) -> int:
         return int.from_bytes(data[at : at + length], order)
 
     offset_bytes, count_bytes, entry_bytes = (8, 8, 20) if big else (4, 2, 12)
-    page = number(8 if big else 4, offset_bytes)
-    whole = page + count_bytes <= len(data)
-    pages: set[int] = set()
-    tags: dict[int, tuple[int, int, int]] = {}  # of the first page: values, first value, last value
-    while page and page + count_bytes <= len(data) and page not in pages:
-        _count_part(len(pages))
-        entries = min(number(page, count_bytes), len(data) // entry_bytes)
-        at = page + count_bytes
-        for entry in range(at, at + entries * entry_bytes, entry_bytes) if not pages else ():
-            kind, count = number(entry + 2, 2), number(entry + 4, offset_bytes)
+    directory = number(8 if big else 4, offset_bytes)
+    whole = directory + count_bytes <= len(data)
+    directories: set[int] = set()
+    tags: dict[int, tuple[int, int, int]] = {}  # of the page: values, first value, last value
+    written: dict[int, bytes] = {}
+    repeated: set[int] = set()
+    while directory and directory + count_bytes <= len(data) and directory not in directories:
+        _count_part(len(directories))
+        is_page = len(directories) == page
+        entries = min(number(directory, count_bytes), len(data) // entry_bytes)
+        at = directory + count_bytes
+        for entry in range(at, at + entries * entry_bytes, entry_bytes) if is_page else ():
+            tag, kind, count = number(entry, 2), number(entry + 2, 2), number(entry + 4, offset_bytes)
             if kind not in _TIFF_TYPE_BYTES:
                 continue
             unit = _TIFF_TYPE_BYTES[kind]
             if kind not in _TIFF_BYTE_TYPES and count > _MAX_PARTS:
-                raise UnusableImageError(Reason.too_complex, f"TIFF tag {number(entry, 2)} declares {count:,} values")
-            if number(entry, 2) in tags:  # Pillow takes the last, libtiff the first
-                raise UnusableImageError(Reason.corrupt, f"TIFF tag {number(entry, 2)} comes twice")
+                raise UndecodableImage(Problem.too_complex, f"TIFF tag {tag} declares {count:,} values")
+            content = data[entry : entry + entry_bytes]
+            if tag in tags:
+                if tag in _TIFF_PIXEL_TAGS and written[tag] != content:  # Pillow takes the last, libtiff the first
+                    raise UndecodableImage(Problem.corrupt, f"TIFF tag {tag} comes twice")
+                repeated.add(tag)
             first = entry + 4 + offset_bytes
             if unit * count > offset_bytes:
                 first = number(first, offset_bytes)
                 whole &= first + unit * count <= len(data)
-            tags[number(entry, 2)] = count, number(first, unit), number(first + (count - 1) * unit, unit)
-        whole &= bool(pages) or at + entries * entry_bytes <= len(data)
-        pages.add(page)
-        page = number(at + entries * entry_bytes, offset_bytes)
+            tags[tag] = count, number(first, unit), number(first + (count - 1) * unit, unit)
+            written[tag] = content
+        whole &= not is_page or at + entries * entry_bytes <= len(data)
+        directories.add(directory)
+        directory = number(at + entries * entry_bytes, offset_bytes)
 
-    def tag(number: int, default: int) -> int:
-        return tags.get(number, (1, default, default))[1]
+    def value(tag: int, default: int) -> int:
+        return tags.get(tag, (1, default, default))[1]
 
-    if 50706 in tags or (tag(254, 0) & 1 and 330 in tags):
-        raise UnusableImageError(Reason.unsupported_format, "camera raw: its first page is only a thumbnail")
+    if 50706 in tags or (value(254, 0) & 1 and 330 in tags):
+        raise UndecodableImage(Problem.unsupported_format, "camera raw: its first page is only a thumbnail")
     for offsets, lengths in ((273, 279), (324, 325)):
         if offsets in tags and lengths in tags:
             whole &= tags[offsets][2] + tags[lengths][2] <= len(data)
-    width, height = tag(256, 0), tag(257, 0)
-    piece = tag(322, 0) * tag(323, 0) or width * min(tag(278, height), height)
-    upright_bytes = 4 if tag(274, 1) != 1 else 0  # Pillow turns TIFFs while loading them
-    lab_bytes = 8 if tag(262, 0) == 8 else 0
+    width, height = value(256, 0), value(257, 0)
+    piece = value(322, 0) * value(323, 0) or width * min(value(278, height), height)
+    upright_bytes = 4 if value(274, 1) != 1 else 0  # Pillow turns TIFFs while loading them
+    lab_bytes = 8 if value(262, 0) == 8 else 0
     return Survey(
         whole,
-        max(1, len(pages)),
+        max(1, len(directories)),
         (width, height),
         bytes_per_pixel=4.0 + upright_bytes + lab_bytes,
-        fixed_bytes=piece * max(tag(277, 1) * tag(258, 8) // 8, 4 if tag(262, 0) == 6 else 1),
+        fixed_bytes=piece * max(value(277, 1) * value(258, 8) // 8, 4 if value(262, 0) == 6 else 1),
+        notes=tuple(f"TIFF: tag {tag} comes twice" for tag in sorted(repeated)[:3]),
     )

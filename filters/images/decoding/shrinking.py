@@ -1,16 +1,12 @@
-"""Decoded pixels of any mode to sRGB within a pixel budget: shrink in strips, convert to 8 bits, apply the profile."""
+"""Decoded pixels of any mode to 8 bits within a pixel budget, in strips: a huge 16-bit image is never there twice."""
 
-import io
+from __future__ import annotations
+
 import math
-import struct
-from functools import lru_cache
 from itertools import chain
 
 import numpy as np
-from PIL import Image, ImageCms, ImageFile, TiffImagePlugin
-
-_MAX_PROFILE_BYTES = 4_000_000
-"""Larger ICC profiles are ignored; those of printing presses have up to 3 MB."""
+from PIL import Image, TiffImagePlugin
 
 DRAFT_GAP = 1.5
 _REDUCE_GAP = 2.0
@@ -21,9 +17,12 @@ shrunk to 60,000 pixels, decoder gaps of 1, 1.5 and 2 gave at least 29, 36 and 3
 1.5."""
 
 _STRIP_PIXELS = 1_000_000
+_WITH_ALPHA = ("LA", "RGBA")
+_EIGHT_BIT = ("L", "RGB", "CMYK", "LAB", *_WITH_ALPHA)
 
 
 def fit(size: tuple[int, int], max_pixels: int) -> tuple[int, int]:
+    """The largest (width, height) of that aspect with at most `max_pixels` pixels; `size` itself where it has no more."""
     width, height = size
     if width * height <= max_pixels:
         return size
@@ -35,6 +34,12 @@ def fit(size: tuple[int, int], max_pixels: int) -> tuple[int, int]:
 
 def shrink(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     """To `size` and to one of the modes L, LA, RGB, RGBA, CMYK or LAB, all of 8 bits per sample."""
+    if (
+        image.size == size
+        and image.mode in _EIGHT_BIT
+        and (image.mode in _WITH_ALPHA or not image.has_transparency_data)
+    ):
+        return image
     width, height = image.size
     factor = max(1, int(min(width / size[0], height / size[1]) / _REDUCE_GAP))
     rows = max(1, _STRIP_PIXELS // (width * factor)) * factor
@@ -99,93 +104,3 @@ def _eight_bit(strip: Image.Image, black_white: tuple[float, float]) -> Image.Im
         return strip.convert("LA" if strip.mode in ("L", "La") else "RGBA")
     mode = _EIGHT_BIT_MODE.get(strip.mode, strip.mode)
     return strip if strip.mode == mode else strip.convert(mode)
-
-
-# ---- convert --------------------------------------------------------------------------------------------------------
-
-_PROFILE_MODES = {"GRAY": "L", "RGB": "RGB", "CMYK": "CMYK"}
-_PROFILE_CLASSES = {"scnr", "mntr", "prtr", "spac"}
-_SRGB = ImageCms.createProfile("sRGB")
-
-
-def to_srgb(image: Image.Image, icc_profile: object) -> Image.Image:
-    """RGB or RGBA in sRGB, of an image in one of the modes that `shrink` gives."""
-    alpha = image.getchannel("A") if image.mode in ("LA", "RGBA") else None
-    colours = image.convert({"LA": "L", "RGBA": "RGB"}[image.mode]) if alpha is not None else image
-    if colours.mode == "LAB":
-        lab_to_srgb = ImageCms.buildTransform(ImageCms.createProfile("LAB"), _SRGB, "LAB", "RGB")
-        srgb = lab_to_srgb.apply(colours)
-    else:
-        srgb = _apply_profile(colours, icc_profile).convert("RGB")
-    if alpha is not None:
-        srgb.putalpha(alpha)
-    return srgb
-
-
-def _apply_profile(colours: Image.Image, icc_profile: object) -> Image.Image:
-    """The same image where the profile cannot be used: going without beats losing the image."""
-    if not isinstance(icc_profile, bytes) or len(icc_profile) > _MAX_PROFILE_BYTES:
-        return colours
-    mode, transform = _profile_transform(icc_profile)
-    if mode == "RGB" and colours.mode == "L":
-        colours = colours.convert("RGB")
-    elif mode == "L" and colours.mode == "RGB":  # 16-bit grey with alpha, which Pillow opens as colour
-        red, green, blue = colours.split()
-        if red.tobytes() == green.tobytes() == blue.tobytes():
-            colours = red
-    if transform is None or colours.mode != mode:
-        return colours
-    return transform.apply(colours)
-
-
-@lru_cache(maxsize=16)
-def _profile_transform(icc_profile: bytes) -> tuple[str | None, ImageCms.ImageCmsTransform | None]:
-    """The mode a profile is for, and its transform to sRGB; no transform where it is broken or changes nothing.
-
-    Kept, because building one takes milliseconds and images of one source share few profiles. Most of these are sRGB
-    itself under one of many names: applying such a one would cost more than decoding.
-    """
-    try:
-        profile = ImageCms.ImageCmsProfile(io.BytesIO(icc_profile))
-        mode = _PROFILE_MODES.get(profile.profile.xcolor_space.strip())
-        if mode is None or profile.profile.device_class not in _PROFILE_CLASSES:
-            return None, None
-        transform = ImageCms.buildTransform(profile, _SRGB, mode, "RGB", ImageCms.Intent.PERCEPTUAL)
-        if mode == "RGB":
-            steps = np.stack(np.meshgrid(*[np.arange(0, 256, 17, dtype=np.uint8)] * 3), axis=-1).reshape(64, 64, 3)
-            probe = transform.apply(Image.fromarray(steps))
-            if np.abs(np.asarray(probe, dtype=np.int16) - steps).max() <= 2:
-                return mode, None
-        return mode, transform
-    except (ImageCms.PyCMSError, OSError, TypeError, ValueError, AttributeError):
-        return None, None
-
-
-def on_white(srgb: Image.Image) -> Image.Image:
-    if srgb.mode == "RGB":
-        return srgb
-    white = Image.new("RGB", srgb.size, "white")
-    white.paste(srgb, mask=srgb.getchannel("A"))
-    return white
-
-
-_ORIENTATION_TAG = 0x0112
-UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-"""EXIF orientation → what turns the stored image upright (Exif 2.32, tag 0x0112; 1 is upright)."""
-
-
-def orientation_of(image: ImageFile.ImageFile) -> int:
-    """Asked after loading: PNG may carry it behind the pixels, and Pillow has turned a TIFF by then."""
-    try:
-        orientation = image.getexif().get(_ORIENTATION_TAG, 1)
-    except (SyntaxError, ValueError, TypeError, KeyError, OSError, EOFError, struct.error):
-        return 1  # broken camera data says nothing about the pixels
-    return orientation if isinstance(orientation, int) else 1
