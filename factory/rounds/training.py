@@ -43,7 +43,7 @@ class Trained:
 
     `seconds` are of the steps themselves, over all attempts; `tokens` all that were read (images too); losses in nats per
     token of the answers, None where nothing was measured. `parents`: the start and every release, by hash. `counts`: rows,
-    images, held_out (rows left out), validation, learned, and places = steps x batch. `canary`: the loss on one caption
+    images, without_caption (images left out), held_out (rows left out), validation, learned, and places = steps x batch. `canary`: the loss on one caption
     after its image and after a blank one.
     """
 
@@ -65,6 +65,8 @@ class Trained:
         losses = [f"loss {self.train_loss:.3f}"] if self.train_loss is not None else []
         losses += [f"validation {self.validation_loss:.3f}"] if self.validation_loss is not None else []
         learned = f"{self.counts['learned']:,} rows"
+        if self.counts["without_caption"]:
+            learned += f" ({self.counts['without_caption']:,} images have no caption to learn)"
         if self.counts["held_out"]:
             learned += f" ({self.counts['held_out']:,} of held-out images left out)"
         return [
