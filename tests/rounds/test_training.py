@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import random
@@ -26,6 +27,7 @@ from factory.models.resolve import resolve_model
 from factory.rounds.training import Trained, train
 from factory.rounds.training_rows import Rows, choose_rows, find_rows
 from factory.rounds.training_settings import Training, load_training
+from factory.rounds.trl_loop import explained
 from tests.releases import build, row, rows
 
 pytest.importorskip("trl", reason="needs the extra: pip install 'caption-factory[train]'")
@@ -182,6 +184,15 @@ def test_a_loss_that_is_no_number_stops_the_training(release: str, ray: None, tm
     spoil(broken, "text_model.layers.0.mlp.up_proj", float("nan"))
     with pytest.raises(TrainingError, match="the loss is nan at step 1: lower lr"):
         train(release, tmp_path / "one", few_steps(start=str(broken)))
+
+
+def test_memory_and_disk_are_told_with_what_to_do() -> None:
+    settings = few_steps(batch=16)
+    out = explained(RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes"), settings)
+    assert "set micro_batch to 8 (the batch stays 16)" in str(out)
+    full = explained(OSError(errno.ENOSPC, "No space left on device"), settings)
+    assert "it goes on from the last one" in str(full)
+    assert explained(KeyError("other"), settings) is None
 
 
 # ---- another trainer
