@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import shutil
+import signal
 import threading
 import time
 import uuid
@@ -43,7 +44,7 @@ class Trained:
 
     `seconds` are of the steps themselves, over all attempts; `tokens` all that were read (images too); losses in nats per
     token of the answers, None where nothing was measured. `parents`: the start and every release, by hash. `counts`: rows,
-    images, held_out (rows left out), validation, learned, and places = steps x batch. `canary`: the loss on one caption
+    images, without_caption (images left out), held_out (rows left out), validation, learned, and places = steps x batch. `canary`: the loss on one caption
     after its image and after a blank one.
     """
 
@@ -65,6 +66,8 @@ class Trained:
         losses = [f"loss {self.train_loss:.3f}"] if self.train_loss is not None else []
         losses += [f"validation {self.validation_loss:.3f}"] if self.validation_loss is not None else []
         learned = f"{self.counts['learned']:,} rows"
+        if self.counts["without_caption"]:
+            learned += f" ({self.counts['without_caption']:,} images have no caption to learn)"
         if self.counts["held_out"]:
             learned += f" ({self.counts['held_out']:,} of held-out images left out)"
         return [
@@ -195,7 +198,9 @@ def _run_trl(work: Path, start: Model, rows: Rows, settings: Training, say: Call
     logs = str(work / "logs")
     np.savez(work / "rows.npz", order=rows.order, validation=rows.validation)
     say("starting Ray")
+    put_back = _own_signals()
     with ray_cluster(logs) as ray, _progress(work / CURVE, rows.steps, say):
+        put_back()
         gpus = int(ray.cluster_resources().get("GPU", 0))
         workers = max(1, gpus) if settings.workers == "auto" else settings.workers
         if gpus and workers > gpus:
@@ -240,13 +245,46 @@ def _fit(config: dict[str, Any], workers: int, gpus: bool, many: bool, work: Pat
         ),
     )
     try:
-        trainer.fit()
+        _interruptible(trainer.fit)
     except TrainingFailedError as error:
         failures = getattr(error, "worker_failures", {})
         first = next(iter(failures.values()), error)
         raise _told(first, settings, work) from None
     finally:
         shutil.rmtree(work / "ray", ignore_errors=True)
+
+
+def _interruptible(work: Callable[[], object]) -> None:
+    """Do it in a thread, so that Ctrl-C and SIGTERM reach this one: Ray Train and Ray put handlers of their own, which end
+    the process without a word.
+    """
+    failed: list[BaseException] = []
+
+    def guarded() -> None:
+        try:
+            work()
+        except BaseException as error:  # handed to the waiting thread, whatever it is
+            failed.append(error)
+
+    thread = threading.Thread(target=guarded, daemon=True)
+    thread.start()
+    while thread.is_alive():
+        thread.join(0.2)
+    if failed:
+        raise failed[0]
+
+
+def _own_signals() -> Callable[[], None]:
+    """Gives a function that puts back the handlers that were there at the beginning."""
+    here = threading.current_thread() is threading.main_thread()
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def put_back() -> None:
+        for number, handler in before.items():
+            if here and handler is not None:
+                signal.signal(number, handler)
+
+    return put_back
 
 
 def _told(error: BaseException, settings: Training, work: Path) -> TrainingError:

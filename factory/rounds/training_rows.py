@@ -7,6 +7,7 @@ bytes, so that a picture under two names stays on one side.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from exports.consume import OpenedRelease
 from exports.formats import export
+from exports.formats.export import SUMMARY
 from exports.release import ReleaseError
 from factory.errors import TrainingError
 from factory.rounds.training_settings import Training
@@ -29,7 +31,8 @@ MOST_VALIDATION: Final = 1024
 class Rows:
     """`files`: Parquet in order. `order`: the row of each place of the training, steps x batch. `validation`: rows set aside.
 
-    `counts`: rows, images, held_out (rows left out because their image is held out), learned (rows).
+    `counts`: rows, images, without_caption (images of the release that have none to learn), held_out (rows left out because their
+    image is held out), validation and learned (rows).
     """
 
     files: tuple[str, ...]
@@ -41,11 +44,12 @@ class Rows:
 
 @dataclass(frozen=True)
 class Learned:
-    """The `sft` files of one release, and how much it weighs among others."""
+    """The `sft` files of one release, how much it weighs among others, and how many of its rows have no caption to learn."""
 
     name: str
     files: tuple[str, ...]
     weight: float
+    left_out: int = 0
 
 
 def find_rows(opened: OpenedRelease, weight: float, view: str | None, scratch: Path) -> Learned:
@@ -66,7 +70,8 @@ def find_rows(opened: OpenedRelease, weight: float, view: str | None, scratch: P
             export(opened, folder, "sft", view=view)
         except ReleaseError as error:
             raise TrainingError(_without(view, opened, error)) from None
-    return Learned(name, tuple(sorted(str(path) for path in folder.rglob("*.parquet"))), weight)
+    left_out = sum(json.loads((folder / SUMMARY).read_text())["left_out"].values())
+    return Learned(name, tuple(sorted(str(path) for path in folder.rglob("*.parquet"))), weight, left_out)
 
 
 def _without(view: str | None, opened: OpenedRelease, error: ReleaseError) -> str:
@@ -135,6 +140,7 @@ def choose_rows(learned: list[Learned], settings: Training, held_out: frozenset[
     counts = {
         "rows": start,
         "images": len(set(every)),
+        "without_caption": sum(one.left_out for one in learned),
         "held_out": sum(image in held_out for image in every),
         "validation": len(validation),
         "learned": total,
