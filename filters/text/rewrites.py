@@ -12,7 +12,7 @@ import polars as pl
 
 from filters.text.opener import OPENER
 from filters.text.pii import Kind, Pii
-from filters.text.refusal import BESIDE, QUOTED, REFUSES
+from filters.text.refusing import BESIDE, QUOTED, may_refuse, refuses
 from filters.wording.spans import find_spans
 from filters.wording.words import SENTENCE, WORD
 
@@ -66,14 +66,13 @@ def cut_refusal(texts: pl.Series) -> pl.Series:
 
     Null where no sentence refuses, or where fewer than three words are left, as of a caption that is a refusal.
     """
-    rows = _frame(texts).with_row_index("row").filter(pl.col("text").str.contains(REFUSES))
+    rows = _frame(texts).with_row_index("row").filter(may_refuse(pl.col("text")))
     masked = rows.with_columns(text=_masked(rows))
     sentences = find_spans(masked, [("sentence", _WITH_END)]).join(
         rows.select("row", whole="text"), on="row", maintain_order="left"
     )
-    refuses = pl.col("match").str.contains(REFUSES)
     kept = (
-        sentences.with_columns(refuses=refuses)
+        sentences.with_columns(refuses=refuses(pl.col("match")))
         .filter(pl.col("refuses").any().over("row"))
         .filter(~pl.col("refuses"), ~pl.col("match").str.contains(BESIDE))
         .with_columns(part=pl.col("whole").str.slice(pl.col("start"), pl.col("end") - pl.col("start")))
