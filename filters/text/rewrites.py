@@ -12,6 +12,7 @@ import polars as pl
 
 from filters.text.opener import OPENER
 from filters.text.pii import Kind, Pii
+from filters.text.reasoning import MARKS, answer_of
 from filters.text.refusing import BESIDE, QUOTED, may_refuse, refuses
 from filters.wording.spans import find_spans
 from filters.wording.words import SENTENCE, WORD
@@ -83,6 +84,17 @@ def cut_refusal(texts: pl.Series) -> pl.Series:
     return _placed(texts, kept)
 
 
+def strip_reasoning(texts: pl.Series) -> pl.Series:
+    """Take off a model's reasoning and the marks around its answer: "<think>It is red.</think>A red bus." becomes "A red bus.".
+
+    Any dialect of `filters.text.reasoning`, the closing mark alone too. Null where there is none, or where fewer than three
+    words are left, as of a model that was cut while it thought.
+    """
+    rows = _frame(texts).with_row_index("row").filter(pl.col("text").str.contains(MARKS))
+    answers = pl.Series("text", [answer_of(text) for text in rows["text"]], dtype=pl.String)
+    return _placed(texts, rows.with_columns(answers).filter(_long_enough("text")))
+
+
 def trim_cut_sentence(texts: pl.Series) -> pl.Series:
     """Trim what follows the last finished sentence: "A dog runs. It is a" becomes "A dog runs.".
 
@@ -101,7 +113,9 @@ def trim_cut_sentence(texts: pl.Series) -> pl.Series:
     return _placed(texts, kept)
 
 
-def mask_pii(texts: pl.Series, kinds: tuple[Kind, ...] = ("email", "phone", "ip", "card", "secret")) -> pl.Series:
+def mask_pii(
+    texts: pl.Series, kinds: tuple[Kind, ...] = ("email", "phone", "ip", "card", "iban", "id", "secret")
+) -> pl.Series:
     """Put "[email]", "[phone]" and so on in the place of personal data and secrets, as the filter `pii` finds them.
 
     Null where there is none.
@@ -124,6 +138,7 @@ def mask_pii(texts: pl.Series, kinds: tuple[Kind, ...] = ("email", "phone", "ip"
 
 
 REWRITES: Final[dict[str, Callable[[pl.Series], pl.Series]]] = {
+    "strip_reasoning": strip_reasoning,
     "strip_opener": strip_opener,
     "cut_refusal": cut_refusal,
     "trim_cut_sentence": trim_cut_sentence,
