@@ -26,7 +26,7 @@ EXPORT_FORMATS = ("sft", "messages", "llava", "sharegpt", "webdataset", "text", 
 @click.option(
     "--rewrite",
     multiple=True,
-    type=click.Choice(["refusal", "opener", "cut_sentence", "pii"]),
+    type=click.Choice(["reasoning", "refusal", "opener", "cut_sentence", "pii"]),
     help="Rewrite the released captions so; may be repeated.",
 )
 @click.option("--uids", metavar="FILE", help="Write DataComp's sorted ids of what was kept (.npy) instead.")

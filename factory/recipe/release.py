@@ -82,10 +82,10 @@ class Release(Part):
         description="Images that lack a text the rule asks for: released with the chosen caption alone, left out, or an error. "
         "Counted.",
     )
-    rewrite: tuple[Literal["refusal", "opener", "cut_sentence", "pii"], ...] = Field(
+    rewrite: tuple[Literal["reasoning", "refusal", "opener", "cut_sentence", "pii"], ...] = Field(
         default=(),
-        description="Rewrites of the released captions, in this order: cut refusing sentences, take off 'The image shows', "
-        "trim a cut last sentence (of truncated captions), mask personal data. The original text stays beside.",
+        description="Rewrites of the released captions, in this order: take off reasoning (<think> and other dialects), cut refusing "
+        "sentences, take off 'The image shows', trim a cut last sentence (of truncated captions), mask personal data. The original text stays beside.",
     )
     configs: tuple[Literal["default", "sft", "text", "rejected"], ...] = Field(
         default=("default", "sft", "text"),

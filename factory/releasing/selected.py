@@ -204,9 +204,10 @@ def rewritten(captions: pl.DataFrame, names: tuple[str, ...]) -> pl.Series:
 
     `cut_sentence` is for captions of state `truncated`.
     """
-    from filters.text.rewrites import cut_refusal, mask_pii, strip_opener, trim_cut_sentence
+    from filters.text.rewrites import cut_refusal, mask_pii, strip_opener, strip_reasoning, trim_cut_sentence
 
     functions: dict[str, Any] = {
+        "reasoning": strip_reasoning,
         "refusal": cut_refusal,
         "opener": strip_opener,
         "cut_sentence": trim_cut_sentence,

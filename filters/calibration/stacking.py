@@ -19,6 +19,15 @@ RIDGE: Final = 1.0
 FEWEST_OF_A_CLASS: Final = 10
 """Right and wrong rows that a fit takes at least."""
 
+LEAST_SPREAD: Final = 1e-3
+"""Standard deviation of a score, in [0, 1], below which it says nothing that a fit could trust: it is left out. Divided by a
+smaller one, noise in the last digits got weights above 100."""
+SHRUNK_SPREAD: Final = 0.05
+"""Standard deviation that a column is taken to have at least when it is standardised: the ridge then shrinks the weight of one
+that hardly differs, instead of letting a row or two make it large."""
+RAREST: Final = 5
+"""Rows that a missing score needs, or lacks, for a part of its own."""
+
 LOGIT_BOUND: Final = 1e-4
 
 Method = Literal["logistic", "isotonic"]
@@ -66,7 +75,7 @@ class Stack(BaseModel):
 
 
 def fit_stack(rows: pl.DataFrame, features: Sequence[str], right: NDArray[np.bool_], method: Method) -> Stack:
-    """Fit a stack on labelled rows; deterministic. Features that never differ are left out.
+    """Fit a stack on labelled rows; deterministic. Features that hardly differ (LEAST_SPREAD) are left out.
 
     A missing score gets a part of its own, standing for "this filter could not judge". Raises FilterError with fewer than
     FEWEST_OF_A_CLASS right or wrong rows, or where no feature tells two rows apart.
@@ -88,7 +97,7 @@ def fit_stack(rows: pl.DataFrame, features: Sequence[str], right: NDArray[np.boo
             "if_missing": score.is_null().cast(pl.Float64),
         }
         for part, values in parts.items():
-            if values.n_unique() > (2 if part == "logit_weight" else 1):  # of two values the logit says nothing more
+            if _varies(part, score, values):
                 columns.append(values.to_numpy())
                 owners.append((name, part))
     if not columns:
@@ -112,12 +121,23 @@ def fit_stack(rows: pl.DataFrame, features: Sequence[str], right: NDArray[np.boo
     return stack.model_copy(update={"method": "isotonic", "knots": _isotonic_knots(_logit(share), right)})
 
 
+def _varies(part: str, score: pl.Series, values: pl.Series) -> bool:
+    """Whether a part of a feature differs enough between the rows to be given a weight."""
+    if part == "if_missing":
+        missing = score.null_count()
+        return min(missing, score.len() - missing) >= RAREST
+    given = score.drop_nulls()
+    spread = given.std(ddof=0) or 0.0
+    # Of two values the logit says nothing more.
+    return isinstance(spread, float) and spread >= LEAST_SPREAD and (part == "weight" or values.n_unique() > 2)
+
+
 def _logistic(x: NDArray[np.float64], right: NDArray[np.bool_]) -> tuple[NDArray[np.float64], float]:
     """Ridge logistic regression on standardised columns; weights and intercept for the columns as they were given."""
     from scipy.optimize import minimize
     from scipy.special import expit
 
-    mean, spread = x.mean(axis=0), x.std(axis=0)
+    mean, spread = x.mean(axis=0), np.maximum(x.std(axis=0), SHRUNK_SPREAD)
     design = np.column_stack([(x - mean) / spread, np.ones(len(x))])
     penalty = np.append(np.full(x.shape[1], RIDGE), 0.0)
     sign = np.where(right, 1.0, -1.0)

@@ -28,7 +28,11 @@ _KINDS: Final = (
         "rights",
         rf"(?i)(?:copyright|©|\(c\))\s?(?:©|\(c\))?\s?(?:by\s)?(?:\d{{4}}|all rights)[^.\n]{{0,60}}"
         rf"|{_B}all rights reserved{_B}|{_B}(?:photo|image|picture|photograph)s? (?:credits?|courtesy(?: of)?|by)\s?:[^.\n]{{0,60}}"
-        rf"|{_B}(?:used|reproduced|reprinted) (?:with|by) permission{_B}",
+        rf"|{_B}(?:used|reproduced|reprinted) (?:with|by) permission{_B}"
+        rf"|{_B}(?:photo|image|picture|photograph|illustration|artwork)s? (?:credits?|courtesy(?: of)?|by|from|via)\s?:?\s[^\n]{{1,60}}?"
+        rf"(?:{_B}(?:on|via|/|at|from)\s)?{_B}(?:unsplash|pexels|pixabay|flickr|wikimedia(?: commons)?|wikipedia|instagram|pinterest|500px"
+        rf"|getty|reuters|afp|associated press|ap photo|epa|shutterstock|facebook|twitter){_B}"
+        rf"|{_B}(?:ap photo|reuters|afp|epa)\s?/\s?[^.\n]{{1,40}}",
     ),
     (
         "shop",
@@ -77,7 +81,7 @@ class Boilerplate(Filter):
     """
 
     name: ClassVar[str] = "boilerplate"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     needs: ClassVar[tuple[str, ...]] = ("text",)
     evidence: ClassVar[dict[str, pl.DataType]] = {"kind": pl.String(), "spans": SPANS}
 

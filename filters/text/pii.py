@@ -9,7 +9,7 @@ from pydantic import Field
 from filters.contract.filter import Filter
 from filters.wording.spans import SPANS, find_spans, gather
 
-Kind = Literal["email", "phone", "ip", "card", "secret"]
+Kind = Literal["email", "phone", "ip", "card", "iban", "id", "secret"]
 
 _B: Final = r"(?-u:\b)"
 _EMAIL: Final = (
@@ -40,7 +40,24 @@ _SECRET: Final = (
     r"|(?i:(?-u:\b)(?:password|passwd|pwd|api[_ -]?key|secret[_ -]?key|access[_ -]?token)(?: is)? ?[:=] ?)"
     r"[\"']?(?:[^\s\"']{5,}[0-9][^\s\"']*|[^\s\"']*[0-9][^\s\"']{5,})"
 )
-_PATTERNS: Final[dict[Kind, str]] = {"secret": _SECRET, "email": _EMAIL, "card": _CARD, "ip": _IP, "phone": _PHONE}
+_IBAN: Final = r"(?-u:\b)[A-Z]{2}[0-9]{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?(?-u:\b)"
+# American social security numbers, and numbers of papers after a word that says so.
+_ID: Final = (
+    r"(?-u:\b)[0-8][0-9]{2}-[0-9]{2}-[0-9]{4}(?-u:\b)"
+    r"|(?i:(?-u:\b)(?:ssn|social security(?: (?:no|number))?|tax(?:payer)? id|national (?:id|insurance)(?: (?:no|number))?)(?: is|\.)?\s?[:#]?\s?)"
+    r"[A-Z0-9][A-Z0-9 -]{4,14}[0-9A-D](?-u:\b)"
+    r"|(?i:(?-u:\b)(?:passport|driver['’]?s licen[cs]e|driving licen[cs]e|id card|identity card)(?: (?:no|number|nr))?(?: is|\.)?\s?[:#]?\s?)"
+    r"[A-Z]{0,3}[0-9]{6,10}[A-Z]?(?-u:\b)"
+)
+_PATTERNS: Final[dict[Kind, str]] = {
+    "secret": _SECRET,
+    "email": _EMAIL,
+    "card": _CARD,
+    "iban": _IBAN,
+    "id": _ID,
+    "ip": _IP,
+    "phone": _PHONE,
+}
 
 
 class Pii(Filter):
@@ -52,6 +69,8 @@ class Pii(Filter):
     - `phone`: numbers with a country code, American ones with their separators, and any after "phone:", "call" and the like
     - `ip`: IPv4 and IPv6 addresses
     - `card`: 13 to 19 digits that satisfy the check digit of payment cards (Luhn)
+    - `iban`: international bank account numbers whose check digits hold (ISO 13616)
+    - `id`: social security numbers, and numbers after "passport", "driver's license" and the like
     - `secret`: keys of well-known services by their prefix, private keys, JSON Web Tokens, "password: ..."
 
     **Scores** 0 where there is any, else 1. Null text has no score. `spans` are in characters, so they can be masked
@@ -64,12 +83,14 @@ class Pii(Filter):
     """
 
     name: ClassVar[str] = "pii"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     needs: ClassVar[tuple[str, ...]] = ("text",)
     evidence: ClassVar[dict[str, pl.DataType]] = {"kind": pl.String(), "spans": SPANS}
 
     kinds: tuple[Kind, ...] = Field(
-        ("email", "phone", "ip", "card", "secret"), min_length=1, description="Kinds to look for, of those above."
+        ("email", "phone", "ip", "card", "iban", "id", "secret"),
+        min_length=1,
+        description="Kinds to look for, of those above.",
     )
 
     def score(self, captions: pl.DataFrame) -> pl.DataFrame:
@@ -111,8 +132,24 @@ def _number(match: str) -> bool:
     return 7 <= sum(character.isdigit() for character in match) <= 15
 
 
+def _iban(match: str) -> bool:
+    """The check of ISO 7064, MOD 97-10, over the number with its first four signs moved to the end."""
+    signs = match.replace(" ", "")
+    if not 15 <= len(signs) <= 34:
+        return False
+    return int("".join(str(int(sign, 36)) for sign in signs[4:] + signs[:4])) % 97 == 1
+
+
+def _identity(match: str) -> bool:
+    """Not an impossible social security number (area 000 or 666, group 00, serial 0000), nor a word without digits."""
+    parts = match.split("-")
+    if len(parts) == 3 and all(part.isdigit() for part in parts):
+        return parts[0] not in ("000", "666") and parts[1] != "00" and parts[2] != "0000"
+    return sum(sign.isdigit() for sign in match) >= 6
+
+
 def _any(match: str) -> bool:
     return bool(match)
 
 
-_CHECKS: Final = {"card": _luhn, "ip": _address, "phone": _number}
+_CHECKS: Final = {"card": _luhn, "ip": _address, "phone": _number, "iban": _iban, "id": _identity}

@@ -7,6 +7,7 @@ from pydantic import Field
 
 from filters.contract.filter import Filter
 from filters.contract.ratio import ratio
+from filters.text.prompt_words import given, leaked_words
 from filters.wording.words import ngram, word_table
 
 N: Final = 5
@@ -20,7 +21,8 @@ _SPECIAL_TOKEN: Final = (
     r"|<(?:start_of_turn|end_of_turn|end_of_utterance|fake_token_around_image|global-img|image_soft_token|img_context"
     r"|start_of_image|end_of_image|im_start|im_end|im_patch|image_placeholder|row_\d+_col_\d+|unused\d+|extra_id_\d+"
     r"|loc_?\d+|seg_?\d+)>"
-    r"|\[/?(?:inst|img|img_end|img_break|system_prompt|unk|pad|cls|sep|mask|gmask|sos|eos|bos)\]"
+    r"|◁/?[a-z_ ]{1,20}▷|<\|[a-z_]{2,20}>|<[a-z_]{2,20}\|>|</?seed:[a-z_]{2,30}>"
+    r"|\[/?(?:inst|think|img|img_end|img_break|system_prompt|unk|pad|cls|sep|mask|gmask|sos|eos|bos)\]"
     r"|<</?sys>>"
 )
 # Where a label can stand: at the start, or at a later start of a line or sentence; in Markdown or not.
@@ -39,13 +41,37 @@ _LABEL: Final = (
     r"|here(?:['’]s| is| are) (?:an?|the|one|your|some|my) (?:[\w-]+ ){0,4}?"
     r"(?:captions?|descriptions?)(?: [\w-]+){0,7}\s?:"
     r"|(?:an?|one|the) (?:[\w-]+ ){0,3}?(?:caption|description) (?:for|of) (?:the|this|that) (?:given |provided )?"
-    r"(?:image|photo|picture|photograph|scene) (?:could be|would be|might be|can be|is|reads)(?: as follows)?\s?[:\"“]"
+    r"(?:image|photo|picture|photograph|scene) (?:could be|would be|might be|can be|is"
+    r"|reads)(?: as follows)?\s?[:\"“]"
     r"|(?:sure|certainly|of course|absolutely)[!,.] "
     r"(?:here(?:['’]s| is| are)|i (?:can|will)|i['’](?:ll|d))[^:.\n]{0,80}[:.])"
 )
+# How an assistant opens before it answers: "Sure thing! Below is the description you asked for." At the start only, the
+# announcement wherever a sentence starts.
+_WORK: Final = r"(?:captions?|descriptions?|alt[- ]texts?|summar(?:y|ies)|versions?|rewrites?|responses?|answers?|outputs?|paragraphs?|translations?|breakdown)"
+_OPENS_UP: Final = (
+    r"(?i:(?:sure(?: thing)?|certainly|of course|absolutely|definitely|gladly|understood|got it|you got it"
+    r"|no problem|with pleasure|my pleasure"
+    r"|okay|ok|alright|all right|great|great question|(?:i['’]?m |i am )?(?:happy|glad) to (?:help"
+    r"|assist)[^.!\n]{0,40}"
+    r"|i['’]d be (?:happy|glad) to[^.!\n]{0,60}|i would be (?:happy|glad) to[^.!\n]{0,60}|thank(?:s"
+    r"| you) for (?:sharing|providing|uploading|asking|the (?:image|photo|picture|question|request)"
+    r"|your (?:question|request|image))[^.!\n]{0,60}|here you (?:go|are)"
+    r"|as (?:you )?(?:requested|asked|wished))(?:[!.:]|,? (?:here|below|let me|i['’]ll|i will|i can)(?-u:\b)))"
+)
+_ANNOUNCES: Final = (
+    r"(?i:here(?:['’]s| is) (?:what|how)(?-u:\b)[^.:!\n]{0,60}[:\n]"
+    rf"|(?:(?:here|below|following|this)(?:['’]s| is| are| you(?:['’]ll| will) find| goes)|the following is"
+    rf"|i(?:['’]ve| have) (?:written|prepared|created|drafted|put together)"
+    rf"|let me (?:give|provide|offer|share)(?: you)?)(?: with)? (?:an?|the|your|one|some|my|two|three"
+    rf"|several)? ?(?:[\w-]+[ ,]+){{0,4}}?{_WORK}(?-u:\b)"
+    r"(?:[^.:!\n]{0,60}(?-u:\b)(?:you|requested|for (?:the|this|your)|of (?:the|this|your) (?:given |provided "
+    r"|attached )?(?:image|photo|picture|scene)|based on|below|in \w+ (?:words|style))[^.:!\n]{0,60})?"
+    r"\s?(?:[:!\n]|\.\s|\.\z|[-–—]\s))"
+)
 _QA: Final = r"\n[QA]\d{0,2}\s?:"
-_ANSWER: Final = rf"{_AFTER}{_LABEL}|{_QA}"
-_PREFIX: Final = rf"{_START}{_LABEL}"
+_ANSWER: Final = rf"{_AFTER}(?:{_LABEL}|{_ANNOUNCES})|{_QA}"
+_PREFIX: Final = rf"{_START}(?:{_OPENS_UP}\s*)?(?:{_LABEL}|{_ANNOUNCES})|{_START}{_OPENS_UP}"
 _JSON: Final = r"\{\s*[\"'][^\"'\n]{1,40}[\"']\s*:|\A\s*\[\s*(?:\{|\"[^\"\n]{1,80}\"\s*,)"
 _MARKUP: Final = (
     r"```|(?m:^\s{0,3}#{2,6}\s+\S)|\A#\s[^\n]+\n|(?:\A|[^*])\*\*[^\s*](?:[^*\n]{0,80}[^\s*])?\*\*"
@@ -74,28 +100,33 @@ class PromptLeak(Filter):
     - `answer`: a label or announcement after the start ("Answer:", "Caption:", "A short caption could be:"), as of a
       model that answers itself
     - `json`: keys and values instead of prose
-    - `prompt_echo`: the prompt repeated; `prompt_containment` is the share of the prompt's distinct 5-grams (runs of
-      five words) in the caption, null for prompts of fewer words
-    - `prefix`: a label or announcement at the start ("Caption: ...", "Here is a description of the image: ...")
+    - `prompt_echo`: the instruction repeated, which is the prompt less what was put into it; `prompt_containment` is the
+      share of its distinct 5-grams (runs of five words) in the caption, null for instructions of fewer words
+    - `prompt_words`: of a prompt with inputs (a fuse prompt), two telling words in a row of the instruction that are in none of
+      its inputs ("real-world knowledge")
+    - `prefix`: a label, announcement or assistant's opening at the start ("Caption: ...", "Here is a description of the
+      image: ...", "Sure thing! Below is ...")
     - `markup`: Markdown or HTML
 
-    **Scores** 0 for the first four; 0.25 for `prefix` and `markup`, where a caption is left once the wrapper is taken
+    What was put into a prompt (alt-text, other captions, experts' answers) is no leak. It is the column `inputs` where there is
+    one, else what the prompt has in quotation marks, tags, or after a label ("Alt-text: ...").
+
+    **Scores** 0 for the first four and `prompt_words`; 0.25 for `prefix` and `markup`, where a caption is left once the wrapper is taken
     off; and never more than `1 - prompt_containment / max_prompt_containment`, so 0 at or past the limit. 1 is clean.
     Null text has no score. Labels are English ones.
 
     **Defaults.** 0.3 of the prompt's 5-grams. Of the 15,833 human captions of Conceptual Captions' validation set one
     (0.006 %) is flagged, "description : ..."; of 2,000 captions by MiniGPT-4 for a short prompt (POPE's repository)
-    10.5 %, all for `answer`. A prompt that holds words the caption should repeat, such as the image's alt-text, looks
-    like an echo: raise the limit for such a view. Text in an image that looks like a label ("Answer: 42") counts only
+    10.5 %, all for `answer`. Text in an image that looks like a label ("Answer: 42") counts only
     at the start of a line or sentence.
 
     **Example.** "A dog.\\n\\nCaption: A dog." scores 0 for `answer`.
     """
 
     name: ClassVar[str] = "prompt_leak"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     needs: ClassVar[tuple[str, ...]] = ("text",)
-    uses: ClassVar[tuple[str, ...]] = ("prompt",)
+    uses: ClassVar[tuple[str, ...]] = ("prompt", "inputs")
     evidence: ClassVar[dict[str, pl.DataType]] = {
         "kind": pl.String(),
         "match": pl.String(),
@@ -111,18 +142,26 @@ class PromptLeak(Filter):
 
     def score(self, captions: pl.DataFrame) -> pl.DataFrame:
         rows = self.inputs(captions).with_columns(pl.col("text").str.strip_chars()).with_row_index("row")
-        leak = pl.col("leak_score").fill_null(1.0)
+        asked = given(rows.drop_nulls(["text", "prompt"]))
+        words = leaked_words(asked.drop_nulls("inputs")).rename({"match": "words"})
         echo = ratio(pl.col("prompt_containment"), self.max_prompt_containment).fill_null(0.0)
-        echoed = (echo >= 1.0) & (leak > 0.0)
+        leaks = pl.col("leak_score").fill_null(1.0) == 0.0
+        echoed = (echo >= 1.0) & ~leaks
+        repeats = pl.col("words").is_not_null() & ~leaks & ~echoed
+        score = pl.min_horizontal(pl.col("leak_score").fill_null(1.0), 1.0 - echo, pl.when(repeats).then(0.0)).clip(0.0)
         return (
             rows.join(_leaks(rows), on="row", how="left", maintain_order="left")
-            .join(_prompt_containment(rows), on="row", how="left", maintain_order="left")
+            .join(_prompt_containment(asked), on="row", how="left", maintain_order="left")
+            .join(words, on="row", how="left", maintain_order="left")
             .select(
-                pl.when(pl.col("text").is_not_null())
-                .then(pl.min_horizontal(leak, 1.0 - echo).clip(0.0))
-                .alias("score"),
-                pl.when(echoed).then(pl.lit("prompt_echo")).otherwise("kind").alias("kind"),
-                pl.when(~echoed).then("match").alias("match"),
+                pl.when(pl.col("text").is_not_null()).then(score).alias("score"),
+                pl.when(echoed)
+                .then(pl.lit("prompt_echo"))
+                .when(repeats)
+                .then(pl.lit("prompt_words"))
+                .otherwise("kind")
+                .alias("kind"),
+                pl.when(repeats).then("words").when(~echoed).then("match").alias("match"),
                 "prompt_containment",
             )
         )
@@ -148,29 +187,31 @@ def _leaks(rows: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _prompt_containment(rows: pl.DataFrame) -> pl.DataFrame:
-    """`row` and the share of its prompt's distinct 5-grams that the caption has, where the prompt has any."""
-    prompts = rows.select("prompt").drop_nulls().unique().with_row_index("row")
-    grams = (
-        word_table(prompts, "prompt")
-        .select("row", gram=ngram(N))
-        .drop_nulls()
-        .unique()
-        .join(prompts, on="row")
-        .select("prompt", "gram")
-    )
+def _prompt_containment(asked: pl.DataFrame) -> pl.DataFrame:
+    """`row` and the share of its instruction's distinct 5-grams that the caption has, where there are any.
+
+    The instruction is the prompt less its inputs.
+    """
+    asks = asked.select("prompt", "inputs").unique().with_row_index("ask")
+    grams = _grams(asks, "prompt").join(_grams(asks, "inputs"), on=["ask", "gram"], how="anti")
     if grams.is_empty():
         return pl.DataFrame(schema={"row": pl.UInt32, "prompt_containment": pl.Float64})
-    asked = rows.drop_nulls(["text", "prompt"]).join(grams.group_by("prompt").agg(asked=pl.len()), on="prompt")
-    found = word_table(asked).select("row", gram=ngram(N)).join(grams.select("gram"), on="gram", how="semi")
-    if found.is_empty():
-        return asked.select("row", prompt_containment=pl.lit(0.0))
+    judged = asked.join(asks, on=["prompt", "inputs"], nulls_equal=True).join(
+        grams.group_by("ask").agg(asked=pl.len()), on="ask"
+    )
+    found = word_table(judged).select("row", gram=ngram(N)).join(grams.select("gram"), on="gram", how="semi")
     echoed = (
         found.unique()
-        .join(asked.select("row", "prompt"), on="row")
-        .join(grams, on=["prompt", "gram"], how="semi")
+        .join(judged.select("row", "ask"), on="row")
+        .join(grams, on=["ask", "gram"], how="semi")
         .group_by("row")
         .agg(echoed=pl.len())
     )
     share = ratio(pl.col("echoed").fill_null(0), pl.col("asked"))
-    return asked.join(echoed, on="row", how="left").select("row", prompt_containment=share)
+    return judged.join(echoed, on="row", how="left").select("row", prompt_containment=share)
+
+
+def _grams(asks: pl.DataFrame, column: str) -> pl.DataFrame:
+    """`ask` and the distinct 5-grams of a column's texts."""
+    words = word_table(asks.select(column, row="ask").drop_nulls(), column)
+    return words.select(ask="row", gram=ngram(N)).drop_nulls().unique()

@@ -12,7 +12,8 @@ import polars as pl
 
 from filters.text.opener import OPENER
 from filters.text.pii import Kind, Pii
-from filters.text.refusal import BESIDE, QUOTED, REFUSES
+from filters.text.reasoning import MARKS, answer_of
+from filters.text.refusing import BESIDE, QUOTED, may_refuse, refuses
 from filters.wording.spans import find_spans
 from filters.wording.words import SENTENCE, WORD
 
@@ -66,14 +67,13 @@ def cut_refusal(texts: pl.Series) -> pl.Series:
 
     Null where no sentence refuses, or where fewer than three words are left, as of a caption that is a refusal.
     """
-    rows = _frame(texts).with_row_index("row").filter(pl.col("text").str.contains(REFUSES))
+    rows = _frame(texts).with_row_index("row").filter(may_refuse(pl.col("text")))
     masked = rows.with_columns(text=_masked(rows))
     sentences = find_spans(masked, [("sentence", _WITH_END)]).join(
         rows.select("row", whole="text"), on="row", maintain_order="left"
     )
-    refuses = pl.col("match").str.contains(REFUSES)
     kept = (
-        sentences.with_columns(refuses=refuses)
+        sentences.with_columns(refuses=refuses(pl.col("match")))
         .filter(pl.col("refuses").any().over("row"))
         .filter(~pl.col("refuses"), ~pl.col("match").str.contains(BESIDE))
         .with_columns(part=pl.col("whole").str.slice(pl.col("start"), pl.col("end") - pl.col("start")))
@@ -82,6 +82,17 @@ def cut_refusal(texts: pl.Series) -> pl.Series:
         .filter(_long_enough("text"))
     )
     return _placed(texts, kept)
+
+
+def strip_reasoning(texts: pl.Series) -> pl.Series:
+    """Take off a model's reasoning and the marks around its answer: "<think>It is red.</think>A red bus." becomes "A red bus.".
+
+    Any dialect of `filters.text.reasoning`, the closing mark alone too. Null where there is none, or where fewer than three
+    words are left, as of a model that was cut while it thought.
+    """
+    rows = _frame(texts).with_row_index("row").filter(pl.col("text").str.contains(MARKS))
+    answers = pl.Series("text", [answer_of(text) for text in rows["text"]], dtype=pl.String)
+    return _placed(texts, rows.with_columns(answers).filter(_long_enough("text")))
 
 
 def trim_cut_sentence(texts: pl.Series) -> pl.Series:
@@ -102,7 +113,9 @@ def trim_cut_sentence(texts: pl.Series) -> pl.Series:
     return _placed(texts, kept)
 
 
-def mask_pii(texts: pl.Series, kinds: tuple[Kind, ...] = ("email", "phone", "ip", "card", "secret")) -> pl.Series:
+def mask_pii(
+    texts: pl.Series, kinds: tuple[Kind, ...] = ("email", "phone", "ip", "card", "iban", "id", "secret")
+) -> pl.Series:
     """Put "[email]", "[phone]" and so on in the place of personal data and secrets, as the filter `pii` finds them.
 
     Null where there is none.
@@ -125,6 +138,7 @@ def mask_pii(texts: pl.Series, kinds: tuple[Kind, ...] = ("email", "phone", "ip"
 
 
 REWRITES: Final[dict[str, Callable[[pl.Series], pl.Series]]] = {
+    "strip_reasoning": strip_reasoning,
     "strip_opener": strip_opener,
     "cut_refusal": cut_refusal,
     "trim_cut_sentence": trim_cut_sentence,

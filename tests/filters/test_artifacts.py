@@ -1,3 +1,6 @@
+import json
+from pathlib import Path
+
 import polars as pl
 import pytest
 
@@ -22,6 +25,8 @@ def judge(text: str, **columns: str) -> tuple[float, str | None]:
             "a dog bbox_2d: 12",
             "a dog <box>(12,30),(40,50)</box>",
             "The ball is at coordinates near the top.",
+            "The ball is at [120, 44].",
+            "A line from (12, 30) to (40, 50)",
         ],
         "thinking": [
             "Okay, let me describe the image.",
@@ -88,6 +93,10 @@ def test_a_tag_or_heading_costs_most_of_the_score(kind: str, texts: list[str]) -
         "A chart of a class in grammar: a good read",
         "style : a vest at last",
         'A sign says "as requested: step 1".',
+        "A scoreboard showing [12, 14] hangs above the court.",
+        "The display reads (20, 35) in red digits.",
+        "a shirt with the numbers [10, 20, 30, 40] on its back",
+        "two teams (21, 14) after the first half",
         "A book with the title “Real-world knowledge”",
         "this stunning arrangement is made to coordinate with a dress",
         "let me in, says the cat",
@@ -143,3 +152,18 @@ def test_each_row_is_judged_by_its_own_prompt_and_inputs() -> None:
     )
 
     assert Artifacts().score(frame)["score"].to_list() == [0.0, 1.0, 1.0]
+
+
+CASES = [json.loads(line) for line in (Path(__file__).parent / "cases" / "reasoning.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case["text"][:24])
+def test_every_dialect_of_reasoning_is_found(case: dict[str, str]) -> None:
+    assert judge(case["text"]) == (0.0, "thinking")
+
+
+@pytest.mark.parametrize(
+    "text", ["a sign <think big> on a wall", "an assistant final exam", "[thinker] by Rodin", "a <br> b"]
+)
+def test_other_brackets_are_no_reasoning(text: str) -> None:
+    assert judge(text) == (1.0, None)

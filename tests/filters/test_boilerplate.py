@@ -61,3 +61,11 @@ def test_all_spans_are_counted() -> None:
 
     assert spans == ["Click here", "All rights reserved"]
     assert score == pytest.approx(1 - 29 / 38, abs=0.01)
+
+
+def test_a_credit_with_the_name_of_its_site_is_boilerplate() -> None:
+    texts = ["Photo by Jane Doe on Unsplash", "Image by A. B. from Pixabay", "a photo by the sea on a wall"]
+
+    scores = Boilerplate().score(pl.DataFrame({"text": texts}))["score"]
+
+    assert scores.to_list() == [pytest.approx(0.0, abs=0.2), pytest.approx(0.0, abs=0.4), 1.0]

@@ -87,3 +87,24 @@ def luhn(number: str) -> bool:
         value = int(digit) * (2 if place % 2 else 1)
         total += value - 9 if value > 9 else value
     return total % 10 == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("The card reads SSN 078-05-1120.", "id"),
+        ("Passport No. C01234567 lies open.", "id"),
+        ("Pay to DE89 3704 0044 0532 0130 00", "iban"),
+        ("GB82WEST12345698765432 on a form", "iban"),
+    ],
+)
+def test_numbers_of_papers_and_accounts_are_found(text: str, kind: str) -> None:
+    score, found, _ = Pii().score(pl.DataFrame({"text": [text]})).row(0)
+    assert (score, found) == (0.0, kind)
+
+
+@pytest.mark.parametrize(
+    "text", ["DE89 3704 0044 0532 0130 01", "000-12-3456", "a passport from 2015 on a table", "score 21-14-2015"]
+)
+def test_numbers_that_fail_their_check_are_none(text: str) -> None:
+    assert Pii().score(pl.DataFrame({"text": [text]}))["score"].item() == 1.0

@@ -164,11 +164,77 @@ def test_an_echo_is_judged_by_the_rows_own_prompt() -> None:
     assert PromptLeak().score(frame)["prompt_containment"].to_list() == [1.0, 0.0, 1.0]
 
 
-def test_a_higher_limit_allows_words_that_the_caption_shall_repeat() -> None:
-    prompt = "Describe the image. Its alt-text is: a dog on a beach at noon"
+def fused(text: str, prompt: str, inputs: str | None = None) -> tuple[float, str | None]:
+    frame = pl.DataFrame({"text": [text], "prompt": [prompt], "inputs": pl.Series([inputs], dtype=pl.String)})
+    return PromptLeak().score(frame).select("score", "kind").row(0)
 
-    assert leak("a dog on a beach at noon", prompt)[0] == pytest.approx(0.0, abs=0.1)
-    assert leak("a dog on a beach at noon", prompt, max_prompt_containment=1.0)[0] > 0.6
+
+FUSE = (
+    "Merge the two texts below into one fluent description and keep verifiable facts. Text 1 holds encyclopedic knowledge "
+    "with broken grammar, text 2 was written by a captioner and may invent things."
+)
+ALT = "Old town hall of Bamberg on its island in the river Regnitz"
+CAPTION = "a building with a bridge over the water on a cloudy day"
+
+
+@pytest.mark.parametrize(
+    ("prompt", "inputs"),
+    [
+        (f"{FUSE} {ALT} {CAPTION}", f"{ALT}\n{CAPTION}"),
+        (f"{FUSE}\nText 1: {ALT}\nText 2: {CAPTION}", None),
+        (f"{FUSE}\nAlt-text:\n{ALT}\nCaption:\n{CAPTION}", None),
+        (f'{FUSE} "{ALT}" and "{CAPTION}"', None),
+        (f"<alt>{ALT}</alt><caption>{CAPTION}</caption> {FUSE}", None),
+    ],
+)
+def test_what_was_put_into_a_prompt_is_no_leak_and_its_instruction_is(prompt: str, inputs: str | None) -> None:
+    assert fused(f"{ALT}, {CAPTION}.", prompt, inputs) == (1.0, None)
+    assert fused(f"The {ALT}, a view of encyclopedic knowledge.", prompt, inputs) == (0.0, "prompt_words")
+    assert fused(f"{FUSE} {ALT}", prompt, inputs) == (0.0, "prompt_echo")
+
+
+def test_words_that_instruction_and_inputs_share_are_no_leak() -> None:
+    assert fused("A shelf of encyclopedic knowledge.", f"{FUSE} Books", "encyclopedic knowledge") == (1.0, None)
+
+
+def test_two_words_of_a_prompt_without_inputs_are_no_leak() -> None:
+    assert leak("A man with a facial expression", "Name clothing and facial expression of each person.") == (1.0, None)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Sure thing! Below is the description you asked for.\nA red bus waits.",
+        "Absolutely! A red bus waits.",
+        "Of course! I'd be happy to describe the image. A red bus waits.",
+        "Okay, here is what I see in the picture: a bus.",
+        "The following is a caption for the photo. A red bus waits.",
+        "I've written a short caption for you: a red bus",
+        "Great! Here's your alt text. A red bus.",
+        "Happy to help! A red bus.",
+        "Here you go:\nA red bus.",
+        "Thank you for sharing the image. A red bus.",
+        "Below you will find three short captions:\na red bus",
+    ],
+)
+def test_how_an_assistant_opens_costs_most_of_the_score(text: str) -> None:
+    assert leak(text) == (0.25, "prefix")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Thank you for your visit! says a card on a table",
+        "here is the house where he was born",
+        "this is a photo of a dog",
+        "The following morning the town lies under snow.",
+        "great hall of the castle",
+        "a sure bet, of course",
+        "This is a version of the painting in a museum",
+    ],
+)
+def test_captions_that_begin_alike_are_clean(text: str) -> None:
+    assert leak(text) == (1.0, None)
 
 
 def test_short_prompts_cannot_be_judged() -> None:

@@ -1,10 +1,14 @@
+import json
+import time
+from pathlib import Path
+
 import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from filters import Opener, Pii, Refusal
-from filters.text.rewrites import REWRITES, cut_refusal, mask_pii, strip_opener, trim_cut_sentence
+from filters.text.rewrites import REWRITES, cut_refusal, mask_pii, strip_opener, strip_reasoning, trim_cut_sentence
 
 
 def one(rewrite: object, text: str | None) -> str | None:
@@ -159,7 +163,7 @@ def test_rows_keep_their_number_order_and_name_and_the_texts_stay(rewrite: objec
         "",
         "\x00",
         "🐕",
-        "The image shows a dog on a beach. I cannot describe the image. Mail a@b.org or",
+        "The image shows a dog on a beach. I cannot describe the image. Mail a@b.org <think>or",
         "x" * 1_000_000,
     ]
     texts = pl.Series("caption", odd * 2)
@@ -171,3 +175,25 @@ def test_rows_keep_their_number_order_and_name_and_the_texts_stay(rewrite: objec
     assert [text is not None for text in new] == [False, False, False, False, True, False] * 2
     assert texts.to_list() == odd * 2
     assert rewrite(texts[:0]).is_empty()  # type: ignore[operator]
+
+
+REASONING = [
+    json.loads(line) for line in (Path(__file__).parent / "cases" / "reasoning.jsonl").read_text().splitlines()
+]
+
+
+@pytest.mark.parametrize("case", REASONING, ids=lambda case: case["text"][:24])
+def test_reasoning_is_stripped_in_every_dialect(case: dict[str, str | None]) -> None:
+    assert one(strip_reasoning, case["text"]) == case["right"]
+
+
+def test_a_caption_without_marks_of_reasoning_is_left() -> None:
+    assert one(strip_reasoning, "A sign says think big, a bus waits.") is None
+
+
+def test_hostile_marks_cost_time_linear_in_the_text() -> None:
+    started = time.perf_counter()
+    for text in ("<think>" * 100_000, "</think><" * 100_000, "<" * 1_000_000, "<answer>" * 100_000 + "</think>"):
+        strip_reasoning(pl.Series([text]))
+
+    assert time.perf_counter() - started < 20

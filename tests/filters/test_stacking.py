@@ -60,3 +60,33 @@ def test_a_stack_of_constants_is_refused() -> None:
     rows, right = scored(500)
     with pytest.raises(FilterError, match="tells any two labelled rows apart"):
         fit_stack(rows, ["same"], right, "logistic")
+
+
+def test_a_score_that_hardly_differs_gets_no_weight() -> None:
+    rng = np.random.default_rng(0)
+    right = rng.random(400) < 0.5
+    rows = pl.DataFrame(
+        {
+            "good": np.clip(0.5 + 0.2 * (right - 0.5) + rng.normal(0, 0.1, 400), 0, 1),
+            "constant": 1.0 - 1e-5 * rng.random(400) * ~right,
+        }
+    )
+
+    stack = fit_stack(rows, ["good", "constant"], right, "logistic")
+
+    assert [feature.name for feature in stack.features] == ["good"]
+    assert abs(stack.features[0].weight) < 50
+
+
+def test_a_score_that_differs_in_a_row_or_two_gets_a_small_weight() -> None:
+    rng = np.random.default_rng(1)
+    right = rng.random(400) < 0.5
+    nearly = np.ones(400)
+    nearly[np.flatnonzero(~right)[:2]] = 0.9
+    rows = pl.DataFrame({"good": 0.5 + 0.2 * (right - 0.5) + rng.normal(0, 0.1, 400), "nearly": nearly})
+
+    weights = {
+        feature.name: feature.weight for feature in fit_stack(rows, ["good", "nearly"], right, "logistic").features
+    }
+
+    assert abs(weights["nearly"]) < 15
