@@ -21,7 +21,10 @@ MAY_IMPORT: dict[str, str] = {
     "filters/wording": "filters/contract filters/models",
     "filters/text": "filters/contract filters/models filters/wording",
     "filters/sets": "filters/contract filters/models filters/wording filters/text",
-    "filters/images": "filters/contract filters/models filters/wording filters/text filters/sets",
+    "filters/images/decoding": "",
+    "filters/images": (
+        "filters/contract filters/models filters/wording filters/text filters/sets filters/images/decoding"
+    ),
     "filters/references": "filters/contract filters/models filters/wording filters/images",
     "filters/asking": "filters/contract filters/models filters/wording filters/images",
     "filters/calibration": "filters/contract",
@@ -36,7 +39,7 @@ MAY_IMPORT: dict[str, str] = {
     "factory/models": "factory/errors.py factory/demo",
     "factory/recipe": "filters/* factory/errors.py factory/models",
     "factory/runs": "filters/* exports factory/errors.py",
-    "factory/images": "factory/errors.py factory/recipe",
+    "factory/images": "filters/images/decoding factory/errors.py factory/recipe",
     "factory/sources": "exports factory/errors.py factory/demo factory/recipe factory/runs factory/images",
     "factory/work": (
         "filters/* exports factory/errors.py factory/models factory/recipe factory/runs factory/images factory/sources"
@@ -79,7 +82,7 @@ MAY_IMPORT: dict[str, str] = {
     ),
     "factory/rounds": (
         "filters/* exports/* factory/errors.py factory/demo factory/models factory/recipe factory/runs factory/images factory/work "
-        "factory/engines factory/scoring factory/evaluation factory/outcome.py factory/pipeline.py"
+        "factory/engines factory/scoring factory/evaluation factory/releasing factory/outcome.py factory/pipeline.py"
     ),
     "factory/cli": "*",
     "factory/__main__.py": "factory/cli",

@@ -24,6 +24,7 @@ from factory.models.resolve import resolve_model
 from factory.outcome import Outcome
 from factory.pipeline import run_recipe
 from factory.recipe import Recipe, recipe_yaml
+from factory.releasing.export_run import export_release
 from factory.rounds.evaluation import Judged, audit_judge, image_hashes, judge_model
 from factory.rounds.ledger import Ledger, captioner_of
 from factory.rounds.loop_file import CAPTIONS, MAIN, Loop, Stage
@@ -122,7 +123,7 @@ class LoopRun:
         before = self._judge(_round_of(entries, parent), MAIN, parent)
         recipe = self.loop.recipe("caption", self.loop.caption, parent)
         self.say(f"round {number}: captioning with {parent}")
-        outcome = self._caption(number, MAIN, recipe)
+        outcome, release = self._caption(number, MAIN, recipe)
         audit = None
         if self.loop.guard.judge is not None:
             audit = audit_judge(outcome.work, self.loop.guard.judge, self.loop.guard.least)
@@ -141,23 +142,28 @@ class LoopRun:
         problems = self._refusals(audit, outcome)
         if problems:
             return entry | {"verdict": {"word": "refused", "why": "; ".join(problems)}}
-        releases = {MAIN: outcome}
+        assert release is not None  # something was kept
+        made = {MAIN: (outcome, release)}
         for name, arm in self.loop.arms.items():
+            made[name] = made[MAIN]
             if arm.recipe:
                 changed = self.loop.recipe("caption", self.loop.caption, parent, **arm.recipe)
-                releases[name] = self._caption(number, name, changed)
+                captioned, released = self._caption(number, name, changed)
+                if released is None:
+                    raise RunError(f"arms.{name}: its selection keeps no caption of round {number}; change its rules")
+                made[name] = captioned, released
         entry["arms"], models, judged = {}, {}, {}
         for name, stages in self._chains():
-            made = releases.get(name, outcome)
+            captioned, released = made[name]
             self.say(f"round {number}: training {name}")
-            step = self._train(number, name, stages, {CAPTIONS: _released(made)}, held_out)
+            step = self._train(number, name, stages, {CAPTIONS: released}, held_out)
             models[name], judged[name] = step.model, self._judge(number, name, step.model)
             entry["arms"][name] = {
                 "evaluation": dict(judged[name].figures),
                 "compute": step.compute(),
                 "trainings": _records(step),
-                "kept": round(made.selection["kept"] / max(1, made.selection["captions"]), 4),
-                "release": _released(made),
+                "kept": round(captioned.selection["kept"] / max(1, captioned.selection["captions"]), 4),
+                "release": released,
                 "gain": judged[name].gain_over(before).as_json(),
                 "changed": judged[name].changed_from(before),
             }
@@ -212,13 +218,17 @@ class LoopRun:
 
     # --- steps ---
 
-    def _caption(self, number: int, arm: str, recipe: Recipe) -> Outcome:
-        """Run the captioning recipe of a round, and release its selection for an arm."""
-        release = {"to": str(self._folder(number) / "releases" / arm), "license": "unknown"}
-        if recipe.release is not None:
-            release = recipe.release.model_dump(mode="json") | {"to": release["to"]}
-        recipe = Recipe.model_validate(recipe.model_dump(mode="json") | {"release": release})
-        return run_recipe(recipe, recipe_yaml(recipe), str(self._folder(number) / "run"), quiet=self.quiet)
+    def _caption(self, number: int, arm: str, recipe: Recipe) -> tuple[Outcome, str | None]:
+        """Run the captioning recipe of a round, and release its selection for an arm; None where nothing was kept."""
+        run = str(self._folder(number) / "run")
+        settings = {"license": "unknown"} | (recipe.release.model_dump(mode="json") if recipe.release else {})
+        alone = recipe.model_copy(update={"release": None})
+        outcome = run_recipe(alone, recipe_yaml(alone), run, quiet=self.quiet)
+        if not outcome.selection["kept"]:
+            return outcome, None
+        del settings["to"]
+        released, _ = export_release(outcome.work.run, str(self._folder(number) / "releases" / arm), **settings)
+        return outcome, released.url
 
     def _train(self, number: int, arm: str, stages: Sequence[Stage], own: Mapping[str, str], held_out: Path) -> Step:
         model = self.loop.base
