@@ -10,11 +10,16 @@ from filters.contract.ratio import ratio
 from filters.wording.words import SENTENCE
 
 _B: Final = r"(?-u:\b)"
+# "It looks as if he waits" is a guess, "clouds that look like cotton" and "as if painted" are similes.
+_SOMEONE: Final = r"(?:it|he|she|they|there|this|that|these|those|someone|somebody|we|you)"
 HEDGE: Final = (
-    rf"(?i){_B}(?:appear(?:s|ed|ing)? (?:to|as (?:if|though)|like|that)|seem(?:s|ed|ing)?|seemingly|apparently|possibly|probably|perhaps"
-    r"|maybe|presumably|supposedly|conceivably|(?:may|might|could)(?: very)?(?: well)?(?: also)? (?:be|have|indicate|suggest)"
+    rf"(?i){_B}(?:appear(?:s|ed|ing)? (?:to|that|(?:like|as (?:if|though)) {_SOMEONE})|seem(?:s|ed|ing)?|seemingly"
+    rf"|apparently|possibly|probably|perhaps"
+    r"|maybe|presumably|supposedly|conceivably|(?:may|might|could)(?: very)?(?: well)?(?: also)? (?:be|have"
+    r"|indicate|suggest)"
     r"|(?:most |very |quite |more )?likely|suggest(?:s|ing)?|impl(?:ies|ying)|indicat(?:es|ing)"
-    r"|look(?:s|ing)? (?:like|as (?:if|though))|what (?:looks|appears)|some (?:kind|sort|type) of"
+    rf"|look(?:s|ed|ing)? (?:like|as (?:if|though)) {_SOMEONE}|(?:it|this|there) looks? like|what (?:looks|appears)"
+    rf"|some (?:kind|sort|type) of"
     rf"|it is (?:unclear|not clear|difficult|hard) (?:to|if|whether|what|who)|can(?:not|['’]t) be sure){_B}"
 )
 
@@ -22,7 +27,7 @@ HEDGE: Final = (
 class Hedging(Filter):
     """How often a caption guesses.
 
-    **Finds** hedges: "appears to be", "possibly", "might have", "suggesting that"; in English. `hedges` counts them,
+    **Finds** hedges: "appears to be", "possibly", "might have", "suggesting that"; in English. A simile is none ("as if painted", "looks like cotton"). `hedges` counts them,
     `per_sentence` is their number by sentence.
 
     **Scores** `1 - per_sentence / max_per_sentence`, not below 0. Empty text scores 1, null text has no score.
@@ -35,7 +40,7 @@ class Hedging(Filter):
     """
 
     name: ClassVar[str] = "hedging"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     needs: ClassVar[tuple[str, ...]] = ("text",)
     evidence: ClassVar[dict[str, pl.DataType]] = {"hedges": pl.UInt32(), "per_sentence": pl.Float64()}
 

@@ -37,7 +37,7 @@ _SECRET: Final = (
     r"|(?-u:\b)xox[abeprs]-[A-Za-z0-9-]{10,}|(?-u:\b)(?:sk|rk|pk)_(?:live|test)_[A-Za-z0-9]{16,}"
     r"|(?-u:\b)eyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}"  # JSON Web Token
     r"|-----BEGIN (?:[A-Z]{2,12} ){0,3}PRIVATE KEY-----"
-    r"|(?i:(?-u:\b)(?:password|passwd|pwd|api[_ -]?key|secret[_ -]?key|access[_ -]?token)(?: is)? ?[:=] ?)"
+    r"|(?i:(?-u:\b)(?:pass(?:word|code|phrase)?|passwd|pwd|api[_ -]?key|secret[_ -]?key|access[_ -]?token)(?: is ?[:=]?| ?[:=]) ?)"
     r"[\"']?(?:[^\s\"']{5,}[0-9][^\s\"']*|[^\s\"']*[0-9][^\s\"']{5,})"
 )
 _IBAN: Final = r"(?-u:\b)[A-Z]{2}[0-9]{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?(?-u:\b)"

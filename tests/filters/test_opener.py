@@ -70,3 +70,23 @@ def test_hedges_are_counted_by_sentence() -> None:
 )
 def test_other_words_are_no_hedges(text: str) -> None:
     assert hedges(text) == (1.0, 0, 0.0)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Clouds look like cotton.",
+        "The hills stand as if painted.",
+        "A cake that looks like a shoe.",
+        "It hangs there as though asleep.",
+    ],
+)
+def test_a_simile_is_no_hedge(text: str) -> None:
+    assert hedges(text)[0] == 1.0
+
+
+@pytest.mark.parametrize(
+    "text", ["It looks like a wolf.", "The man looks as if he waits.", "She appears as though she sleeps."]
+)
+def test_a_guess_in_the_words_of_a_simile_is_a_hedge(text: str) -> None:
+    assert hedges(text)[0] == 0.0

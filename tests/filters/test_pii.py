@@ -108,3 +108,9 @@ def test_numbers_of_papers_and_accounts_are_found(text: str, kind: str) -> None:
 )
 def test_numbers_that_fail_their_check_are_none(text: str) -> None:
     assert Pii().score(pl.DataFrame({"text": [text]}))["score"].item() == 1.0
+
+
+def test_a_password_is_found_after_is_and_a_caption_about_one_is_not() -> None:
+    texts = ["the wifi password is hunter2024", "Passcode: x7k2-99", "a note with a password is on the wall"]
+
+    assert Pii().score(pl.DataFrame({"text": texts}))["score"].to_list() == [0.0, 0.0, 1.0]
