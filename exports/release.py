@@ -67,6 +67,9 @@ class ReleaseInfo:
     configs: tuple[str, ...] = ("default",)  # of exports/columns.py; default is always there
     run_id: str | None = None
     recipe_id: str | None = None
+    filter_facts: dict[str, dict[str, Any]] = field(
+        default_factory=dict
+    )  # filter -> `reads`, `parameters`; see gate.py
 
 
 @dataclass(frozen=True)
@@ -229,6 +232,7 @@ def _write_files(
         "license": info.license,
         "image_license": info.image_license,
         "limits": info.limits,
+        "filters": info.filter_facts,
         "inputs": info.inputs,
         "created_from": {"run_id": info.run_id, "recipe_id": info.recipe_id},
         "writer": writer_versions(),

@@ -8,21 +8,26 @@ import re
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 import polars as pl
 import yaml
 
+from exports.placeholder import neutral
 from exports.release import CAPTION_FIELDS, ReleaseError, ReleaseInfo, ReleaseResult, RowBatch, build_release
 from exports.release_row import BATCH_BYTES, BATCH_ROWS, licence_of, source_fields
-from factory.recipe import ORIGINAL_IMAGE, CaptionsSource, HuggingFaceSource, Select
+from factory.recipe import ORIGINAL, ORIGINAL_IMAGE, CaptionsSource, HuggingFaceSource, Select
 from factory.releasing.assembly import Assembled, Assembly, split_cuts
+from factory.releasing.published_text import PublishedText, filter_facts
 from factory.releasing.selected import Piece, Selected
 from factory.sources.source import SourceRow
 from factory.work.fingerprint import fingerprint, source_identity
 from factory.work.plan import Plan
 
+LAYOUT: Final = 2
+"""Raised whenever the same selection becomes another release."""
 EXTENSIONS: Final = {"JPEG": "jpg", "JPEG2000": "jp2", "TIFF": "tif"}
 
 
@@ -49,13 +54,14 @@ def release(plan: Plan, counts: dict[str, Any], recipe_text: str) -> tuple[Relea
             image_license=settings.image_license,
             limits=settings.limits,
             filters={scorer.name: _summary(scorer.filter) for scorer in plan.scorers},
-            inputs=fingerprint("release", [selected.digest.hexdigest(), content]),
+            inputs=fingerprint("release", [LAYOUT, selected.digest.hexdigest(), content]),
+            filter_facts=filter_facts(plan.scorers),
             configs=settings.configs,
             run_id=f"{plan.recipe.name}-{run_fingerprint(plan)}",
             recipe_id=recipe_fingerprint(plan),
             provenance={
                 "views": [_view_line(plan, place) for place in range(len(plan.views))],
-                "counts": counts | beside | ({"rewritten": selected.rewritten} if settings.rewrite else {}),
+                "counts": counts | beside | _rewritten_counts(selected),
                 "recipe": recipe_text,
                 "assembly": _assembly_lines(plan),
                 "source": _source_line(plan),
@@ -93,9 +99,8 @@ class SelectedImages:
         assert settings is not None
         self.plan = plan
         self.selected = selected
-        self.counts: Counter[str] = Counter()
+        self.counts: Counter[str] = Counter({"image_unsafe": selected.unsafe} if selected.unsafe else {})
         self.without = settings.without
-        self.scores = [f"score_{scorer.name}" for scorer in plan.scorers]
         rule = settings.rule
         cuts = None
         if rule is not None and rule.rule == "split":
@@ -106,8 +111,8 @@ class SelectedImages:
     def __iter__(self) -> Iterator[RowBatch]:
         met = 0
         for piece in self.selected.pieces():
-            images = _PieceImages(piece, self.scores)
-            for row, group, where in self._rows(piece, images):
+            images = _PieceImages(piece, self.selected.published)
+            for row, group, where in self.selected.published.rows(self._rows(piece, images)):
                 met += 1
                 self._add(images, row, group, where)
                 if images.is_full:
@@ -138,6 +143,8 @@ class SelectedImages:
         if row.data is not None and hashlib.sha256(row.data).hexdigest() != images.sha256[group]:
             self.counts["image_changed"] += 1
             return
+        if images.withholds_original(group):
+            row = replace(row, text=None)
         kept = images.kept(group)
         if not kept:
             images.add(row, group, where, None)
@@ -159,7 +166,9 @@ class SelectedImages:
 class _PieceImages:
     """The images of a piece by key, and the batch that fills."""
 
-    def __init__(self, piece: Piece, scores: list[str]) -> None:
+    def __init__(self, piece: Piece, published: PublishedText) -> None:
+        self.published = published
+        scores = published.score_columns
         captions = piece.captions.filter("released")
         self.captions = captions.with_row_index("row")
         self.scores = scores
@@ -177,6 +186,7 @@ class _PieceImages:
         self._starts: list[int] = self.table["row"].to_list()
         self._lengths: list[int] = self.table["rows"].to_list()
         self._views: list[str] = captions["view"].to_list()
+        self._withheld: list[bool] = captions["withheld"].to_list()
         self._kept: list[bool] = captions["kept"].to_list()
         self._texts: list[str | None] = captions.select(pl.coalesce("rewritten", "text"))["rewritten"].to_list()
         self._empty()
@@ -197,6 +207,10 @@ class _PieceImages:
             if self._kept[row]:
                 found.setdefault(self._views[row], self._texts[row] or "")
         return found
+
+    def withholds_original(self, group: int) -> bool:
+        """Whether the source's own text was a caption that must not be published."""
+        return any(self._withheld[row] and self._views[row] == ORIGINAL for row in self._rows(group))
 
     def add(self, row: SourceRow, group: int, where: str, assembled: Assembled | None) -> None:
         """Add an image to the batch; without anything assembled it is a dropped one."""
@@ -232,6 +246,7 @@ class _PieceImages:
         table = self.table[self.groups]
         chosen = self.captions[self._chosen].select(self.scores)
         beside = pl.DataFrame([pl.Series(name, values, schema[name]) for name, values in self._beside.items()])
+        chosen = self._scores_of_the_released(chosen, beside["caption"])
         names = zip(table["image_key"], table["source_format"], self.images, strict=True)
         files = [None if data is None else _file_name(key, kind) for key, kind, data in names]
         keep = beside["keep"]
@@ -246,6 +261,19 @@ class _PieceImages:
         batch = RowBatch(self.images, rest.select(schema.names()).cast(schema))
         self._empty()
         return batch
+
+    def _scores_of_the_released(self, scores: pl.DataFrame, captions: pl.Series) -> pl.DataFrame:
+        """The scores of the released captions: those of the chosen candidate only where it is what is released."""
+        texts = (self._texts[row] or "" for row in self._chosen)
+        pairs = enumerate(zip(captions, texts, strict=True))
+        others = [place for place, (caption, text) in pairs if caption is not None and caption != neutral(text)]
+        if not others:
+            return scores
+        anew = self.published.scores_of(captions[others])
+        places = pl.Series("_row", others, pl.UInt32)
+        return (
+            scores.with_row_index("_row").update(anew.with_columns(places), on="_row", include_nulls=True).drop("_row")
+        )
 
     def _empty(self) -> None:
         self.images: list[bytes | None] = []
@@ -272,6 +300,14 @@ def _file_name(key: str, source_format: str | None) -> str:
 
 
 # --- for the card --------------------------------------------------------------------------------------------------------
+
+
+def _rewritten_counts(selected: Selected) -> dict[str, Any]:
+    published = selected.published
+    found: dict[str, Any] = {"withheld": selected.withheld} if selected.withheld else {}
+    if published.rewrites:
+        found |= {"rewritten": selected.rewritten, "scored_before": published.unjudged, "masked": published.masks}
+    return found
 
 
 def _summary(scorer: Any) -> str:
