@@ -15,6 +15,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from exports.address import is_hub, parse_address
 from exports.consume import DEFAULT_FOLDER
+from exports.foreign_text import one_line
 from exports.hub import MAIN, HubRepository, explain
 from exports.local_release import find_release, read_manifest
 from exports.manifest import MANIFEST
@@ -382,5 +383,4 @@ def _score_cells(scores: Scores) -> str:
 
 def _shown(text: str | None) -> str:
     """One line, without what a terminal would obey."""
-    line = " ".join((text or "").split())
-    return "".join(sign if sign.isprintable() else f"\\x{ord(sign):02x}" for sign in line)
+    return one_line(text or "")

@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from factory.cli.app import JSON, command
+from factory.cli.app import JSON, command, say
 
 EXPORT_FORMATS = ("sft", "messages", "llava", "sharegpt", "webdataset", "text", "energon")  # exports.formats.FORMATS
 
@@ -89,7 +89,7 @@ def _export_format(target: str, given: dict[str, Any], as_json: bool) -> None:
     from factory.releasing.export_format import export_format
 
     done = export_format(target, report=_progress(as_json), **given)
-    click.echo(json.dumps(done.summary()) if as_json else "\n".join(done.lines()))
+    say(json.dumps(done.summary()) if as_json else "\n".join(done.lines()))
 
 
 def _export_uids(target: str, file: str, as_json: bool) -> None:
@@ -97,7 +97,7 @@ def _export_uids(target: str, file: str, as_json: bool) -> None:
     from factory.runs.run import find_run
 
     number = export_uids(find_run(target), file)
-    click.echo(json.dumps({"uids": file, "rows": number}) if as_json else f"uids     {file} ({number:,} images)")
+    say(json.dumps({"uids": file, "rows": number}) if as_json else f"uids     {file} ({number:,} images)")
 
 
 def _export_release(target: str, given: dict[str, Any], as_json: bool) -> None:
@@ -107,11 +107,11 @@ def _export_release(target: str, given: dict[str, Any], as_json: bool) -> None:
 
     result, left_out = export_release(find_run(target), **given)
     if as_json:
-        click.echo(json.dumps({**asdict(result), "left_out": left_out}))
+        say(json.dumps({**asdict(result), "left_out": left_out}))
         return
-    click.echo(f"release  {result.url} ({result.rows:,} rows{'' if result.is_new else ', unchanged'})")
+    say(f"release  {result.url} ({result.rows:,} rows{'' if result.is_new else ', unchanged'})")
     for reason, count in left_out.items():
-        click.echo(f"         {count:,} {LEFT_OUT[reason]}")
+        say(f"         {count:,} {LEFT_OUT[reason]}")
 
 
 @command("publish")
@@ -146,7 +146,7 @@ def publish_command(
     published = publish(
         found, address, private=private, dry_run=dry_run, force_card=force_card, report=_progress(as_json)
     )
-    click.echo(json.dumps(published.summary()) if as_json else "\n".join(published.lines()))
+    say(json.dumps(published.summary()) if as_json else "\n".join(published.lines()))
 
 
 @command("verify")
@@ -165,7 +165,7 @@ def verify_command(target: str, as_json: bool) -> None:
     if target.startswith("hub:"):
         prepare_process()
     verified = verify(target, report=_progress(as_json))
-    click.echo(json.dumps(verified.summary()) if as_json else "\n".join(verified.lines()))
+    say(json.dumps(verified.summary()) if as_json else "\n".join(verified.lines()))
     if verified.problems:
         sys.exit(1)
 
@@ -192,11 +192,11 @@ def diff_command(before: str, after: str, examples: int, as_json: bool) -> None:
     if any(str(target).startswith("hub:") for target in targets):
         prepare_process()
     found = diff(*targets, examples=examples)
-    click.echo(json.dumps(found.summary()) if as_json else "\n".join(found.lines()))
+    say(json.dumps(found.summary()) if as_json else "\n".join(found.lines()))
 
 
 def _progress(as_json: bool) -> Callable[[str], None] | None:
-    return None if as_json else lambda line: click.echo(line, err=True)
+    return None if as_json else lambda line: say(line, err=True)
 
 
 def _quiet_bars(as_json: bool) -> None:
