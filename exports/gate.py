@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from exports.licences import licence_problem
 from exports.local_release import CARD, LocalRelease
 from exports.publish_plan import listed
 from exports.redact import secrets_in
@@ -58,6 +59,8 @@ def _licence(release: LocalRelease) -> list[str]:
     found = []
     if _is_unknown(release.manifest.get("license")):
         found.append("the licence of the captions is unknown; set release.license in the recipe")
+    elif problem := licence_problem(str(release.manifest["license"])):
+        found.append(f"the licence of the captions: {problem}; set release.license in the recipe, or --license")
     metadata = _card_metadata(release)
     if metadata is None:
         found.append(f"{CARD} has no metadata that can be read")

@@ -254,11 +254,23 @@ def prepare_process() -> None:
     def bounded() -> httpx2.Client:
         client = default_client_factory()
         client.timeout = httpx2.Timeout(ANSWER_TIMEOUT_S, connect=20.0, pool=None)
+        client.event_hooks["response"].append(refuse_long_wait)
         return client
 
     set_client_factory(bounded)
     for handler in logging.getLogger("huggingface_hub").handlers:
         handler.addFilter(_redacted)
+
+
+def refuse_long_wait(response: Any) -> None:
+    """Stop the client's own back-off where the Hub asks for a longer wait than `Patience` has: it would sleep through it.
+
+    Raises:
+        Transient: with the wait that is asked for.
+    """
+    wait = _asked_wait(response.headers) if response.status_code in (429, 503) else None
+    if wait is not None and wait > Patience.most_asked_s:
+        raise Transient(f"the Hub answered {response.status_code}", wait)
 
 
 def _redacted(entry: logging.LogRecord) -> bool:

@@ -12,8 +12,11 @@ import pytest
 
 from exports.gate import problems
 from exports.local_release import LocalRelease, find_release
+from exports.release import ReleaseInfo, build_release
 from factory.pipeline import run_recipe
 from factory.recipe import Recipe, recipe_yaml
+from factory.releasing.machine_paths import last_part
+from factory.releasing.released_recipe import recipe_file, released_limit
 from tests.releases import build, row
 
 MAIL = "jane.doe@example.org"
@@ -149,3 +152,30 @@ def _made(folder: Path) -> Path:
 
 def _with_original(one: Any, text: str) -> Any:
     return dataclasses.replace(one, original=text)
+
+
+def test_paths_of_the_machine_do_not_go_public_and_a_limit_does(tmp_path: Path) -> None:
+    release = released(tmp_path)
+    texts = [(release.folder / name).read_text() for name in ("README.md", "recipe.yaml", "manifest.json")]
+    assert not any(str(tmp_path) in text for text in (*texts, published_bytes(release)))
+    assert "path: captions.jsonl" in (release.folder / "recipe.yaml").read_text()
+    limited = dataclasses.replace(ReleaseInfo("birds", "cc0-1.0", {}, "a"), limit=7, provenance={"recipe": "name: b"})
+    built = build_release([row(1, scores={})], str(tmp_path / "limited"), "auto", limited, 10**9)
+    assert released_limit(recipe_file(built.url)) == 7
+    assert released_limit(recipe_file(release.folder)) is None
+
+
+@pytest.mark.parametrize(
+    ("path", "public"),
+    [
+        ("/home/jane/photos", "photos"),
+        ("~/models/mine/", "mine"),
+        ("file:///data/a.tar", "a.tar"),
+        ("C:\\Users\\jane\\x", "x"),
+        ("photos/a", "photos/a"),
+        ("s3://bucket/{00..99}.tar", "s3://bucket/{00..99}.tar"),
+        ("Qwen/Qwen3-VL-8B", "Qwen/Qwen3-VL-8B"),
+    ],
+)
+def test_only_absolute_paths_are_cut(path: str, public: str) -> None:
+    assert last_part(path) == public

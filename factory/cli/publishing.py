@@ -16,13 +16,26 @@ from factory.cli.app import JSON, command, say
 EXPORT_FORMATS = ("sft", "messages", "llava", "sharegpt", "webdataset", "text", "energon")  # exports.formats.FORMATS
 
 
+def _version(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    """A version as releases have it; 'v1.2.0', as tags are written, is the same."""
+    from exports.release import SEMVER
+
+    version = value.removeprefix("v") if value else value
+    if version and version != "auto" and not SEMVER.fullmatch(version):
+        raise click.BadParameter(f"'{value}' is no version; write three numbers, for example 1.2.0")
+    return version
+
+
 @command("export")
 @click.argument("target", metavar="RUN|RELEASE")
 @click.option(
     "--to", metavar="DIR", help="Directory of the release's versions (local or any fsspec URL); of --format, a new one."
 )
-@click.option("--version", metavar="X.Y.Z", help="Version of the release.  [default: the next minor version]")
+@click.option(
+    "--version", callback=_version, metavar="X.Y.Z", help="Version of the release.  [default: the next minor version]"
+)
 @click.option("--license", metavar="ID", help="Licence of the captions, as on the Hub (cc-by-4.0).")
+@click.option("--image-license", metavar="ID", help="Licence of all images, where rows do not name their own.")
 @click.option(
     "--rewrite",
     multiple=True,
@@ -69,9 +82,9 @@ def _check_export(target: str, given: dict[str, Any]) -> None:
     elif "uids" in given:
         what, known = "--uids", {"uids"}
     else:
-        what, known = "a release", {"to", "version", "license", "rewrite"}
+        what, known = "a release", {"to", "version", "license", "image_license", "rewrite"}
     names = {"prompts": "--prompt", "shard_mb": "--shard-mb"}
-    wrong = [names.get(name, f"--{name}") for name in given if name not in known]
+    wrong = [names.get(name, f"--{name.replace('_', '-')}") for name in given if name not in known]
     if wrong and what == "a release":
         raise click.UsageError(f"{', '.join(wrong)} goes with --format, which writes a release as a trainer reads it")
     if wrong:
@@ -117,7 +130,9 @@ def _export_release(target: str, given: dict[str, Any], as_json: bool) -> None:
 @command("publish")
 @click.argument("release", metavar="RELEASE|RUN")
 @click.option("--to", required=True, metavar="hub:ORG/NAME", help="Dataset on the Hub; created where it is missing.")
-@click.option("--version", metavar="X.Y.Z", help="Which version.  [default: that of RELEASE, or the newest]")
+@click.option(
+    "--version", callback=_version, metavar="X.Y.Z", help="Which version.  [default: that of RELEASE, or the newest]"
+)
 @click.option("--private", is_flag=True, help="Create the dataset as a private one.")
 @click.option("--dry-run", is_flag=True, help="Check everything and say what would be sent; change nothing.")
 @click.option("--force-card", is_flag=True, help="Replace a README.md that was edited by hand.")

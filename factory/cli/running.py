@@ -63,9 +63,11 @@ def run_command(
     """
     from factory.pipeline import run_recipe
     from factory.recipe import load_recipe, recipe_yaml
-    from factory.releasing.released_recipe import recipe_file
+    from factory.releasing.released_recipe import recipe_file, released_limit
 
-    loaded = load_recipe(recipe_file(recipe), overrides)
+    file = recipe_file(recipe)
+    loaded = load_recipe(file, overrides)
+    limit = limit or released_limit(file)
     out = out or f"runs/{loaded.name}"
     outcome = run_recipe(loaded, recipe_yaml(loaded), out, limit, fresh, quiet or as_json, retry)
     if as_json:

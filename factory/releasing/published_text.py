@@ -16,6 +16,7 @@ import polars as pl
 from exports.gate import WATCHED
 from exports.release_row import BATCH_BYTES, BATCH_ROWS
 from factory.recipe import Release
+from factory.releasing.machine_paths import last_part
 from factory.runs.tables import Status
 from factory.sources.source import SourceRow
 from filters import SetFilter
@@ -65,6 +66,14 @@ class PublishedText:
 
             names = [name for name in ("text", "prompt") if name in captions.columns]
             captions = captions.with_columns(mask_pii(captions[name]).fill_null(captions[name]) for name in names)
+        places = {
+            name: sorted(set(captions[name].drop_nulls())) for name in ("model", "lora") if name in captions.columns
+        }
+        captions = captions.with_columns(
+            pl.col(name).replace({value: last_part(value) for value in values})
+            for name, values in places.items()
+            if values
+        )
         return self._withheld(self._scored_anew(captions))
 
     def unsafe_images(self, captions: pl.DataFrame) -> pl.Series:

@@ -20,6 +20,7 @@ from exports.release import CAPTION_FIELDS, ReleaseError, ReleaseInfo, ReleaseRe
 from exports.release_row import BATCH_BYTES, BATCH_ROWS, licence_of, source_fields
 from factory.recipe import ORIGINAL, ORIGINAL_IMAGE, CaptionsSource, HuggingFaceSource, Select
 from factory.releasing.assembly import Assembled, Assembly, split_cuts
+from factory.releasing.machine_paths import last_part, public_recipe
 from factory.releasing.published_text import PublishedText, filter_facts
 from factory.releasing.selected import Piece, Selected
 from factory.sources.source import SourceRow
@@ -59,10 +60,11 @@ def release(plan: Plan, counts: dict[str, Any], recipe_text: str) -> tuple[Relea
             configs=settings.configs,
             run_id=f"{plan.recipe.name}-{run_fingerprint(plan)}",
             recipe_id=recipe_fingerprint(plan),
+            limit=plan.limit,
             provenance={
                 "views": [_view_line(plan, place) for place in range(len(plan.views))],
                 "counts": counts | beside | _rewritten_counts(selected),
-                "recipe": recipe_text,
+                "recipe": public_recipe(recipe_text),
                 "assembly": _assembly_lines(plan),
                 "source": _source_line(plan),
                 "source_datasets": _source_datasets(plan),
@@ -134,7 +136,7 @@ class SelectedImages:
                 group = images.find(row.key, work.shard.name)
                 if group is not None and group not in met:
                     met.add(group)
-                    yield row, group, f"{kind}:{work.shard.name}"
+                    yield row, group, f"{kind}:{last_part(work.shard.name)}"
 
     def _add(self, images: _PieceImages, row: SourceRow, group: int, where: str) -> None:
         if row.data is None and not isinstance(self.plan.recipe.source, CaptionsSource):
@@ -335,7 +337,7 @@ def _view_line(plan: Plan, place: int) -> tuple[str, ...]:
     ready = plan.views[place]
     prompts = "; ".join(f"{prompt.text} (x{prompt.weight:g})" for prompt in ready.view.prompts)
     sampling = yaml.safe_dump(ready.view.sampling.model_dump(mode="json"), default_flow_style=True).strip()
-    model = ready.view.model + (f" + {ready.view.lora}" if ready.view.lora else "")
+    model = last_part(ready.view.model) + (f" + {last_part(ready.view.lora)}" if ready.view.lora else "")
     return ready.name, model, ready.model.revision, prompts, sampling
 
 
