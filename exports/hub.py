@@ -10,8 +10,9 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 from exports.manifest import MANIFEST
 from exports.patience import Patience, Transient, Unreachable
@@ -153,6 +154,23 @@ class HubRepository:
     def read(self, path: str, commit: str) -> bytes:
         """The content of a small file."""
         return b"".join(self.stream(path, commit))
+
+    @contextmanager
+    def open(self, path: str, commit: str) -> Iterator[IO[bytes]]:
+        """A file for reading at any place; only what is read is fetched."""
+        from huggingface_hub import HfFileSystem
+
+        try:
+            system = HfFileSystem(endpoint=self.api.endpoint, token=self.api.token)
+            with system.open(f"datasets/{self.repo}@{commit}/{path}", "rb", cache_type="none") as file:
+                yield file
+        except ReleaseError:
+            raise
+        except Exception as error:
+            failure = explain(error, f"reading {path}", self.repo)
+            if isinstance(failure, Transient):
+                raise Unreachable(f"{failure}; run the same command again") from None
+            raise failure from None
 
     def manifest(self, tree: dict[str, RemoteFile], commit: str) -> dict[str, Any] | None:
         """The manifest in a commit, None where there is none. Raises ReleaseError where it is not one of ours."""

@@ -168,7 +168,7 @@ def publish_command(
 @click.argument("target", metavar="hub:ORG/NAME@vX.Y.Z|DIR")
 @JSON
 def verify_command(target: str, as_json: bool) -> None:
-    """Compare every byte of a release with its manifest, on the Hub or in a directory.
+    """Compare a release with its manifest, on the Hub or in a directory: every byte, and rows, ids, columns, version, licence.
 
     \b
     Example:

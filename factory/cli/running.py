@@ -93,11 +93,13 @@ def plan_command(recipe: str, overrides: tuple[str, ...], out: str | None, limit
     from exports.storage import Storage
     from factory.judging.judge_report import plan_lines, plan_summary
     from factory.recipe import load_recipe
-    from factory.releasing.released_recipe import recipe_file
+    from factory.releasing.released_recipe import recipe_file, released_limit
     from factory.runs.run import Run
     from factory.work.plan import make_plan
 
-    loaded = load_recipe(recipe_file(recipe), overrides)
+    file = recipe_file(recipe)
+    loaded = load_recipe(file, overrides)
+    limit = limit or released_limit(file)
     plan = make_plan(loaded, Run(Storage(out or f"runs/{loaded.name}")), limit)
     if as_json:
         say(json.dumps(plan.summary() | plan_summary(plan)))

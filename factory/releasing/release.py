@@ -18,7 +18,7 @@ import yaml
 from exports.placeholder import neutral
 from exports.release import CAPTION_FIELDS, ReleaseError, ReleaseInfo, ReleaseResult, RowBatch, build_release
 from exports.release_row import BATCH_BYTES, BATCH_ROWS, licence_of, source_fields
-from factory.recipe import ORIGINAL, ORIGINAL_IMAGE, CaptionsSource, HuggingFaceSource, Select
+from factory.recipe import ORIGINAL, ORIGINAL_IMAGE, CaptionsSource, HuggingFaceSource, Recipe, Select
 from factory.releasing.assembly import Assembled, Assembly, split_cuts
 from factory.releasing.machine_paths import last_part, public_recipe
 from factory.releasing.published_text import PublishedText, filter_facts
@@ -80,14 +80,24 @@ def release(plan: Plan, counts: dict[str, Any], recipe_text: str) -> tuple[Relea
 def recipe_fingerprint(plan: Plan) -> str:
     """Identifies the recipe of a release: all of it but where it goes, its version, and how much of the source there is."""
     recipe = plan.recipe.model_dump(mode="json", exclude={"source": True, "release": {"to", "version"}})
-    return fingerprint("recipe", [recipe, source_identity(plan.recipe)])
+    return fingerprint("recipe", [recipe, source_identity(_public_source(plan.recipe))])
 
 
 def run_fingerprint(plan: Plan) -> str:
     """Identifies what a run did to an image: captions, scores, rules. More images of the same source do not change it."""
     scorers = [f"{scorer.name}:{scorer.alone}" for scorer in plan.scorers]
     rules = plan.recipe.select.model_dump(mode="json")
-    return fingerprint("run", [source_identity(plan.recipe), plan.caption_prints, scorers, rules, plan.recipe.seed])
+    return fingerprint(
+        "run", [source_identity(_public_source(plan.recipe)), plan.caption_prints, scorers, rules, plan.recipe.seed]
+    )
+
+
+def _public_source(recipe: Recipe) -> Recipe:
+    """The recipe as its release names the source, so that the published one is the same recipe."""
+    path = getattr(recipe.source, "path", None)
+    if not path:
+        return recipe
+    return recipe.model_copy(update={"source": recipe.source.model_copy(update={"path": last_part(path)})})
 
 
 class SelectedImages:
