@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ def write_card(info: ReleaseInfo, manifest: dict[str, Any]) -> str:
         *_rewrites(counts),
         "### Selection",
         "",
-        f"{counts.get('captions', 0):,} captions were made, {counts.get('kept', 0):,} kept.",
+        f"{counts.get('captions', 0):,} captions were made, {counts.get('kept', 0):,} kept.{_thresholds(info)}",
         "",
         *_table(("rule", "captions in", "dropped", "captions out", "share of all"), rule_table(counts)),
         "",
@@ -149,6 +150,13 @@ def write_card(info: ReleaseInfo, manifest: dict[str, Any]) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _thresholds(info: ReleaseInfo) -> str:
+    """The least scores of kept captions, as the rules say."""
+    least = info.provenance.get("thresholds") or {}
+    said = ", ".join(f"`score_{name}` {_cell(value)}" for name, value in least.items())
+    return f" Kept captions have at least {said}." if said else ""
 
 
 def _sensitive(info: ReleaseInfo) -> str:
@@ -287,7 +295,7 @@ def _rewrites(counts: dict[str, Any]) -> list[str]:
     return [*lines, ""] if lines else []
 
 
-def _names(filters: list[str]) -> str:
+def _names(filters: Iterable[str]) -> str:
     return ", ".join(f"`score_{name}`" for name in filters)
 
 

@@ -112,7 +112,9 @@ def test_dropped_captions_are_published_with_their_reason_and_without_what_they_
     assert (rejected["mail"]["score_pii"], rejected["short"]["text"]) == (0.0, "Dog.")
     assert MAIL not in published_bytes(release)
     assert problems(release) == []
-    assert "The text of 1 dropped captions is withheld" in (release.folder / "README.md").read_text()
+    card = (release.folder / "README.md").read_text()
+    assert "The text of 1 dropped captions is withheld" in card
+    assert "Kept captions have at least `score_pii` 0.5, `score_length` 0.5." in card
 
 
 def test_dropped_images_of_a_required_filter_can_be_included(tmp_path: Path) -> None:

@@ -64,6 +64,7 @@ def release(plan: Plan, counts: dict[str, Any], recipe_text: str) -> tuple[Relea
             provenance={
                 "views": [_view_line(plan, place) for place in range(len(plan.views))],
                 "counts": counts | beside | _rewritten_counts(selected),
+                "thresholds": {name: str(least) for name, least in plan.recipe.select.require.items()},
                 "recipe": public_recipe(recipe_text),
                 "assembly": _assembly_lines(plan),
                 "source": _source_line(plan),
