@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ def write_card(info: ReleaseInfo, manifest: dict[str, Any]) -> str:
         *_rewrites(counts),
         "### Selection",
         "",
-        f"{counts.get('captions', 0):,} captions were made, {counts.get('kept', 0):,} kept.",
+        f"{counts.get('captions', 0):,} captions were made, {counts.get('kept', 0):,} kept.{_thresholds(info)}",
         "",
         *_table(("rule", "captions in", "dropped", "captions out", "share of all"), rule_table(counts)),
         "",
@@ -151,14 +152,26 @@ def write_card(info: ReleaseInfo, manifest: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def _thresholds(info: ReleaseInfo) -> str:
+    """The least scores of kept captions, as the rules say."""
+    least = info.provenance.get("thresholds") or {}
+    said = ", ".join(f"`score_{name}` {_cell(value)}" for name, value in least.items())
+    return f" Kept captions have at least {said}." if said else ""
+
+
 def _sensitive(info: ReleaseInfo) -> str:
     """What was done about personal data and unsafe images, by the filters that are there and the limits of publishing."""
     looked = [name for name in ("pii", "nsfw", "toxicity") if name in info.filters]
     if not looked:
         return "Neither images nor captions were searched for personal data or unsafe content."
-    found = ", ".join(f"`score_{name}`" for name in looked)
+    found = _names(looked)
     limits = "; ".join(f"{name} at least {least:g}" for name, least in sorted(info.limits.items()))
-    return f"Searched for by filters: {found}. Filters miss some." + (
+    beside = (
+        " `pii` also read `original`, `source_fields` and prompts when this was published." if "pii" in looked else ""
+    )
+    unread = [name for name in looked if name == "toxicity"]
+    beside += " `original` and `source_fields` were not judged by toxicity." if unread else ""
+    return f"Searched for by filters: {found}. Filters miss some.{beside}" + (
         f" Limits of publishing: {limits}." if limits else ""
     )
 
@@ -256,12 +269,34 @@ def _left_out(counts: dict[str, Any]) -> list[str]:
 
 
 def _rewrites(counts: dict[str, Any]) -> list[str]:
-    if "rewritten" not in counts:
-        return []
-    return [
-        f"{counts['rewritten']:,} kept captions were rewritten by rules; `captions.text` has what was there before.",
-        "",
-    ]
+    lines = []
+    if "rewritten" in counts:
+        masked = counts.get("masked")
+        before = "what was there before, with personal data masked" if masked else "what was there before"
+        lines.append(
+            f"{counts['rewritten']:,} kept captions were rewritten by rules; `captions.text` has {before}, "
+            "`captions.rewritten` the new text. Scores are of the new text"
+            + (
+                f", but {_names(counts['scored_before'])}, which judged the one before."
+                if counts.get("scored_before")
+                else "."
+            )
+        )
+        if masked:
+            lines.append(
+                "Personal data was masked ([email], [phone], ...) in captions, prompts, `original` and `source_fields`. `id` and "
+                "`source` are as the source has them."
+            )
+    if counts.get("withheld"):
+        lines.append(
+            f"The text of {counts['withheld']:,} dropped captions is withheld (null), because a score of it is below a limit of "
+            "publishing; their scores and reasons are there."
+        )
+    return [*lines, ""] if lines else []
+
+
+def _names(filters: Iterable[str]) -> str:
+    return ", ".join(f"`score_{name}`" for name in filters)
 
 
 def _table(header: tuple[str, ...], rows: list[Any]) -> list[str]:

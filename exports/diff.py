@@ -15,10 +15,11 @@ from typing import IO, TYPE_CHECKING, Any
 
 from exports.address import is_hub, parse_address
 from exports.consume import DEFAULT_FOLDER
-from exports.hub import MAIN, HubRepository, explain
+from exports.foreign_text import one_line
+from exports.hub import MAIN, HubRepository
 from exports.local_release import find_release, read_manifest
 from exports.manifest import MANIFEST
-from exports.patience import Patience, Transient, Unreachable
+from exports.patience import Patience
 from exports.release import ReleaseError
 from exports.verify import commit_of
 
@@ -179,20 +180,9 @@ class _Side:
             with (self.folder / path).open("rb") as file:
                 yield file
             return
-        from huggingface_hub import HfFileSystem
-
         assert self.hub is not None
-        try:
-            system = HfFileSystem(endpoint=self.hub.api.endpoint, token=self.hub.api.token)
-            with system.open(f"datasets/{self.hub.repo}@{self.commit}/{path}", "rb", cache_type="none") as file:
-                yield file
-        except ReleaseError:
-            raise
-        except Exception as error:
-            failure = explain(error, f"reading {path}", self.hub.repo)
-            if isinstance(failure, Transient):
-                raise Unreachable(f"{failure}; run the same command again") from None
-            raise failure from None
+        with self.hub.open(path, self.commit) as file:
+            yield file
 
 
 def _open(target: str | Path, endpoint: str | None) -> _Side:
@@ -382,5 +372,4 @@ def _score_cells(scores: Scores) -> str:
 
 def _shown(text: str | None) -> str:
     """One line, without what a terminal would obey."""
-    line = " ".join((text or "").split())
-    return "".join(sign if sign.isprintable() else f"\\x{ord(sign):02x}" for sign in line)
+    return one_line(text or "")

@@ -10,8 +10,9 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 from exports.manifest import MANIFEST
 from exports.patience import Patience, Transient, Unreachable
@@ -154,6 +155,23 @@ class HubRepository:
         """The content of a small file."""
         return b"".join(self.stream(path, commit))
 
+    @contextmanager
+    def open(self, path: str, commit: str) -> Iterator[IO[bytes]]:
+        """A file for reading at any place; only what is read is fetched."""
+        from huggingface_hub import HfFileSystem
+
+        try:
+            system = HfFileSystem(endpoint=self.api.endpoint, token=self.api.token)
+            with system.open(f"datasets/{self.repo}@{commit}/{path}", "rb", cache_type="none") as file:
+                yield file
+        except ReleaseError:
+            raise
+        except Exception as error:
+            failure = explain(error, f"reading {path}", self.repo)
+            if isinstance(failure, Transient):
+                raise Unreachable(f"{failure}; run the same command again") from None
+            raise failure from None
+
     def manifest(self, tree: dict[str, RemoteFile], commit: str) -> dict[str, Any] | None:
         """The manifest in a commit, None where there is none. Raises ReleaseError where it is not one of ours."""
         if MANIFEST not in tree:
@@ -254,11 +272,23 @@ def prepare_process() -> None:
     def bounded() -> httpx2.Client:
         client = default_client_factory()
         client.timeout = httpx2.Timeout(ANSWER_TIMEOUT_S, connect=20.0, pool=None)
+        client.event_hooks["response"].append(refuse_long_wait)
         return client
 
     set_client_factory(bounded)
     for handler in logging.getLogger("huggingface_hub").handlers:
         handler.addFilter(_redacted)
+
+
+def refuse_long_wait(response: Any) -> None:
+    """Stop the client's own back-off where the Hub asks for a longer wait than `Patience` has: it would sleep through it.
+
+    Raises:
+        Transient: with the wait that is asked for.
+    """
+    wait = _asked_wait(response.headers) if response.status_code in (429, 503) else None
+    if wait is not None and wait > Patience.most_asked_s:
+        raise Transient(f"the Hub answered {response.status_code}", wait)
 
 
 def _redacted(entry: logging.LogRecord) -> bool:

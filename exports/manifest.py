@@ -10,7 +10,7 @@ from typing import Any
 FORMAT = 1
 MANIFEST = "manifest.json"
 HISTORY = {
-    "version", "parent", "inputs", "created_from", "writer", "next_shard", "changes", "changelog", "schemas", "configs"
+    "version", "parent", "inputs", "filters", "created_from", "writer", "next_shard", "changes", "changelog", "schemas", "configs"
 }  # fmt: skip
 
 

@@ -138,6 +138,7 @@ class _Publisher:
     staged_above: int
     checked: set[str] = field(default_factory=set)
     uploads: dict[str, CommitOperationAdd] = field(default_factory=dict)
+    no_journal: bool = False
     done: PublishPlan = field(default_factory=lambda: PublishPlan((), ()))
 
     @property
@@ -279,6 +280,10 @@ class _Publisher:
     def _tag(self, commit: str) -> Published:
         self.report(f"tagging {self.tag}")
         self.hub.tag(self.tag, commit)
+        # A proxy may answer in the Hub's place: what counts is what the Hub has.
+        there = self.hub.references().tags.get(self.tag)
+        if there != commit:
+            raise Transient(f"{self.tag} was made, but the Hub has {there or 'no such tag'}")
         self.patience.progress()
         return self._published(commit, is_new=True)
 
@@ -375,14 +380,20 @@ class _Publisher:
     # --- telling ---
 
     def _record(self, event: str, **facts: Any) -> None:
-        record(
-            self.release.folder.resolve().parent,
-            event,
-            repo=self.hub.repo,
-            version=self.release.version,
-            manifest_sha256=self.release.manifest_sha256,
-            **facts,
-        )
+        if self.no_journal:
+            return
+        try:
+            record(
+                self.release.folder.resolve().parent,
+                event,
+                repo=self.hub.repo,
+                version=self.release.version,
+                manifest_sha256=self.release.manifest_sha256,
+                **facts,
+            )
+        except ReleaseError as error:
+            self.no_journal = True
+            self.report(f"going on without a record of it: {error}")
 
     def _planned(self, plan: PublishPlan) -> Published:
         self.done = plan

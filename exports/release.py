@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from exports.abandoned import building_directory
 from exports.ahead import read_ahead
 from exports.card import write_card
 from exports.manifest import FORMAT, MANIFEST, canonical_json, content_hash, ids_digest, sha256_hex, writer_versions
@@ -67,6 +68,10 @@ class ReleaseInfo:
     configs: tuple[str, ...] = ("default",)  # of exports/columns.py; default is always there
     run_id: str | None = None
     recipe_id: str | None = None
+    limit: int | None = None  # only so many rows of the source were asked for
+    filter_facts: dict[str, dict[str, Any]] = field(
+        default_factory=dict
+    )  # filter -> `reads`, `parameters`; see gate.py
 
 
 @dataclass(frozen=True)
@@ -118,28 +123,30 @@ def build_release(
             f"{_url(home, version)} exists with another content, and a release never changes; "
             f"set release.version to {next_version(versions)} (or 'auto')"
         )
+    if version != "auto" and versions and _order(version) < _order(versions[-1]):
+        raise ReleaseError(
+            f"{_url(home, versions[-1])} is there already and {version} is lower; versions only go up: set release.version to "
+            f"{next_version(versions)} (or 'auto')"
+        )
     parent = read_manifest(home, versions[-1]) if versions else None
     building = f".building-{uuid.uuid4().hex[:12]}"
     try:
-        manifest = _write_files(rows, ids, rejected, home, building, info, shard_bytes, parent)
-        if not manifest["rows"]:
-            raise ReleaseError(
-                "no caption was kept, so there is nothing to release; the report shows why captions were dropped"
-            )
-        for known in existing:
-            if content_hash(read_manifest(home, known)) == content_hash(manifest):
-                return ReleaseResult(known, _url(home, known), manifest["rows"], is_new=False)
-        chosen = next_version(versions) if version == "auto" else version
-        manifest |= {"version": chosen, "parent": parent["version"] if parent else None}
-        manifest["changelog"] = [
-            {"version": chosen, **manifest.pop("changes")},
-            *(parent.get("changelog", []) if parent else []),
-        ]
-        _add_file(home, building, manifest, "README.md", write_card(info, manifest).encode())
-        home.write(f"{building}/{MANIFEST}", canonical_json(manifest))
-        if home.exists(chosen):
-            raise ReleaseError(f"{_url(home, chosen)} appeared while this release was built; run again")
-        home.move(building, chosen)
+        with building_directory(home, building):
+            manifest = _write_files(rows, ids, rejected, home, building, info, shard_bytes, parent)
+            for known in existing:
+                if content_hash(read_manifest(home, known)) == content_hash(manifest):
+                    return ReleaseResult(known, _url(home, known), manifest["rows"], is_new=False)
+            chosen = next_version(versions) if version == "auto" else version
+            manifest |= {"version": chosen, "parent": parent["version"] if parent else None}
+            manifest["changelog"] = [
+                {"version": chosen, **manifest.pop("changes")},
+                *(parent.get("changelog", []) if parent else []),
+            ]
+            _add_file(home, building, manifest, "README.md", write_card(info, manifest).encode())
+            home.write(f"{building}/{MANIFEST}", canonical_json(manifest))
+            if home.exists(chosen):
+                raise ReleaseError(f"{_url(home, chosen)} appeared while this release was built; run again")
+            home.move(building, chosen)
     finally:
         home.remove_tree(building)
     return ReleaseResult(chosen, _url(home, chosen), manifest["rows"], is_new=True)
@@ -193,8 +200,6 @@ def _write_files(
     parent: dict[str, Any] | None,
 ) -> dict[str, Any]:
     """Write the files of all configs; returns the manifest so far, with `changes` since the parent."""
-    if home.is_local:
-        home.make()
     constants = Constants(
         tuple(info.filters),
         tuple(dict.fromkeys(("default", *info.configs))),
@@ -203,7 +208,7 @@ def _write_files(
         info.image_license,
     )
     membership = _membership(home, parent)
-    with tempfile.TemporaryDirectory(prefix=".scratch-", dir=home.full() if home.is_local else None) as scratch:
+    with tempfile.TemporaryDirectory(prefix=".scratch-", dir=home.full(building) if home.is_local else None) as scratch:
         shards = Shards(
             home.child(building),
             Path(scratch),
@@ -220,6 +225,10 @@ def _write_files(
             if "rejected" in constants.configs:
                 shards.add_rejected(rejected())
             written_files = shards.files
+    if not shards.counts["default"].rows:
+        raise ReleaseError(
+            "no caption was kept, so there is nothing to release; the report shows why captions were dropped"
+        )
     prints = {config: schema_sha256(schema) for config, schema in shards.schemas.items()}
     files = sorted((written.path, config, written) for config, written in written_files)
     data = [written for _, config, written in files if config == "default"]
@@ -229,8 +238,9 @@ def _write_files(
         "license": info.license,
         "image_license": info.image_license,
         "limits": info.limits,
+        "filters": info.filter_facts,
         "inputs": info.inputs,
-        "created_from": {"run_id": info.run_id, "recipe_id": info.recipe_id},
+        "created_from": {"run_id": info.run_id, "recipe_id": info.recipe_id, "limit": info.limit},
         "writer": writer_versions(),
         "rows": shards.counts["default"].rows,
         "caption_words": shards.counts["default"].words,

@@ -144,6 +144,26 @@ def source_fields(fields: dict[str, Any]) -> str | None:
     return json.dumps(fields, sort_keys=True, default=str) if fields else None
 
 
+def texts_of_fields(fields: str | None) -> list[str]:
+    """Every text and whole number in `source_fields`, at whatever depth; the text itself where it is no JSON."""
+    if not fields:
+        return []
+    try:
+        pending = [json.loads(fields)]
+    except (ValueError, RecursionError):
+        return [fields]
+    found = []
+    while pending:
+        value = pending.pop()
+        if isinstance(value, dict):
+            pending += value.values()
+        elif isinstance(value, list):
+            pending += value
+        elif value is not None and not isinstance(value, bool | float):
+            found.append(str(value))
+    return found
+
+
 def licence_of(fields: dict[str, Any]) -> str | None:
     """What the source's fields say about the licence of an image."""
     found = (value for name, value in fields.items() if name.lower() in LICENCE_FIELDS)

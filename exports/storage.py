@@ -5,6 +5,7 @@ It lives in the lowest package that reads and writes, so that releases and run t
 
 from __future__ import annotations
 
+import errno
 import os
 import posixpath
 import uuid
@@ -121,15 +122,21 @@ class Storage:
             ):
                 for frame in frames:
                     writer.write_table(frame.cast(schema).to_arrow(), row_group_size=max(1, frame.height))
+            if self.is_local:
+                _onto_the_disk(self.full(temporary))
             self.move(temporary, path)
         except BaseException:
             self.remove(temporary)
             raise
 
     def move(self, source: str, target: str) -> None:
-        """Rename within this directory, replacing the target."""
+        """Rename within this directory, replacing the target; on the local disk the new name outlives a power cut."""
         if self.is_local:
+            if os.path.isdir(self.full(source)):
+                for folder, _, _ in os.walk(self.full(source)):
+                    _onto_the_disk(folder)
             os.replace(self.full(source), self.full(target))
+            _onto_the_disk(posixpath.dirname(self.full(target)))
         else:
             self.fs.mv(self.full(source), self.full(target), recursive=True)
 
@@ -207,6 +214,18 @@ class Storage:
 
     def _temporary(self, path: str) -> str:
         return posixpath.join(posixpath.dirname(path), f".tmp-{uuid.uuid4().hex}-{posixpath.basename(path)[-40:]}")
+
+
+def _onto_the_disk(path: str) -> None:
+    """Wait until a file's bytes, or a directory's names, are on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:  # a network file system that cannot do it for directories
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF) or not os.path.isdir(path):
+            raise
+    finally:
+        os.close(handle)
 
 
 def _protocols(fs: AbstractFileSystem) -> set[str]:

@@ -1,13 +1,15 @@
-"""Every byte of a release against its manifest: in a directory, or on the Hub as it is served today."""
+"""A release against its manifest, its bytes and what they mean: in a directory, or on the Hub as it is served today."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 from exports.address import COMMIT, HubAddress, is_hub, parse_address, tag_of
+from exports.content_check import Open, content_problems
 from exports.hub import MAIN, HubRepository, RemoteFile
 from exports.local_release import ReleaseFile, damage, find_release, read_manifest, strangers
 from exports.manifest import MANIFEST
@@ -36,7 +38,7 @@ class Verified:
     def lines(self) -> list[str]:
         """For a terminal."""
         at = f" (commit {self.commit})" if self.commit else ""
-        state = f"{len(self.problems)} problems" if self.problems else "every byte as in the manifest"
+        state = f"{len(self.problems)} problems" if self.problems else "every byte, row and id as in the manifest"
         head = f"{self.target}{at}: version {self.version}, {self.files} files, {self.bytes:,} bytes: {state}"
         return [head, *(f"  {line}" for line in self.problems)]
 
@@ -44,7 +46,7 @@ class Verified:
 def verify(
     target: str, endpoint: str | None = None, patience: Patience | None = None, report: Report | None = None
 ) -> Verified:
-    """Compare every byte of a release with its manifest.
+    """Compare a release with its manifest: every byte, and the rows, ids, columns, version and licence that it tells of.
 
     Args:
         target: a directory (a release, or of versions: the newest), or hub:org/name@v1.2.0. Without a revision, main.
@@ -63,6 +65,7 @@ def verify(
     release = find_release(target)
     found = damage(release, release.files, report)
     other = strangers(release)
+    found += _content(release.manifest, release.files, found, _opener(release.folder), release.folder.resolve().name)
     found += [f"{path}: not in the manifest" for path in other]
     size = sum(file.size for file in release.files)
     return Verified(str(release.folder), release.version, None, len(release.files), size, len(other), found)
@@ -97,9 +100,24 @@ def _verify_hub(address: HubAddress, endpoint: str | None, patience: Patience, r
     problem = version_problem(revision, str(manifest["version"]))
     found = [problem] if problem else []
     found += list(_damage(hub, commit, tree, files, report))
+    found += _content(manifest, files, found, lambda path: hub.open(path, commit), None)
     others = len(tree.keys() - {file.path for file in files} - {MANIFEST})
     size = sum(file.size for file in files)
     return Verified(str(address), str(manifest["version"]), commit, len(files) + 1, size, others, found)
+
+
+def _content(
+    manifest: dict[str, Any], files: Iterable[ReleaseFile], damaged: list[str], open_file: Open, folder: str | None
+) -> list[str]:
+    """What the files say other than the manifest; damaged ones have been told of already."""
+    broken = {line.partition(": ")[0] for line in damaged}
+    if any(file.path in broken for file in files if file.is_data):
+        return []
+    return content_problems(manifest, [file for file in files if file.path not in broken], open_file, folder)
+
+
+def _opener(folder: Path) -> Open:
+    return lambda path: (folder / path).open("rb")
 
 
 def _damage(

@@ -13,6 +13,7 @@ from factory.work.work import Work
 LEFT_OUT = {
     "image_gone": "kept images are no longer in the source and so not in the release",
     "image_changed": "kept images changed since they were captioned and are not in the release; their keys need new captions",
+    "image_unsafe": "dropped images are below a limit of publishing and are left out of the release",
     "no_text_chosen": "images lack a text that the caption template asks for and are released with their chosen caption",
     "no_text_leave_out": "images lack a text that the caption template asks for and are left out of the release",
 }

@@ -7,6 +7,8 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from exports.foreign_text import plain
+
 STATES = ("ok", "truncated", "failed", "quarantined")
 PLAIN_EVERY_S = 15.0
 
@@ -52,14 +54,14 @@ class Progress:
         if self._rich is not None:
             self._rich.update(self._task, description=name)
         elif not self.quiet:
-            print(f"{name} ...", file=self._terminal, flush=True)
+            print(plain(f"{name} ..."), file=self._terminal, flush=True)
 
     def detail(self, text: str) -> None:
         """How far a phase is; in a log every 15 s at most."""
         if self._rich is not None:
             self._rich.update(self._task, description=text)
         elif not self.quiet and self._is_time():
-            print(f"  {text}", file=self._terminal, flush=True)
+            print(plain(f"  {text}"), file=self._terminal, flush=True)
 
     def _is_time(self) -> bool:
         now = time.monotonic()
@@ -90,7 +92,7 @@ class Progress:
         if self._rich is not None:
             self._rich.update(self._task, completed=done, line=line)
         elif not self.quiet and self._is_time():
-            print(f"  {line}", file=self._terminal, flush=True)
+            print(plain(f"  {line}"), file=self._terminal, flush=True)
 
 
 def _clock(seconds: float) -> str:

@@ -100,3 +100,11 @@ def test_a_release_is_planned_again_from_its_own_recipe(tmp_path: Path) -> None:
 def test_a_release_without_a_recipe_cannot_be_run(tmp_path: Path) -> None:
     release = build(tmp_path / "birds")
     assert "has no recipe.yaml" in factory("run", release.folder).output
+
+
+@pytest.mark.parametrize("version", ["1.2", "v1", "newest", "1.2.0-rc1"])
+def test_a_version_in_another_form_is_a_mistake_of_the_user(version: str, tmp_path: Path) -> None:
+    for command in (["export", "run", "--to", "x"], ["publish", "x", "--to", "hub:a/b"]):
+        done = CliRunner().invoke(cli, [*command, "--version", version])
+        assert done.exit_code == 2
+        assert f"'{version}' is no version; write three numbers, for example 1.2.0" in done.output

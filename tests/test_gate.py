@@ -85,3 +85,21 @@ def test_a_shard_that_is_no_parquet_is_one_message(tmp_path: Path) -> None:
     (release.folder / "data" / "train-00000.parquet").write_bytes(b"PAR1 and then nothing")
     with pytest.raises(ReleaseError, match="cannot be read as Parquet"):
         check_gate(release)
+
+
+@pytest.mark.parametrize(
+    ("licence", "guess"), [("CC-BY-4.0", "cc-by-4.0"), ("cc0", "cc0-1.0"), ("apache2", "apache-2.0")]
+)
+def test_a_licence_that_the_hub_does_not_know_stops_it_with_the_nearest(
+    tmp_path: Path, licence: str, guess: str
+) -> None:
+    (line,) = problems(build(tmp_path, license=licence))
+    assert f"'{licence}' is no licence id of the Hub" in line
+    assert f"did you mean {guess}?" in line
+
+
+def test_a_row_of_several_configs_is_counted_once(tmp_path: Path) -> None:
+    content = [dataclasses.replace(one, fields={}) for one in rows(6, scores={"pii": 0.1})]
+    found = problems(build(tmp_path, content=content, configs=("default", "sft", "text")))
+    assert found[0].startswith("6 of 6 rows have no licence field")
+    assert found[1].startswith("6 rows have a caption whose pii score")

@@ -13,7 +13,9 @@ import pytest
 import yaml
 from PIL import Image
 
+from exports.abandoned import building_directory
 from exports.release import ReleaseError, ReleaseInfo, ReleaseRow, build_release, next_version
+from exports.storage import Storage
 
 
 def picture(number: int) -> bytes:
@@ -160,3 +162,28 @@ def test_the_card_has_metadata_that_parses_and_no_markup_from_the_recipe(tmp_pat
 def test_version_numbers_are_ordered_as_numbers() -> None:
     assert next_version(["1.2.0", "1.10.0"]) == "1.11.0"
     assert next_version([]) == "1.0.0"
+
+
+def test_a_release_in_which_nothing_was_kept_says_so_also_with_a_recipe(tmp_path: Path) -> None:
+    with pytest.raises(ReleaseError, match="no caption was kept"):
+        build_release(iter(()), str(tmp_path), "auto", info(provenance={"recipe": "name: birds"}), 10**9)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_lower_version_than_the_newest_is_refused(tmp_path: Path) -> None:
+    build_release(rows(), str(tmp_path), "2.0.0", info("a"), 10**9)
+    with pytest.raises(ReleaseError, match=r"1\.9\.0 is lower; versions only go up: set release.version to 2\.1\.0"):
+        build_release(rows(caption="Another"), str(tmp_path), "1.9.0", info("b"), 10**9)
+
+
+def test_what_a_killed_build_left_is_removed_by_the_next_and_a_living_one_is_not(tmp_path: Path) -> None:
+    killed = tmp_path / ".building-0123456789ab" / "data"
+    killed.mkdir(parents=True)
+    (killed / "train-00000.parquet").write_bytes(b"half")
+    home = Storage(str(tmp_path))
+    with building_directory(home, ".building-alive"):
+        assert not killed.exists()
+        build_release(rows(), str(tmp_path), "auto", info(), 10**9)
+        assert (tmp_path / ".building-alive").is_dir()
+    build_release(rows(caption="Another"), str(tmp_path), "auto", info("b"), 10**9)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["1.0.0", "1.1.0"]

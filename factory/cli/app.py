@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import click
 
+from exports.foreign_text import plain
 from factory.errors import FactoryError
 
 RECIPE = click.argument("recipe", metavar="RECIPE|RELEASE")
@@ -79,6 +80,11 @@ def cli(context: click.Context, debug: bool) -> None:
     context.obj = {"debug": debug}
 
 
+def say(text: str, err: bool = False, nl: bool = True) -> None:
+    """Print to the terminal. Every command prints here: keys, paths and captions are texts of strangers."""
+    click.echo(plain(text), err=err, nl=nl)
+
+
 def command(name: str) -> Callable[[Callable[..., None]], click.Command]:
     """A command whose errors are one message on stderr and an exit code."""
 
@@ -96,7 +102,7 @@ def command(name: str) -> Callable[[Callable[..., None]], click.Command]:
                 if debug or context.obj["debug"]:
                     raise
                 text, code = explain(error)
-                click.echo(text, err=True)
+                say(text, err=True)
                 sys.exit(code)
 
         return guarded

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from factory.cli.app import JSON, LIMIT, SET, command
+from factory.cli.app import JSON, LIMIT, SET, command, say
 
 
 @command("filter")
@@ -52,7 +52,7 @@ def filter_command(
 
     recipe = filter_recipe(source, run_name(out), file, overrides, text=text, image=image, id=key)
     outcome = run_recipe(recipe, recipe_yaml(recipe), out, limit, fresh, quiet or as_json)
-    click.echo(json.dumps(outcome.summary()) if as_json else "\n".join(outcome.lines()))
+    say(json.dumps(outcome.summary()) if as_json else "\n".join(outcome.lines()))
 
 
 @command("select")
@@ -70,7 +70,7 @@ def select_command(run: str, overrides: tuple[str, ...], as_json: bool) -> None:
     from factory.runs.run import find_run
 
     outcome = select_again(find_run(run), overrides)
-    click.echo(json.dumps(outcome) if as_json else "\n".join(_selection_lines(outcome)))
+    say(json.dumps(outcome) if as_json else "\n".join(_selection_lines(outcome)))
 
 
 def _selection_lines(outcome: dict[str, Any]) -> list[str]:
@@ -99,9 +99,9 @@ def train_quality_command(good: str, bad: str, out: str, text: str | None, as_js
 
     trained = train_quality(texts_of(good, text), texts_of(bad, text), out)
     if as_json:
-        click.echo(json.dumps(asdict(trained)))
+        say(json.dumps(asdict(trained)))
         return
     left_out = ", ".join(f"{number:,} {reason}" for reason, number in trained.left_out.items() if number)
-    click.echo(f"trained on {trained.trained:,} captions" + (f" (left out: {left_out})" if left_out else ""))
-    click.echo(f"on {trained.held_out:,} others: AUROC {trained.auroc:.3f}, accuracy {trained.accuracy:.3f}")
-    click.echo(f"model    {trained.path}")
+    say(f"trained on {trained.trained:,} captions" + (f" (left out: {left_out})" if left_out else ""))
+    say(f"on {trained.held_out:,} others: AUROC {trained.auroc:.3f}, accuracy {trained.accuracy:.3f}")
+    say(f"model    {trained.path}")

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from factory.cli.app import JSON, command
+from factory.cli.app import JSON, command, say
 
 
 @command("calibrate")
@@ -63,7 +63,7 @@ def calibrate_command(
     made = calibrate_run(
         find_run(run), labels, target_precision, confidence, filter_name, method if stack else None, name
     )
-    click.echo(json.dumps(made.summary()) if as_json else "\n".join(made.lines()))
+    say(json.dumps(made.summary()) if as_json else "\n".join(made.lines()))
     if made.reference is not None and made.calibrations[0].threshold is None:
         sys.exit(1)
 
@@ -88,11 +88,11 @@ def agree_command(run: str, out: str | None, as_json: bool) -> None:
 
     found = agree(find_run(run), out)
     if as_json:
-        click.echo(json.dumps([one.as_json() for one in found]))
+        say(json.dumps([one.as_json() for one in found]))
         return
-    click.echo("\n\n".join("\n".join(one.lines()) for one in found))
+    say("\n\n".join("\n".join(one.lines()) for one in found))
     if out is not None:
-        click.echo(f"differ   {out} ({sum(one.only_first + one.only_second for one in found):,} answers)")
+        say(f"differ   {out} ({sum(one.only_first + one.only_second for one in found):,} answers)")
 
 
 @command("evaluate")
@@ -130,7 +130,7 @@ def evaluate_command(
         from factory.evaluation.by_references import evaluate_references
 
         compared = evaluate_references(run, references, worst=worst, **given)
-        click.echo(json.dumps(compared.as_json()) if as_json else "\n".join(compared.lines()))
+        say(json.dumps(compared.as_json()) if as_json else "\n".join(compared.lines()))
         return
     if set_ := [f"--{name}" for name, value in given.items() if value is not None]:
         raise click.UsageError(f"{', '.join(set_)} needs --references FILE")
@@ -139,4 +139,4 @@ def evaluate_command(
     from factory.work.work import reopen
 
     found = evaluate(reopen(find_run(run)))
-    click.echo(json.dumps(found.as_json()) if as_json else "\n".join(found.lines()))
+    say(json.dumps(found.as_json()) if as_json else "\n".join(found.lines()))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from factory.cli.app import JSON, command
+from factory.cli.app import JSON, command, say
 
 
 @command("filters")
@@ -23,7 +23,7 @@ def filters_command(name: str | None, as_json: bool) -> None:
     """
     from factory.cli.filter_pages import filter_list, filter_page
 
-    click.echo(filter_page(name, as_json) if name else filter_list(as_json))
+    say(filter_page(name, as_json) if name else filter_list(as_json))
 
 
 @command("schema")
@@ -39,10 +39,10 @@ def schema_command(file: Path | None) -> None:
 
     text = json.dumps(recipe_schema(), indent=2) + "\n"
     if file is None:
-        click.echo(text, nl=False)
+        say(text, nl=False)
     else:
         file.write_text(text)
-        click.echo(f"schema: {file}")
+        say(f"schema: {file}")
 
 
 @command("doctor")
@@ -58,9 +58,9 @@ def doctor_command(as_json: bool) -> None:
 
     checks = examine()
     if as_json:
-        click.echo(json.dumps([check.summary() for check in checks]))
+        say(json.dumps([check.summary() for check in checks]))
     else:
         for check in checks:
-            click.echo(check.line())
+            say(check.line())
     if any(check.state == "missing" for check in checks):
         sys.exit(1)

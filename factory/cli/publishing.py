@@ -11,9 +11,19 @@ from typing import Any
 
 import click
 
-from factory.cli.app import JSON, command
+from factory.cli.app import JSON, command, say
 
 EXPORT_FORMATS = ("sft", "messages", "llava", "sharegpt", "webdataset", "text", "energon")  # exports.formats.FORMATS
+
+
+def _version(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    """A version as releases have it; 'v1.2.0', as tags are written, is the same."""
+    from exports.release import SEMVER
+
+    version = value.removeprefix("v") if value else value
+    if version and version != "auto" and not SEMVER.fullmatch(version):
+        raise click.BadParameter(f"'{value}' is no version; write three numbers, for example 1.2.0")
+    return version
 
 
 @command("export")
@@ -21,8 +31,11 @@ EXPORT_FORMATS = ("sft", "messages", "llava", "sharegpt", "webdataset", "text", 
 @click.option(
     "--to", metavar="DIR", help="Directory of the release's versions (local or any fsspec URL); of --format, a new one."
 )
-@click.option("--version", metavar="X.Y.Z", help="Version of the release.  [default: the next minor version]")
+@click.option(
+    "--version", callback=_version, metavar="X.Y.Z", help="Version of the release.  [default: the next minor version]"
+)
 @click.option("--license", metavar="ID", help="Licence of the captions, as on the Hub (cc-by-4.0).")
+@click.option("--image-license", metavar="ID", help="Licence of all images, where rows do not name their own.")
 @click.option(
     "--rewrite",
     multiple=True,
@@ -69,9 +82,9 @@ def _check_export(target: str, given: dict[str, Any]) -> None:
     elif "uids" in given:
         what, known = "--uids", {"uids"}
     else:
-        what, known = "a release", {"to", "version", "license", "rewrite"}
+        what, known = "a release", {"to", "version", "license", "image_license", "rewrite"}
     names = {"prompts": "--prompt", "shard_mb": "--shard-mb"}
-    wrong = [names.get(name, f"--{name}") for name in given if name not in known]
+    wrong = [names.get(name, f"--{name.replace('_', '-')}") for name in given if name not in known]
     if wrong and what == "a release":
         raise click.UsageError(f"{', '.join(wrong)} goes with --format, which writes a release as a trainer reads it")
     if wrong:
@@ -89,7 +102,7 @@ def _export_format(target: str, given: dict[str, Any], as_json: bool) -> None:
     from factory.releasing.export_format import export_format
 
     done = export_format(target, report=_progress(as_json), **given)
-    click.echo(json.dumps(done.summary()) if as_json else "\n".join(done.lines()))
+    say(json.dumps(done.summary()) if as_json else "\n".join(done.lines()))
 
 
 def _export_uids(target: str, file: str, as_json: bool) -> None:
@@ -97,7 +110,7 @@ def _export_uids(target: str, file: str, as_json: bool) -> None:
     from factory.runs.run import find_run
 
     number = export_uids(find_run(target), file)
-    click.echo(json.dumps({"uids": file, "rows": number}) if as_json else f"uids     {file} ({number:,} images)")
+    say(json.dumps({"uids": file, "rows": number}) if as_json else f"uids     {file} ({number:,} images)")
 
 
 def _export_release(target: str, given: dict[str, Any], as_json: bool) -> None:
@@ -107,17 +120,19 @@ def _export_release(target: str, given: dict[str, Any], as_json: bool) -> None:
 
     result, left_out = export_release(find_run(target), **given)
     if as_json:
-        click.echo(json.dumps({**asdict(result), "left_out": left_out}))
+        say(json.dumps({**asdict(result), "left_out": left_out}))
         return
-    click.echo(f"release  {result.url} ({result.rows:,} rows{'' if result.is_new else ', unchanged'})")
+    say(f"release  {result.url} ({result.rows:,} rows{'' if result.is_new else ', unchanged'})")
     for reason, count in left_out.items():
-        click.echo(f"         {count:,} {LEFT_OUT[reason]}")
+        say(f"         {count:,} {LEFT_OUT[reason]}")
 
 
 @command("publish")
 @click.argument("release", metavar="RELEASE|RUN")
 @click.option("--to", required=True, metavar="hub:ORG/NAME", help="Dataset on the Hub; created where it is missing.")
-@click.option("--version", metavar="X.Y.Z", help="Which version.  [default: that of RELEASE, or the newest]")
+@click.option(
+    "--version", callback=_version, metavar="X.Y.Z", help="Which version.  [default: that of RELEASE, or the newest]"
+)
 @click.option("--private", is_flag=True, help="Create the dataset as a private one.")
 @click.option("--dry-run", is_flag=True, help="Check everything and say what would be sent; change nothing.")
 @click.option("--force-card", is_flag=True, help="Replace a README.md that was edited by hand.")
@@ -146,14 +161,14 @@ def publish_command(
     published = publish(
         found, address, private=private, dry_run=dry_run, force_card=force_card, report=_progress(as_json)
     )
-    click.echo(json.dumps(published.summary()) if as_json else "\n".join(published.lines()))
+    say(json.dumps(published.summary()) if as_json else "\n".join(published.lines()))
 
 
 @command("verify")
 @click.argument("target", metavar="hub:ORG/NAME@vX.Y.Z|DIR")
 @JSON
 def verify_command(target: str, as_json: bool) -> None:
-    """Compare every byte of a release with its manifest, on the Hub or in a directory.
+    """Compare a release with its manifest, on the Hub or in a directory: every byte, and rows, ids, columns, version, licence.
 
     \b
     Example:
@@ -165,7 +180,7 @@ def verify_command(target: str, as_json: bool) -> None:
     if target.startswith("hub:"):
         prepare_process()
     verified = verify(target, report=_progress(as_json))
-    click.echo(json.dumps(verified.summary()) if as_json else "\n".join(verified.lines()))
+    say(json.dumps(verified.summary()) if as_json else "\n".join(verified.lines()))
     if verified.problems:
         sys.exit(1)
 
@@ -192,11 +207,11 @@ def diff_command(before: str, after: str, examples: int, as_json: bool) -> None:
     if any(str(target).startswith("hub:") for target in targets):
         prepare_process()
     found = diff(*targets, examples=examples)
-    click.echo(json.dumps(found.summary()) if as_json else "\n".join(found.lines()))
+    say(json.dumps(found.summary()) if as_json else "\n".join(found.lines()))
 
 
 def _progress(as_json: bool) -> Callable[[str], None] | None:
-    return None if as_json else lambda line: click.echo(line, err=True)
+    return None if as_json else lambda line: say(line, err=True)
 
 
 def _quiet_bars(as_json: bool) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from factory.cli.app import JSON, LIMIT, OUT, RECIPE, SET, command
+from factory.cli.app import JSON, LIMIT, OUT, RECIPE, SET, command, say
 
 
 def _retries(_: click.Context, __: click.Parameter, value: str | None) -> tuple[str, ...]:
@@ -63,16 +63,18 @@ def run_command(
     """
     from factory.pipeline import run_recipe
     from factory.recipe import load_recipe, recipe_yaml
-    from factory.releasing.released_recipe import recipe_file
+    from factory.releasing.released_recipe import recipe_file, released_limit
 
-    loaded = load_recipe(recipe_file(recipe), overrides)
+    file = recipe_file(recipe)
+    loaded = load_recipe(file, overrides)
+    limit = limit or released_limit(file)
     out = out or f"runs/{loaded.name}"
     outcome = run_recipe(loaded, recipe_yaml(loaded), out, limit, fresh, quiet or as_json, retry)
     if as_json:
-        click.echo(json.dumps(outcome.summary()))
+        say(json.dumps(outcome.summary()))
     else:
         for line in outcome.lines():
-            click.echo(line)
+            say(line)
 
 
 @command("plan")
@@ -91,16 +93,18 @@ def plan_command(recipe: str, overrides: tuple[str, ...], out: str | None, limit
     from exports.storage import Storage
     from factory.judging.judge_report import plan_lines, plan_summary
     from factory.recipe import load_recipe
-    from factory.releasing.released_recipe import recipe_file
+    from factory.releasing.released_recipe import recipe_file, released_limit
     from factory.runs.run import Run
     from factory.work.plan import make_plan
 
-    loaded = load_recipe(recipe_file(recipe), overrides)
+    file = recipe_file(recipe)
+    loaded = load_recipe(file, overrides)
+    limit = limit or released_limit(file)
     plan = make_plan(loaded, Run(Storage(out or f"runs/{loaded.name}")), limit)
     if as_json:
-        click.echo(json.dumps(plan.summary() | plan_summary(plan)))
+        say(json.dumps(plan.summary() | plan_summary(plan)))
     else:
-        click.echo("\n".join([*plan.lines(), *plan_lines(plan)]))
+        say("\n".join([*plan.lines(), *plan_lines(plan)]))
 
 
 @command("preview")
@@ -127,7 +131,7 @@ def preview_command(recipe: str, overrides: tuple[str, ...], out: str | None, im
     out = out or f"runs/{loaded.name}.preview"
     copy_calibrations(Run(Storage(f"runs/{loaded.name}")), Run(Storage(out)))
     outcome = run_recipe(loaded, recipe_yaml(loaded), out, images, quiet=as_json)
-    click.echo(json.dumps(outcome.summary()) if as_json else f"preview: {outcome.report}")
+    say(json.dumps(outcome.summary()) if as_json else f"preview: {outcome.report}")
 
 
 @command("status")
@@ -144,7 +148,7 @@ def status_command(run: str, as_json: bool) -> None:
     from factory.runs.run import find_run
 
     status = run_status(find_run(run))
-    click.echo(json.dumps(status.summary()) if as_json else "\n".join(status.lines()))
+    say(json.dumps(status.summary()) if as_json else "\n".join(status.lines()))
 
 
 @command("report")
@@ -161,4 +165,4 @@ def report_command(run: str, as_json: bool) -> None:
     from factory.runs.run import find_run
 
     path = rewrite_report(find_run(run))
-    click.echo(json.dumps({"report": path}) if as_json else f"report: {path}")
+    say(json.dumps({"report": path}) if as_json else f"report: {path}")

@@ -12,6 +12,7 @@ from typing import Any, Final
 import numpy as np
 import polars as pl
 
+from exports.foreign_text import FORMULA
 from exports.storage import Storage
 from factory.errors import RunError
 from factory.evaluation.by_truth import CONFIDENCE, RESAMPLES, Share
@@ -346,7 +347,9 @@ def _read(url: str, what: str) -> pl.DataFrame:
 
 def _write_csv(table: pl.DataFrame, path: str) -> None:
     lists = [name for name, kind in table.schema.items() if kind == pl.List(pl.String)]
-    table.drop("matches").with_columns(pl.col(lists).list.join(", ")).write_csv(path)
+    texts = pl.col(pl.String)
+    marked = pl.when(texts.str.contains(FORMULA)).then("'" + texts).otherwise(texts).name.keep()
+    table.drop("matches").with_columns(pl.col(lists).list.join(", ")).with_columns(marked).write_csv(path)
 
 
 _WRITERS: Final[dict[str, Callable[[pl.DataFrame, str], None]]] = {

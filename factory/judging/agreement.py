@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from exports.foreign_text import cell
 from factory.errors import RunError
 from factory.work.judges import judge_names
 
@@ -202,7 +203,9 @@ def _table(path: str | None) -> Iterator[Callable[[pl.DataFrame], None]]:
                 text = io.TextIOWrapper(file, "utf-8", errors="replace", newline="")
                 writer = csv.writer(text)
                 writer.writerow(columns)
-                yield lambda rows: writer.writerows(rows.iter_rows())
+                yield lambda rows: writer.writerows(
+                    [cell(value) if isinstance(value, str) else value for value in row] for row in rows.iter_rows()
+                )
                 text.flush()
             else:
                 import pyarrow as pa

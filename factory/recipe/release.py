@@ -84,8 +84,10 @@ class Release(Part):
     )
     rewrite: tuple[Literal["reasoning", "refusal", "opener", "cut_sentence", "pii"], ...] = Field(
         default=(),
-        description="Rewrites of the released captions, in this order: take off reasoning (<think> and other dialects), cut refusing "
-        "sentences, take off 'The image shows', trim a cut last sentence (of truncated captions), mask personal data. The original text stays beside.",
+        description="Rewrites of the released captions, in this order: take off reasoning (<think> and other dialects), cut "
+        "refusing sentences, take off 'The image shows', trim a cut last sentence (of truncated captions), mask personal data. "
+        "The original text stays beside; pii masks every text that is published, the source's own and its fields too. Scores "
+        "are of the new text.",
     )
     configs: tuple[Literal["default", "sft", "text", "rejected"], ...] = Field(
         default=("default", "sft", "text"),
@@ -94,7 +96,8 @@ class Release(Part):
     )
     dropped: Literal["leave_out", "include"] = Field(
         default="leave_out",
-        description="Images without a kept caption: left out, or in the default config with keep: false and a drop_reason.",
+        description="Images without a kept caption: left out, or in the default config with keep: false and a drop_reason. "
+        "Texts below a limit are withheld, images below one (nsfw) left out.",
     )
     shard_mb: int = Field(
         default=400,

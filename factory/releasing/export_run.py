@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import polars as pl
+from pydantic import ValidationError
 
 from exports.release import ReleaseResult
 from exports.storage import Storage
@@ -38,7 +39,11 @@ def export_release(run: Run, to: str, **settings: Any) -> tuple[ReleaseResult, d
     recipe = recipe_of(run)
     given = {name: value for name, value in settings.items() if value is not None}
     base = recipe.release.model_dump() if recipe.release else {}
-    recipe = recipe.model_copy(update={"release": Release(**(base | given | {"to": to}))})
+    try:
+        settings_of_release = Release(**(base | given | {"to": to}))
+    except ValidationError as error:
+        raise RunError("\n".join(f"release.{_where(one)}: {one['msg']}" for one in error.errors())) from None
+    recipe = recipe.model_copy(update={"release": settings_of_release})
     with RunLock(run):
         limit = (run.read_json(RECIPE_LOCK) or {}).get("limit")
         plan = make_plan(recipe, run, limit, scratch=run.storage.child("source"))
@@ -72,6 +77,10 @@ def export_uids(run: Run, file: str) -> int:
     folder, _, name = file.rpartition("/")
     Storage(folder or ".").write_new(name, buffer.getvalue())
     return len(uids)
+
+
+def _where(problem: Any) -> str:
+    return ".".join(map(str, problem["loc"]))
 
 
 def _finished(run: Run) -> dict[str, Any]:

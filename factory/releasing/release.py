@@ -8,22 +8,28 @@ import re
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 import polars as pl
 import yaml
 
+from exports.placeholder import neutral
 from exports.release import CAPTION_FIELDS, ReleaseError, ReleaseInfo, ReleaseResult, RowBatch, build_release
 from exports.release_row import BATCH_BYTES, BATCH_ROWS, licence_of, source_fields
-from factory.recipe import ORIGINAL_IMAGE, CaptionsSource, HuggingFaceSource, Select
+from factory.recipe import ORIGINAL, ORIGINAL_IMAGE, CaptionsSource, HuggingFaceSource, Recipe, Select
 from factory.releasing.assembly import Assembled, Assembly, split_cuts
+from factory.releasing.machine_paths import last_part, public_recipe
+from factory.releasing.published_text import PublishedText, filter_facts
 from factory.releasing.selected import Piece, Selected
 from factory.sources.pictures import Pictures
 from factory.sources.source import SourceRow
 from factory.work.fingerprint import fingerprint, source_identity
 from factory.work.work import Work
 
+LAYOUT: Final = 2
+"""Raised whenever the same selection becomes another release."""
 EXTENSIONS: Final = {"JPEG": "jpg", "JPEG2000": "jp2", "TIFF": "tif"}
 
 
@@ -52,14 +58,17 @@ def release(
             image_license=settings.image_license,
             limits=settings.limits,
             filters={scorer.name: _summary(scorer.filter) for scorer in work.scorers},
-            inputs=fingerprint("release", [selected.digest.hexdigest(), content]),
+            inputs=fingerprint("release", [LAYOUT, selected.digest.hexdigest(), content]),
+            filter_facts=filter_facts(work.scorers),
             configs=settings.configs,
             run_id=f"{work.recipe.name}-{run_fingerprint(work)}",
             recipe_id=recipe_fingerprint(work),
+            limit=work.limit,
             provenance={
                 "views": [_view_line(work, place) for place in range(len(work.views))],
-                "counts": counts | beside | ({"rewritten": selected.rewritten} if settings.rewrite else {}),
-                "recipe": recipe_text,
+                "counts": counts | beside | _rewritten_counts(selected),
+                "thresholds": {name: str(least) for name, least in work.recipe.select.require.items()},
+                "recipe": public_recipe(recipe_text),
                 "assembly": _assembly_lines(work),
                 "source": _source_line(work),
                 "source_datasets": _source_datasets(work),
@@ -75,14 +84,24 @@ def release(
 def recipe_fingerprint(work: Work) -> str:
     """Identifies the recipe of a release: all of it but where it goes, its version, and how much of the source there is."""
     recipe = work.recipe.model_dump(mode="json", exclude={"source": True, "release": {"to", "version"}})
-    return fingerprint("recipe", [recipe, source_identity(work.recipe)])
+    return fingerprint("recipe", [recipe, source_identity(_public_source(work.recipe))])
 
 
 def run_fingerprint(work: Work) -> str:
     """Identifies what a run did to an image: captions, scores, rules. More images of the same source do not change it."""
     scorers = [f"{scorer.name}:{scorer.alone}" for scorer in work.scorers]
     rules = work.recipe.select.model_dump(mode="json")
-    return fingerprint("run", [source_identity(work.recipe), work.caption_prints, scorers, rules, work.recipe.seed])
+    return fingerprint(
+        "run", [source_identity(_public_source(work.recipe)), work.caption_prints, scorers, rules, work.recipe.seed]
+    )
+
+
+def _public_source(recipe: Recipe) -> Recipe:
+    """The recipe as its release names the source, so that the published one is the same recipe."""
+    path = getattr(recipe.source, "path", None)
+    if not path:
+        return recipe
+    return recipe.model_copy(update={"source": recipe.source.model_copy(update={"path": last_part(path)})})
 
 
 class SelectedImages:
@@ -97,9 +116,8 @@ class SelectedImages:
         self.work = work
         self.pictures = pictures
         self.selected = selected
-        self.counts: Counter[str] = Counter()
+        self.counts: Counter[str] = Counter({"image_unsafe": selected.unsafe} if selected.unsafe else {})
         self.without = settings.without
-        self.scores = [f"score_{scorer.name}" for scorer in work.scorers]
         rule = settings.rule
         cuts = None
         if rule is not None and rule.rule == "split":
@@ -110,8 +128,8 @@ class SelectedImages:
     def __iter__(self) -> Iterator[RowBatch]:
         met = 0
         for piece in self.selected.pieces():
-            images = _PieceImages(piece, self.scores)
-            for row, group, where in self._rows(piece, images):
+            images = _PieceImages(piece, self.selected.published)
+            for row, group, where in self.selected.published.rows(self._rows(piece, images)):
                 met += 1
                 self._add(images, row, group, where)
                 if images.is_full:
@@ -133,7 +151,7 @@ class SelectedImages:
                 group = images.find(row.key, listed.shard.name)
                 if group is not None and group not in met:
                     met.add(group)
-                    yield row, group, f"{kind}:{listed.shard.name}"
+                    yield row, group, f"{kind}:{last_part(listed.shard.name)}"
 
     def _add(self, images: _PieceImages, row: SourceRow, group: int, where: str) -> None:
         if row.data is None and not isinstance(self.work.recipe.source, CaptionsSource):
@@ -142,6 +160,8 @@ class SelectedImages:
         if row.data is not None and hashlib.sha256(row.data).hexdigest() != images.sha256[group]:
             self.counts["image_changed"] += 1
             return
+        if images.withholds_original(group):
+            row = replace(row, text=None)
         kept = images.kept(group)
         if not kept:
             images.add(row, group, where, None)
@@ -163,7 +183,9 @@ class SelectedImages:
 class _PieceImages:
     """The images of a piece by key, and the batch that fills."""
 
-    def __init__(self, piece: Piece, scores: list[str]) -> None:
+    def __init__(self, piece: Piece, published: PublishedText) -> None:
+        self.published = published
+        scores = published.score_columns
         captions = piece.captions.filter("released")
         self.captions = captions.with_row_index("row")
         self.scores = scores
@@ -181,6 +203,7 @@ class _PieceImages:
         self._starts: list[int] = self.table["row"].to_list()
         self._lengths: list[int] = self.table["rows"].to_list()
         self._views: list[str] = captions["view"].to_list()
+        self._withheld: list[bool] = captions["withheld"].to_list()
         self._kept: list[bool] = captions["kept"].to_list()
         self._texts: list[str | None] = captions.select(pl.coalesce("rewritten", "text"))["rewritten"].to_list()
         self._empty()
@@ -201,6 +224,10 @@ class _PieceImages:
             if self._kept[row]:
                 found.setdefault(self._views[row], self._texts[row] or "")
         return found
+
+    def withholds_original(self, group: int) -> bool:
+        """Whether the source's own text was a caption that must not be published."""
+        return any(self._withheld[row] and self._views[row] == ORIGINAL for row in self._rows(group))
 
     def add(self, row: SourceRow, group: int, where: str, assembled: Assembled | None) -> None:
         """Add an image to the batch; without anything assembled it is a dropped one."""
@@ -236,6 +263,7 @@ class _PieceImages:
         table = self.table[self.groups]
         chosen = self.captions[self._chosen].select(self.scores)
         beside = pl.DataFrame([pl.Series(name, values, schema[name]) for name, values in self._beside.items()])
+        chosen = self._scores_of_the_released(chosen, beside["caption"])
         names = zip(table["image_key"], table["source_format"], self.images, strict=True)
         files = [None if data is None else _file_name(key, kind) for key, kind, data in names]
         keep = beside["keep"]
@@ -250,6 +278,19 @@ class _PieceImages:
         batch = RowBatch(self.images, rest.select(schema.names()).cast(schema))
         self._empty()
         return batch
+
+    def _scores_of_the_released(self, scores: pl.DataFrame, captions: pl.Series) -> pl.DataFrame:
+        """The scores of the released captions: those of the chosen candidate only where it is what is released."""
+        texts = (self._texts[row] or "" for row in self._chosen)
+        pairs = enumerate(zip(captions, texts, strict=True))
+        others = [place for place, (caption, text) in pairs if caption is not None and caption != neutral(text)]
+        if not others:
+            return scores
+        anew = self.published.scores_of(captions[others])
+        places = pl.Series("_row", others, pl.UInt32)
+        return (
+            scores.with_row_index("_row").update(anew.with_columns(places), on="_row", include_nulls=True).drop("_row")
+        )
 
     def _empty(self) -> None:
         self.images: list[bytes | None] = []
@@ -278,6 +319,14 @@ def _file_name(key: str, source_format: str | None) -> str:
 # --- for the card --------------------------------------------------------------------------------------------------------
 
 
+def _rewritten_counts(selected: Selected) -> dict[str, Any]:
+    published = selected.published
+    found: dict[str, Any] = {"withheld": selected.withheld} if selected.withheld else {}
+    if published.rewrites:
+        found |= {"rewritten": selected.rewritten, "scored_before": published.unjudged, "masked": published.masks}
+    return found
+
+
 def _summary(scorer: Any) -> str:
     return (type(scorer).__doc__ or "").strip().splitlines()[0]
 
@@ -303,7 +352,7 @@ def _view_line(work: Work, place: int) -> tuple[str, ...]:
     ready = work.views[place]
     prompts = "; ".join(f"{prompt.text} (x{prompt.weight:g})" for prompt in ready.view.prompts)
     sampling = yaml.safe_dump(ready.view.sampling.model_dump(mode="json"), default_flow_style=True).strip()
-    model = ready.view.model + (f" + {ready.view.lora}" if ready.view.lora else "")
+    model = last_part(ready.view.model) + (f" + {last_part(ready.view.lora)}" if ready.view.lora else "")
     return ready.name, model, ready.model.revision, prompts, sampling
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from exports.address import is_hub
@@ -24,3 +25,16 @@ def recipe_file(target: str | Path) -> Path:
     if is_hub(str(target)):
         prepare_process()
     return released_file(target, RELEASED)
+
+
+def released_limit(recipe: Path) -> int | None:
+    """How many rows of the source the release of this recipe was limited to (`--limit`); None for all, or for no release."""
+    manifest = recipe.parent / MANIFEST
+    if recipe.name != RELEASED or not manifest.exists():
+        return None
+    try:
+        made_from = json.loads(manifest.read_bytes()).get("created_from") or {}
+    except (ValueError, AttributeError):
+        return None
+    limit = made_from.get("limit") if isinstance(made_from, dict) else None
+    return limit if isinstance(limit, int) and limit > 0 else None

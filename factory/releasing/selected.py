@@ -10,15 +10,16 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import polars as pl
 
+from factory.releasing.published_text import PublishedText
 from factory.runs.appended_parts import append_parts, read_part
 from factory.runs.resolving import resolved
 from factory.runs.run import SELECTION
-from factory.runs.tables import CAPTION_KEY, CAPTIONS, Status, completed
+from factory.runs.tables import CAPTION_KEY, CAPTIONS, completed
 from factory.runs.tables import SELECTION as SELECTION_SCHEMA
 from factory.runs.with_score import with_score
 from factory.sources.pictures import Pictures
@@ -46,7 +47,8 @@ class Piece:
 class Selected:
     """The images of a selection, piece by piece, from files in `scratch`.
 
-    `images` to release, `rewritten` captions and the `digest` of all pieces are known when it is made.
+    `images` to release, `unsafe` dropped ones that must not be, `rewritten` captions, those `withheld`, and the `digest` of
+    all pieces are known when it is made.
     """
 
     def __init__(self, work: Work, pictures: Pictures, scratch: Path) -> None:
@@ -56,9 +58,11 @@ class Selected:
         self.pictures = pictures
         self.scratch = scratch
         self.images = 0
+        self.unsafe = 0
         self.rewritten = 0
+        self.withheld = 0
+        self.published = PublishedText(settings, work.scorers)
         self.digest = hashlib.sha256()
-        self._rewrite = settings.rewrite
         self._releases_dropped = settings.dropped == "include"
         self._wants_dropped = self._releases_dropped or "rejected" in settings.configs
         self._shards, self._pieces = _cut(work, pictures)
@@ -128,7 +132,13 @@ class Selected:
         rows = decided.join(resolved(captions).drop("reason", "moved"), on=_JOIN, how="inner")
         order = pl.col("view").replace_strict(places, default=len(places), return_dtype=pl.Int32)
         rows = rows.sort("image_key", order, "candidate")
-        rows = rows.with_columns(rewritten(rows, self._rewrite))
+        rows = self.published.prepared(rows)
+        is_dropped = ~pl.col("kept").any().over("image_key")
+        is_unsafe = pl.lit(self.published.unsafe_images(rows)).any().over("image_key")
+        rows = rows.with_columns(unsafe=pl.col("released") & is_dropped & is_unsafe)
+        self.unsafe += rows.filter("unsafe")["image_key"].n_unique()
+        rows = rows.with_columns(released=pl.col("released") & ~pl.col("unsafe")).drop("unsafe")
+        self.withheld += int(rows["withheld"].sum())
         self.images += rows.filter("released")["image_key"].n_unique()
         self.rewritten += rows.filter("kept", pl.col("rewritten").is_not_null()).height
         rows.write_ipc(self._file(number))
@@ -197,28 +207,3 @@ class _Moved:
                 if place < len(keys) and keys[place] == number and places[place] < 0:
                     places[place] = numbers[listed.shard.name]
         self._keys, self._places = keys, places
-
-
-def rewritten(captions: pl.DataFrame, names: tuple[str, ...]) -> pl.Series:
-    """The captions after these rewrites, one after the other; null where none of them changed anything.
-
-    `cut_sentence` is for captions of state `truncated`.
-    """
-    from filters.text.rewrites import cut_refusal, mask_pii, strip_opener, strip_reasoning, trim_cut_sentence
-
-    functions: dict[str, Any] = {
-        "reasoning": strip_reasoning,
-        "refusal": cut_refusal,
-        "opener": strip_opener,
-        "cut_sentence": trim_cut_sentence,
-        "pii": mask_pii,
-    }
-    frame = captions.select("text", "status", new=pl.lit(None, pl.String))
-    for name in names:
-        now = frame.select(pl.coalesce("new", "text").alias("now"))["now"]
-        changed = functions[name](now).alias("changed")
-        applies = pl.col("status") == Status.truncated if name == "cut_sentence" else pl.lit(True)
-        frame = frame.with_columns(changed).with_columns(
-            new=pl.when(applies & pl.col("changed").is_not_null()).then("changed").otherwise("new")
-        )
-    return frame["new"].alias("rewritten")

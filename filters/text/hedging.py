@@ -27,7 +27,8 @@ HEDGE: Final = (
 class Hedging(Filter):
     """How often a caption guesses.
 
-    **Finds** hedges: "appears to be", "possibly", "might have", "suggesting that"; in English. A simile is none ("as if painted", "looks like cotton"). `hedges` counts them,
+    **Finds** hedges: "appears to be", "possibly", "might have", "suggesting that"; in English. A simile is none ("as
+    if painted", "looks like cotton"). `hedges` counts them,
     `per_sentence` is their number by sentence.
 
     **Scores** `1 - per_sentence / max_per_sentence`, not below 0. Empty text scores 1, null text has no score.

@@ -9,13 +9,15 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 
 from exports.address import parse_address
+from exports.hub import HubRepository, refuse_long_wait
 from exports.journal import read_journal
 from exports.local_release import LocalRelease
 from exports.manifest import sha256_hex
-from exports.patience import Patience
+from exports.patience import Patience, Transient, Unreachable
 from exports.publish import Published, publish
 from exports.release import ReleaseError, ReleaseRow
 from tests.hub.faults import KINDS
@@ -467,3 +469,47 @@ def test_a_staged_release_survives_a_lost_answer(
     assert fault.fired
     repository = published_once(hub, release)
     assert list(repository.branches) == ["main"]
+
+
+def test_an_answer_of_a_proxy_is_not_taken_for_a_tag(
+    hub: LocalHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A proxy that answers 200 with a page of its own: the Hub never saw the tag."""
+    release = build(tmp_path / "birds")
+    asked: list[str] = []
+
+    def proxy(self: Any, tag: str, commit: str) -> None:
+        asked.append(tag)
+        if len(asked) > 2:
+            real(self, tag, commit)
+
+    real = HubRepository.tag
+    monkeypatch.setattr(HubRepository, "tag", proxy)
+    published = send(release, hub)
+    assert len(asked) == 3
+    assert hub.repositories[REPO].tags["v1.0.0"] == published.commit
+    monkeypatch.setattr(HubRepository, "tag", lambda self, tag, commit: None)
+    with pytest.raises(ReleaseError, match="was made, but the Hub has no such tag; given up after"):
+        send(build(tmp_path / "birds", "1.1.0", rows(9)), hub)
+
+
+def test_a_directory_that_cannot_be_written_is_published_without_a_record(
+    hub: LocalHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise ReleaseError("published.jsonl cannot be written (Read-only file system); make room or give access")
+
+    monkeypatch.setattr("exports.publish.record", refuse)
+    said: list[str] = []
+    published = send(build(tmp_path / "birds"), hub, report=said.append)
+    assert published.is_new
+    assert sum("going on without a record" in line for line in said) == 1
+
+
+@pytest.mark.parametrize("headers", [{"Retry-After": "3600"}, {"RateLimit": '"api";r=0;t=3599'}])
+def test_a_long_rate_limit_ends_the_command_and_the_client_does_not_sleep_through_it(headers: dict[str, str]) -> None:
+    with pytest.raises(Transient) as caught:
+        refuse_long_wait(httpx2.Response(429, headers=headers))
+    with pytest.raises(Unreachable, match="asks to wait 60 minutes"):
+        Patience(sleep=lambda seconds: None).wait(caught.value)
+    refuse_long_wait(httpx2.Response(429, headers={"Retry-After": "30"}))

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from exports.address import parse_address
+from exports.local_release import find_release
 from exports.patience import Patience
 from exports.publish import publish
 from exports.release import ReleaseError
@@ -126,3 +127,21 @@ def test_a_damaged_manifest_is_one_message(tmp_path: Path, text: str) -> None:
     (tmp_path / "manifest.json").write_text(text)
     with pytest.raises(ReleaseError, match=r"manifest\.json"):
         verify(str(tmp_path))
+
+
+def test_a_manifest_that_says_other_than_the_files_is_found(hub: LocalHub, tmp_path: Path, mode: str) -> None:
+    release = build(tmp_path / "birds")
+    manifest = release.manifest
+    files = [{**one, "rows": 21} if one["path"].startswith("data/") else one for one in manifest["files"]]
+    wrong = {
+        "data/train-00000.parquet: other rows than the manifest says: 20 instead of 21": {"files": files},
+        "manifest.json: 19 rows, and the files have 20": {"rows": 19},
+        "manifest.json: other ids, or in another order, than the files have": {"id_sequence_sha256": "0" * 64},
+        "README.md: licence cc-by-4.0, and the manifest says mit": {"license": "mit"},
+        "manifest.json: version 1.1.0 in the directory 1.0.0": {"version": "1.1.0"},
+    }
+    for line, changes in wrong.items():
+        assert verify(str(rewrite(release, **changes).folder)).problems == [line]
+    rewrite(release, **{**manifest, "rows": 19})
+    publish(find_release(release.folder), parse_address("hub:org/birds"), endpoint=hub.url)
+    assert check(hub, "hub:org/birds@v1.0.0").problems == ["manifest.json: 19 rows, and the files have 20"]
