@@ -31,10 +31,10 @@ MAY_IMPORT: dict[str, str] = {
     "filters/registry.py": "filters/contract filters/text filters/sets filters/images filters/references filters/asking",
     "filters/scoring.py": "filters/contract",
     "filters": "filters/*",
-    "exports": "",
+    "exports": "filters",
     "exports/formats": "exports",
     "factory/errors.py": "",
-    "factory/progress.py": "",
+    "factory/progress.py": "exports",
     "factory/demo": "factory/errors.py",
     "factory/models": "factory/errors.py factory/demo",
     "factory/recipe": "filters/* factory/errors.py factory/models",
@@ -46,7 +46,7 @@ MAY_IMPORT: dict[str, str] = {
     ),
     "factory/engines": "filters/* factory/errors.py factory/models factory/recipe factory/work",
     "factory/judging": (
-        "filters/* factory/errors.py factory/progress.py factory/models factory/recipe factory/runs factory/images "
+        "filters/* exports factory/errors.py factory/progress.py factory/models factory/recipe factory/runs factory/images "
         "factory/sources factory/work factory/engines"
     ),
     "factory/captioning": (

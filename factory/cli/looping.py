@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from factory.cli.app import JSON, SET, command
+from factory.cli.app import JSON, SET, command, say
 
 
 @command("loop")
@@ -44,18 +44,18 @@ def loop_command(
     loop = load_loop(file, overrides)
     quiet = quiet or as_json
     run = LoopRun(
-        loop, Path(out or f"loops/{loop.name}"), lambda line: None if quiet else click.echo(line, err=True), quiet
+        loop, Path(out or f"loops/{loop.name}"), lambda line: None if quiet else say(line, err=True), quiet
     )
     if only_plan:
         lines = run.plan(rounds)
-        click.echo(json.dumps({"plan": lines}) if as_json else "\n".join(lines))
+        say(json.dumps({"plan": lines}) if as_json else "\n".join(lines))
         return
     entries = run.run(rounds)
     if as_json:
-        click.echo(json.dumps({"loop": str(run.folder), "rounds": entries}))
+        say(json.dumps({"loop": str(run.folder), "rounds": entries}))
         return
-    click.echo("\n".join(table(entries)))
-    click.echo(f"page {run.folder / PAGE}")
+    say("\n".join(table(entries)))
+    say(f"page {run.folder / PAGE}")
 
 
 @command("rounds")
@@ -76,7 +76,7 @@ def rounds_command(folder: str, as_json: bool) -> None:
     if not entries:
         raise RunError(f"{folder}: no loop here (no {LEDGER}); give the directory that `factory loop` wrote")
     if as_json:
-        click.echo(json.dumps({"rounds": entries}))
+        say(json.dumps({"rounds": entries}))
         return
-    click.echo("\n".join(table(entries)))
-    click.echo(f"page {Path(folder) / PAGE}")
+    say("\n".join(table(entries)))
+    say(f"page {Path(folder) / PAGE}")

@@ -6,7 +6,7 @@ import json
 
 import click
 
-from factory.cli.app import JSON, SET, command
+from factory.cli.app import JSON, SET, command, say
 
 
 @command("train")
@@ -46,4 +46,4 @@ def train_command(
     with Progress(None, quiet or as_json) as progress:
         progress.phase("training")
         trained = train(release, to, settings, Path(held_out) if held_out else None, log=progress.detail)
-    click.echo(json.dumps(asdict(trained)) if as_json else "\n".join(trained.lines()))
+    say(json.dumps(asdict(trained)) if as_json else "\n".join(trained.lines()))
