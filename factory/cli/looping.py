@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+from functools import partial
 from pathlib import Path
+from typing import TextIO
 
 import click
 
+from exports.foreign_text import plain
 from factory.cli.app import JSON, SET, command, say
 
 
@@ -43,19 +47,24 @@ def loop_command(
 
     loop = load_loop(file, overrides)
     quiet = quiet or as_json
-    run = LoopRun(
-        loop, Path(out or f"loops/{loop.name}"), lambda line: None if quiet else say(line, err=True), quiet
-    )
-    if only_plan:
-        lines = run.plan(rounds)
-        say(json.dumps({"plan": lines}) if as_json else "\n".join(lines))
-        return
-    entries = run.run(rounds)
+    # A handle of its own: while Ray works, what is written to stderr goes to a file.
+    with os.fdopen(os.dup(2), "w") as terminal:
+        show = (lambda line: None) if quiet else partial(_show, terminal)
+        run = LoopRun(loop, Path(out or f"loops/{loop.name}"), show, quiet)
+        if only_plan:
+            lines = run.plan(rounds)
+            say(json.dumps({"plan": lines}) if as_json else "\n".join(lines))
+            return
+        entries = run.run(rounds)
     if as_json:
         say(json.dumps({"loop": str(run.folder), "rounds": entries}))
         return
     say("\n".join(table(entries)))
     say(f"page {run.folder / PAGE}")
+
+
+def _show(terminal: TextIO, line: str) -> None:
+    print(plain(line), file=terminal, flush=True)
 
 
 @command("rounds")

@@ -12,6 +12,7 @@ import fcntl
 import hashlib
 import json
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -244,7 +245,9 @@ class LoopRun:
             settings = training.model_dump(mode="json", exclude={"start"})
             name = fingerprint("stage", [identity, learned, settings])
             to = self._folder(number) / arm / f"{place}-{stage.learn}-{name[:8]}"
-            trained = train(release, to, training, held_out, mix or None, log=self.say if not self.quiet else None)
+            trained = train(
+                release, to, training, held_out, mix or None, log=None if self.quiet else _now_and_then(self.say)
+            )
             done.append(trained)
             model = str(to)
         return Step(model, tuple(done))
@@ -325,6 +328,20 @@ class LoopRun:
             except BlockingIOError:
                 raise RunError(f"{self.folder}: another process is at this loop; wait for it, or stop it") from None
             yield
+
+
+def _now_and_then(say: Callable[[str], None], every_s: float = 15.0) -> Callable[[str], None]:
+    """Lets a line through every so many seconds."""
+    last = -every_s
+
+    def sometimes(line: str) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last >= every_s:
+            last = now
+            say(f"  {line}")
+
+    return sometimes
 
 
 def _round_of(entries: Sequence[Mapping[str, Any]], model: str) -> int:

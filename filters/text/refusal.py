@@ -27,8 +27,8 @@ class Refusal(Filter):
     sentence that only makes sense beside a refusal ("Thank you for asking.", "Please upload an image.") counts with it.
     Null text has no score.
 
-    **Defaults.** No parameters. Built from the grammar of refusing, on the answers of one model and half of another's that
-    people labelled in XSTest (Röttger et al. 2024); what it finds there and in captions by people is in docs/filters.md.
+    **Defaults.** No parameters. Built from the grammar of refusing, with an eye on the answers of two models that people
+    labelled in XSTest (Röttger et al. 2024), so its rates on those (docs/filters.md) are not those on answers it never saw.
 
     **Example.** "A man on a bench. As an AI language model, I cannot identify him." scores 0.13.
     """
