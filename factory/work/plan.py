@@ -10,10 +10,11 @@ from typing import Any
 import polars as pl
 
 from exports.storage import Storage
-from factory.recipe import ORIGINAL, Recipe
+from factory.recipe import ORIGINAL, CaptionsSource, Recipe
 from factory.runs import tables
 from factory.runs.run import Run
 from factory.sources import open_source
+from factory.sources.kept import KeptRows
 from factory.sources.pictures import Pictures
 from factory.sources.shard_keys import DUPLICATE, key_hashes
 from factory.sources.source import ImageSource, ListedShard
@@ -144,6 +145,8 @@ def plan_work(work: Work, scratch: Storage | None = None) -> Plan:
     """List the source of a work and count what is done. Raises SourceError: the source is missing or empty."""
     with tempfile.TemporaryDirectory(prefix="caption-factory-") as folder:
         source = open_source(work.recipe, scratch or Storage(folder))
+        if not isinstance(work.recipe.source, CaptionsSource):
+            source = KeptRows(source)
         images = finished_images(work).collect()
         quarantine = work.run.quarantine(work.quarantine_prints).select("shard", "image_key", "fingerprint")
         refused = quarantine.unique().collect()

@@ -22,6 +22,7 @@ SMALLEST: dict[str, tuple[str, set[str]]] = {
         "--only text_speed set_level --rows 200 --set-rows 200 --set-filters exact_duplicates",
         {"text_per_s_24", "text_per_s_120", "set_level"},
     ),
+    "reads": ("", {"reads_per_image"}),
     "release": (
         "--parts build --build-gb 0.002 --repeats 1",
         {"build_over_pyarrow"},
