@@ -12,7 +12,7 @@ from factory.errors import RecipeError, RunError, SourceError
 from factory.recipe import ORIGINAL_IMAGE, Recipe, parse_recipe, recipe_yaml
 from factory.recipe.yaml_text import RecipeText, parse_yaml, read_yaml, set_value
 from factory.runs.run import METRICS, RECIPE, Run, RunLock
-from factory.sources.captions import SUFFIXES
+from factory.sources.caption_files import SUFFIXES
 
 DEFAULTS: Final[dict[str, float | None]] = {
     "length": 1.0,

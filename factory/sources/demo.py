@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from factory.recipe import DemoSource
-from factory.sources.source import Shard, SourceRow, clean_text
+from factory.sources.caption_text import texts_of
+from factory.sources.source import Shard, SourceRow
+
+if TYPE_CHECKING:
+    from exports.storage import Storage
 
 SCENES_PER_SHARD = 128
 
@@ -13,7 +18,7 @@ SCENES_PER_SHARD = 128
 class DemoImages:
     """Scenes 0 ... scenes-1 of a seed."""
 
-    def __init__(self, settings: DemoSource) -> None:
+    def __init__(self, settings: DemoSource, scratch: Storage | None = None) -> None:
         self.settings = settings
 
     def shards(self) -> Iterator[Shard]:
@@ -30,4 +35,7 @@ class DemoImages:
 
         for index in range(shard.spec["start"], shard.spec["stop"]):
             row = source_row(self.settings.seed, index)
-            yield SourceRow(row.key, row.image, clean_text(row.text))
+            yield SourceRow(row.key, row.image, next(iter(texts_of(row.text)), None))
+
+
+SOURCE = DemoImages
