@@ -11,7 +11,7 @@ from typing import Any, Final
 from factory.errors import RecipeError, SourceError
 from factory.recipe import ORIGINAL_IMAGE, Recipe, parse_recipe
 from factory.recipe.yaml_text import RecipeText, read_yaml, set_value
-from factory.sources.captions import SUFFIXES
+from factory.sources.caption_files import SUFFIXES
 
 DEFAULTS: Final[dict[str, float | None]] = {
     "length": 1.0,

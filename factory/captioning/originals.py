@@ -15,15 +15,17 @@ from typing import TYPE_CHECKING, Any, Final
 import polars as pl
 
 from factory.engines.ray_errors import seals_errors
+from factory.errors import SourceError
 from factory.images.reasons import Reason
 from factory.recipe import ORIGINAL, ORIGINAL_IMAGE
 from factory.runs import tables
 from factory.runs.clock import now_ms
 from factory.runs.run import Run
 from factory.runs.tables import Status
+from factory.sources.caption_text import MOST_TEXTS
 from factory.sources.captions import TEXTS, CaptionTexts
 from factory.sources.shard_keys import DUPLICATE
-from factory.sources.source import ImageSource, Shard, SourceRow
+from factory.sources.source import REFUSED, ImageSource, Shard, SourceRow
 
 if TYPE_CHECKING:
     from factory.work.plan import Plan
@@ -32,6 +34,8 @@ TASK_ROWS: Final = 50_000
 """Rows of one task, which becomes one caption part."""
 UNKNOWN_ROWS: Final = 25_000
 GALLERY_SHARE: Final = 192
+NOT_WHOLE: Final = "(not whole)"
+"""Behind the `stat` of a shard of which something could not be read: the next run reads it again."""
 
 
 def read_missing(plan: Plan, progress: Any) -> dict[str, int]:
@@ -39,16 +43,39 @@ def read_missing(plan: Plan, progress: Any) -> dict[str, int]:
 
     Small work is done in this process, larger work by Ray tasks.
     """
-    tasks = list(_tasks(plan))
-    if not tasks:
-        return {}
-    reader = ReadOriginals(plan.source, plan.work.run, plan.work.original_print)
     states: dict[str, int] = {}
-    for report in _in_tasks(reader, tasks, plan.work.logs):
-        for name, rows in report.items():
-            states[name] = states.get(name, 0) + rows
-        progress.detail(f"reading texts: {sum(states.values()):,} rows")
+    if tasks := list(_tasks(plan)):
+        reader = ReadOriginals(plan.source, plan.work.run, plan.work.original_print)
+        for report in _in_tasks(reader, tasks, plan.work.logs):
+            for name, rows in report.items():
+                states[name] = states.get(name, 0) + rows
+            progress.detail(f"reading texts: {sum(states.values()):,} rows")
+    if not plan.work.views:
+        _need_captions(plan)
     return states
+
+
+def _need_captions(plan: Plan) -> None:
+    """Raises SourceError where the source, whose captions are all that was asked for, has not one."""
+    names = [listed.shard.name for listed in plan.original_shards]
+    read = plan.work.run.originals(plan.work.original_print).filter(pl.col("shard").is_in(names))
+    rows, refused = sum(read["rows"]), sum(read["refused"])
+    if rows > refused:
+        return
+    why = plan.work.run.quarantine([plan.work.original_print, DUPLICATE]).filter(pl.col("shard").is_in(names))
+    counted = why.group_by("reason").agg(pl.len().alias("rows"), pl.col("detail").sort().first())
+    reasons = counted.sort("rows", "reason", descending=[True, False]).collect().head(5)
+    words = [f"  {count:,} {reason}, such as: {detail}" for reason, count, detail in reasons.iter_rows()]
+    where = getattr(plan.work.recipe.source, "path", "the source")
+    raise SourceError(
+        "\n".join(
+            [
+                f"{where}: no caption in its {rows:,} rows, read as kind: {plan.work.recipe.source.kind}",
+                *words,
+                "is it the right kind of source, and the right column (source.text, or --text)?",
+            ]
+        )
+    )
 
 
 def _in_tasks(reader: ReadOriginals, tasks: list[str], logs: str | None) -> Iterator[dict[str, int]]:
@@ -109,12 +136,13 @@ class ReadOriginals:
             good, bad = self._read(shard, take, gallery)
             captions.append(good)
             refused.append(bad)
+            broken = (bad["reason"] == Reason.source_unreadable).any()
             shards.append(
                 {
                     "shard": shard.name,
-                    "stat": shard.stat,
+                    "stat": f"{shard.stat} {NOT_WHOLE}" if broken else shard.stat,
                     "fingerprint": self.fingerprint,
-                    "rows": good.height + bad.height,
+                    "rows": good.filter(pl.col("candidate") == 0).height + bad.height,
                     "refused": bad.height,
                     "take": take,
                     "created_ms": now_ms(),
@@ -124,15 +152,16 @@ class ReadOriginals:
         self.run.append("captions", pl.concat(captions))
         self.run.append("gallery", pl.DataFrame(gallery, schema=tables.GALLERY))
         self.run.append("originals", pl.DataFrame(shards, schema=tables.ORIGINALS))
-        return {Status.ok: sum(map(len, captions)), Status.quarantined: sum(map(len, refused))}
+        rows, bad_rows = sum(row["rows"] for row in shards), sum(map(len, refused))
+        return {Status.ok: rows - bad_rows, Status.quarantined: bad_rows}
 
     def _read(self, shard: Shard, take: int | None, gallery: list[dict[str, Any]]) -> tuple[pl.DataFrame, pl.DataFrame]:
         """(rows of tables.CAPTIONS, rows of tables.QUARANTINE) of a shard."""
         frames = list(self._frames(shard, take, gallery))
         rows = pl.concat(frames) if frames else _ROWS.to_frame()
         if take is not None:
-            rows = rows.head(take)
-        again = ~rows["image_key"].is_first_distinct()
+            rows = rows.filter(pl.col("place") < take)
+        again = pl.col("place") != pl.col("place").first().over("image_key")
         rows = rows.with_columns(
             reason=pl.when(again).then(pl.lit(Reason.duplicate_key)).otherwise("reason"),
             detail=pl.when(again)
@@ -143,26 +172,23 @@ class ReadOriginals:
             created_ms=pl.lit(now_ms()),
         )
         good = rows.filter(pl.col("reason").is_null()).with_columns(
-            view=pl.lit(ORIGINAL), candidate=pl.lit(0), status=pl.lit(Status.ok.value)
+            view=pl.lit(ORIGINAL), status=pl.lit(Status.ok.value)
         )
-        return _fit(good.drop("reason", "detail"), tables.CAPTIONS), _fit(
-            rows.filter(pl.col("reason").is_not_null()), tables.QUARANTINE
-        )
+        bad = rows.filter(pl.col("reason").is_not_null() & (pl.col("candidate") == 0))
+        return _fit(good.drop("reason", "detail"), tables.CAPTIONS), _fit(bad, tables.QUARANTINE)
 
     def _frames(self, shard: Shard, take: int | None, gallery: list[dict[str, Any]]) -> Iterator[pl.DataFrame]:
         """Frames of _ROWS."""
-        left = take
         if isinstance(self.source, CaptionTexts):
             for frame in self.source.texts(shard):
                 yield _fit(frame, _ROWS)
-                left = None if left is None else left - frame.height
-                if left is not None and left <= 0:
+                if take is not None and frame["place"][-1] + 1 >= take:
                     return
             return
-        rows = []
-        for row in self.source.read(shard, ORIGINAL_IMAGE.max_bytes):
-            rows.append(_image_row(row, gallery))
-            if take is not None and len(rows) == take:
+        rows: list[dict[str, Any]] = []
+        for place, row in enumerate(self.source.read(shard, ORIGINAL_IMAGE.max_bytes)):
+            rows += _image_rows(row, place, gallery)
+            if take is not None and place + 1 == take:
                 break
         yield pl.DataFrame(rows, schema=_ROWS)
 
@@ -170,6 +196,8 @@ class ReadOriginals:
 _ROWS: Final = pl.Schema(
     {
         "image_key": pl.String,
+        "place": pl.Int64,
+        "candidate": pl.Int16,
         "text": pl.String,
         "reason": pl.String,
         "detail": pl.String,
@@ -182,28 +210,33 @@ _ROWS: Final = pl.Schema(
 assert set(TEXTS) - set(_ROWS) == {"fields"}
 
 
-def _image_row(row: SourceRow, gallery: list[dict[str, Any]]) -> dict[str, Any]:
-    """A row of _ROWS: what its image and its text are, or why it cannot be used."""
+def _image_rows(row: SourceRow, place: int, gallery: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows of _ROWS of an image, one a caption: what it is, or, in a single one, why it cannot be used."""
     from factory.images.prepare import Rejection, prepare_image, thumbnail
 
-    found: dict[str, Any] = {"image_key": row.key, "text": row.text}
+    found: dict[str, Any] = {"image_key": row.key, "place": place, "candidate": 0, "text": row.text}
     if row.data is None:
-        reason = {"missing": Reason.no_image, "too_many_bytes": Reason.too_many_bytes}
-        return {**found, "reason": reason.get(row.problem or "missing", Reason.unreadable_row), "detail": row.detail}
+        reason = REFUSED.get(row.problem or "missing", Reason.source_unreadable)
+        return [{**found, "reason": reason, "detail": row.detail}]
     found["image_sha256"] = hashlib.sha256(row.data).hexdigest()
     if row.text is None:
-        return {**found, "reason": Reason.no_text, "detail": "the row has an image and no text"}
+        return [{**found, "reason": Reason.no_text, "detail": row.detail or "the row has an image and no text"}]
     image = prepare_image(row.data, ORIGINAL_IMAGE)
     if isinstance(image, Rejection):
-        return {**found, "reason": image.reason, "detail": image.detail}
+        return [{**found, "reason": image.reason, "detail": image.detail}]
     if len(gallery) < GALLERY_SHARE:
         gallery.append({"image_key": row.key, "thumbnail": thumbnail(image)})
-    return {
-        **found,
+    found |= {
         "source_width": image.source_width,
         "source_height": image.source_height,
         "source_format": image.source_format,
     }
+    rows = [{**found, "candidate": number, "text": text} for number, text in enumerate(row.texts[:MOST_TEXTS])]
+    if len(row.texts) > MOST_TEXTS:
+        detail = f"captions {MOST_TEXTS + 1} to {len(row.texts):,} of one row; {MOST_TEXTS} are read at most"
+        key = f"{row.key}/(more captions)"
+        rows.append({**found, "image_key": key, "reason": Reason.unreadable_row, "detail": detail})
+    return rows
 
 
 def _fit(frame: pl.DataFrame, schema: pl.Schema) -> pl.DataFrame:

@@ -31,7 +31,7 @@ from factory.runs.done_set import DoneSet
 from factory.runs.run import Run, new_part_name
 from factory.runs.tables import Failure, Status
 from factory.sources.shard_keys import DUPLICATE, ShardKeys
-from factory.sources.source import ImageSource, Shard, SourceRow
+from factory.sources.source import REFUSED, ImageSource, Shard, SourceRow
 
 if TYPE_CHECKING:
     from factory.captioning.captioner import Captioner
@@ -134,7 +134,7 @@ class ReadShards:
 
     def _prepare(self, row: SourceRow, shard: Shard, views: list[int], ready: ReadyView) -> dict[str, Any]:
         if row.data is None:
-            reason = {"missing": Reason.no_image, "too_many_bytes": Reason.too_many_bytes}.get(row.problem or "missing")
+            reason = REFUSED.get(row.problem or "missing")
             return _work_row(row, shard, views, reason or Failure.source_unreadable, row.detail, ready.image_print)
         outcome = prepare_image(row.data, ready.view.image)
         sha256 = hashlib.sha256(row.data).hexdigest()

@@ -7,7 +7,7 @@ from enum import StrEnum
 class Reason(StrEnum):
     """Why a row could not be used. The values are stored in the quarantine table, so they never change.
 
-    Those up to `unreadable_row` are given by whoever reads the source; `prepare_image` gives the others, and those from
+    Those up to `source_unreadable` are given by whoever reads the source; `prepare_image` gives the others, and those from
     `empty` to `too_complex`, and `out_of_memory`, are the problems of `filters.images.decoding` under the same names.
     """
 
@@ -16,6 +16,7 @@ class Reason(StrEnum):
     no_text = "no_text"
     no_key = "no_key"
     unreadable_row = "unreadable_row"
+    source_unreadable = "source_unreadable"
     empty = "empty"
     too_many_bytes = "too_many_bytes"
     not_an_image = "not_an_image"
@@ -35,6 +36,7 @@ REASONS: Mapping[Reason, str] = {
     Reason.no_text: "The row has no text to filter: none, or only white space.",
     Reason.no_key: "The column that holds the key is empty in this row. Fill it in, or name no key column.",
     Reason.unreadable_row: "The line is no JSON object, has not as many fields as the header, or is too long. Repair it.",
+    Reason.source_unreadable: "The file, or the rest of it, could not be read. Fetch it again; the next run tries it again.",
     Reason.empty: "The file has no bytes. Fetch it again.",
     Reason.too_many_bytes: "The file is larger than image.max_bytes. Raise it, or make the file smaller.",
     Reason.not_an_image: "The content is no image (text, a web page, a video, ...), whatever its name says.",

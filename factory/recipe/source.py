@@ -20,7 +20,8 @@ class FolderSource(Part):
     path: str = Field(description="Folder, local or any fsspec URL (s3://..., hf://...).")
     text: str | None = Field(
         default=None,
-        description="Column of metadata.jsonl/.csv or key of .json that holds the caption; unset: 'text', then 'caption'.",
+        description="Column of metadata.jsonl/.csv or key of .json that holds the caption; unset: the first that is there of "
+        "text, caption, captions, ...",
     )
     fields: tuple[str, ...] = Field(
         default=(), description="Columns of metadata.jsonl/.csv to carry into the release, such as url or license."
@@ -33,14 +34,19 @@ class ParquetSource(Part):
     kind: Literal["parquet"]
     path: str = Field(description="File, folder or glob, local or any fsspec URL.")
     image: str = Field(default="image", description="Column with the image.")
-    text: str | None = Field(default=None, description="Column with the original text.")
+    text: str | None = Field(
+        default=None,
+        description="Column with the original text; unset: the first that is there of text, caption, captions, ...",
+    )
     key: str | None = Field(
         default=None, description="Column with a stable unique id; unset: sha256 of the image bytes."
     )
     fields: tuple[str, ...] = Field(
         default=(), description="Columns to carry into the release, such as url or license."
     )
-    root: str | None = Field(default=None, description="Where path columns start; unset: the folder of the file.")
+    root: str | None = Field(
+        default=None, description="Below which paths in image cells must lie; unset: the folder of the file."
+    )
 
 
 class WebDatasetSource(Part):
@@ -53,7 +59,9 @@ class WebDatasetSource(Part):
         description="Extensions that hold the image, best first, joined by ';'.",
     )
     text: str | None = Field(
-        default=None, description="Extension of the original text ('txt'), or 'json.FIELD'; unset: none."
+        default=None,
+        description="Extension of the original text ('txt'), or 'json.FIELD'; unset: txt, or the first that is there of "
+        "text, caption, captions, ...",
     )
     key: str | None = Field(
         default=None, description="'json.FIELD' with a stable unique id; unset: tar name and member name."
@@ -72,12 +80,18 @@ class HuggingFaceSource(Part):
     config: str | None = Field(default=None, description="Configuration name.")
     split: str = Field(default="train", description="Split to read.")
     image: str = Field(default="image", description="Image column.")
-    text: str | None = Field(default=None, description="Column with the original text.")
+    text: str | None = Field(
+        default=None,
+        description="Column with the original text; unset: the first that is there of text, caption, captions, ...",
+    )
     key: str | None = Field(
         default=None, description="Column with a stable unique id; unset: sha256 of the image bytes."
     )
     fields: tuple[str, ...] = Field(
         default=(), description="Columns to carry into the release, such as url or license."
+    )
+    root: str | None = Field(
+        default=None, description="Below which paths in image cells must lie; unset: the dataset's own directory."
     )
 
 
@@ -88,7 +102,10 @@ class CaptionsSource(Part):
     path: str = Field(
         description="File (.parquet, .jsonl, .csv, .txt; .gz too), folder or glob, local or any fsspec URL."
     )
-    text: str | None = Field(default=None, description="Column with the caption; unset: 'text', then 'caption'.")
+    text: str | None = Field(
+        default=None,
+        description="Column with the caption; unset: the first that is there of text, caption, captions, ...",
+    )
     key: str | None = Field(default=None, description="Column with a stable unique id; unset: a hash of file and text.")
     fields: tuple[str, ...] = Field(
         default=(), description="Columns to carry into the release, such as url or license."

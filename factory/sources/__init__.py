@@ -1,10 +1,13 @@
-"""Where images come from. One file per kind; each lists shards lazily and reads a shard as a stream of rows."""
+"""Where images come from. One file per kind; each lists shards lazily and reads a shard as a stream of rows.
+
+A kind is a model in `factory/recipe/source.py` (what a user may set) and a file here with the name of the kind, which has a
+`SOURCE`: a class that is made of the settings and a scratch directory and is an `ImageSource`. Nothing else knows the kinds.
+"""
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING
-
-from factory.recipe import CaptionsSource, DemoSource, FolderSource, HuggingFaceSource, ParquetSource, WebDatasetSource
 
 if TYPE_CHECKING:
     from exports.storage import Storage
@@ -18,28 +21,6 @@ def open_source(recipe: Recipe, scratch: Storage) -> ImageSource:
     Raises:
         SourceError: it does not exist, cannot be read, or has not the columns the recipe names.
     """
-    settings = recipe.source
-    if isinstance(settings, DemoSource):
-        from factory.sources.demo import DemoImages
-
-        return DemoImages(settings)
-    if isinstance(settings, FolderSource):
-        from factory.sources.folder import FolderImages
-
-        return FolderImages(settings, scratch)
-    if isinstance(settings, ParquetSource):
-        from factory.sources.parquet import ParquetImages
-
-        return ParquetImages(settings)
-    if isinstance(settings, WebDatasetSource):
-        from factory.sources.webdataset import WebDatasetImages
-
-        return WebDatasetImages(settings)
-    if isinstance(settings, CaptionsSource):
-        from factory.sources.captions import CaptionTexts
-
-        return CaptionTexts(settings)
-    assert isinstance(settings, HuggingFaceSource)
-    from factory.sources.huggingface import HuggingFaceImages
-
-    return HuggingFaceImages(settings)
+    reader = import_module(f"factory.sources.{recipe.source.kind}")
+    source: ImageSource = reader.SOURCE(recipe.source, scratch)
+    return source

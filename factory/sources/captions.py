@@ -1,39 +1,55 @@
-"""Captions without images: Parquet, JSON lines, CSV, or plain text.
+"""Captions without images: Parquet, JSON lines, JSON, CSV, TSV, or plain text.
 
-A shard is a row group of a Parquet file, a range of lines of a text or JSON-lines file, or a whole CSV or .gz file.
+A shard is a row group of a Parquet file, a range of lines of a text or JSON-lines file, or a whole file of another kind.
 A caption without a key of its own has a hash of its shard's name and its text, with a number where the same text comes
-again in the shard.
+again in the shard. A record with several captions is one row with several candidates.
 """
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import json
+import zlib
 from collections import Counter
 from collections.abc import Iterator
-from typing import IO, TYPE_CHECKING, Any, Final
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final
 
 import polars as pl
 
 from factory.errors import SourceError
 from factory.images.reasons import Reason
 from factory.recipe import CaptionsSource
-from factory.sources.files import find_files, relative_names, stat_of
-from factory.sources.source import Shard, SourceRow, clean_text
+from factory.sources.caption_files import (
+    JSON_SUFFIXES,
+    SUFFIXES,
+    TEXT,
+    Bad,
+    Record,
+    WrongFile,
+    cuttable,
+    is_kind,
+    records,
+)
+from factory.sources.caption_text import MOST_TEXTS, TEXT_COLUMNS, text_column, texts_of
+from factory.sources.files import find_files, first_line, relative_names, size_of, stat_of
+from factory.sources.parquet import DamagedFile, check_key, check_names, damaged_row, damaged_shard, gone, open_parquet
+from factory.sources.source import DETAIL, Shard, SourceRow, key_text, no_key
 
 if TYPE_CHECKING:
-    import pyarrow.parquet as pq
+    from exports.storage import Storage
 
-SUFFIXES: Final = (".parquet", ".jsonl", ".ndjson", ".csv", ".txt", ".jsonl.gz", ".ndjson.gz", ".csv.gz", ".txt.gz")
-TEXT_COLUMNS: Final = ("text", "caption")
 RANGE_BYTES: Final = 32_000_000
 MAX_LINE_BYTES: Final = 16_000_000
 BATCH_ROWS: Final = 16_384
+LOOK_AT: Final = 100
+"""Records looked at for the names of a file's columns."""
 
 TEXTS: Final = pl.Schema(
     {
         "image_key": pl.String,
+        "place": pl.Int64,  # which row of the shard, from 0; its captions share it
+        "candidate": pl.Int16,  # which caption of the row, from 0
         "text": pl.String,  # null where there is none
         "reason": pl.String,  # why the row cannot be used, a Reason; null where it can
         "detail": pl.String,
@@ -45,129 +61,196 @@ TEXTS: Final = pl.Schema(
 class CaptionTexts:
     """The captions of files."""
 
-    def __init__(self, settings: CaptionsSource) -> None:
+    def __init__(self, settings: CaptionsSource, scratch: Storage | None = None) -> None:
         self.settings = settings
 
     def shards(self) -> Iterator[Shard]:
         """Row groups, ranges of lines, or whole files. Raises SourceError where a file lacks a column."""
-        urls = find_files(self.settings.path, SUFFIXES)
         empty = True
+        damaged: list[Shard] = []
+        urls = caption_files(self.settings.path)
         for name, url in zip(relative_names(urls), urls, strict=True):
-            for shard in self._shards_of(name, url, stat_of(url)):
-                empty = False
-                yield shard
+            stat = stat_of(url)
+            try:
+                for shard in self._shards_of(name, url, stat):
+                    empty = False
+                    yield shard
+            except WrongFile as error:
+                raise SourceError(f"{url}: {error}") from None
+            except (DamagedFile, OSError, EOFError, zlib.error) as error:
+                damaged.append(damaged_shard(name, stat, url, DamagedFile(_words(url, error))))
         if empty:
-            raise SourceError(f"{self.settings.path}: no captions in these files")
+            words = damaged[0].spec["damaged"] if damaged else "no captions in these files"
+            raise SourceError(f"{self.settings.path}: {words}")
+        yield from damaged
 
     def read(self, shard: Shard, max_bytes: int) -> Iterator[SourceRow]:
         """The rows of a shard one by one, without images."""
+        if "damaged" in shard.spec:
+            yield damaged_row(shard)
+            return
         for frame in self.texts(shard):
-            for row in frame.iter_rows(named=True):
+            for rows in frame.partition_by("place", maintain_order=True):
+                row = rows.row(0, named=True)
                 fields = json.loads(row["fields"]) if row["fields"] else {}
-                yield SourceRow(row["image_key"], None, row["text"], fields, "missing", row["detail"] or "no image")
+                problem = {Reason.source_unreadable: "unreadable", Reason.no_key: "no_key"}.get(
+                    row["reason"], "missing"
+                )
+                if row["reason"] == Reason.unreadable_row:
+                    problem = "unreadable_row"
+                text, *more = rows["text"].to_list()
+                yield SourceRow(row["image_key"], None, text, fields, problem, row["detail"] or "no image", tuple(more))
 
     def texts(self, shard: Shard) -> Iterator[pl.DataFrame]:
-        """The rows of a shard as frames of TEXTS, BATCH_ROWS rows or fewer each."""
+        """The captions of a shard as frames of TEXTS, of BATCH_ROWS rows or a little more; a row is never in two."""
         seen: Counter[bytes] = Counter()
         place = 0
-        for records in self._records(shard):
-            yield self._frame(records, shard, place, seen)
-            place += len(records)
+        found = self._records(shard)
+        while batch := list(islice(found, BATCH_ROWS)):
+            rows: list[tuple[Any, ...]] = []
+            for record in batch:
+                for captions in self._rows(record, shard, place, seen):
+                    rows += captions
+                    place += 1
+            yield pl.DataFrame(rows, schema=TEXTS, orient="row")
 
     # --- rows ---
 
-    def _frame(
-        self, records: list[dict[str, Any] | str], shard: Shard, place: int, seen: Counter[bytes]
-    ) -> pl.DataFrame:
-        rows = [self._row(record, shard, place + number, seen) for number, record in enumerate(records)]
-        return pl.DataFrame(rows, schema=TEXTS, orient="row")
-
-    def _row(self, record: dict[str, Any] | str, shard: Shard, place: int, seen: Counter[bytes]) -> tuple[Any, ...]:
-        """A row of TEXTS. A record that is a string is a line that cannot be read: why."""
+    def _rows(self, record: Record, shard: Shard, place: int, seen: Counter[bytes]) -> Iterator[list[tuple[Any, ...]]]:
+        """The rows of TEXTS that a record makes, mostly one; each a list of its captions."""
         at = f"{shard.name}/{place}"
-        if isinstance(record, str):
-            return at, None, Reason.unreadable_row, record[:200], None
-        text = clean_text(record.get(shard.spec["text"]))
+        if isinstance(record, Bad):
+            reason = Reason.source_unreadable if record.where == _REST else Reason.unreadable_row
+            where = f", {record.where}"
+            key = at
+            if record.where == _REST:
+                where = ""
+                key = (
+                    damaged_row(shard).key if "damaged" in shard.spec else at if shard.rows else f"{shard.name}/{_REST}"
+                )
+            yield [(key, place, 0, None, reason, f"{shard.spec['name']}{where}: {record.why}"[:DETAIL], None)]
+            return
+        value = record.get(shard.spec["text"])
+        texts = texts_of(value)
         fields = {name: record[name] for name in self.settings.fields if record.get(name) is not None}
         packed = json.dumps(fields, sort_keys=True, default=str) if fields else None
+        key = at
         if self.settings.key:
             given = record.get(self.settings.key)
-            if given is None:
-                return at, text, Reason.no_key, f"column '{self.settings.key}' is empty", packed
-            key = str(given)
-        elif text is None:
-            key = at
-        else:
-            key = _content_key(shard.name, text, seen)
-        if text is None:
-            found = record.get(shard.spec["text"])
-            detail = "no text" if found is None else f"{type(found).__name__} instead of text: {found!r}"
-            return key, None, Reason.no_text, detail[:200], packed
-        return key, text, None, None, packed
+            known = key_text(given)
+            if known is None:
+                detail = no_key(self.settings.key, given)
+                yield [(at, place, 0, texts[0] if texts else None, Reason.no_key, detail[:DETAIL], packed)]
+                return
+            key = known
+        elif texts:
+            key = _content_key(shard.name, "\n".join(texts), seen)
+        if not texts:
+            empty = value is None or (isinstance(value, str) and not value.strip())
+            detail = "no text" if empty else f"{type(value).__name__} instead of text: {value!r}"
+            yield [(key, place, 0, None, Reason.no_text, detail[:DETAIL], packed)]
+            return
+        yield [(key, place, number, text, None, None, packed) for number, text in enumerate(texts[:MOST_TEXTS])]
+        if len(texts) > MOST_TEXTS:
+            detail = f"captions {MOST_TEXTS + 1} to {len(texts):,} of one row; {MOST_TEXTS} are read at most"
+            yield [(f"{key}/(more captions)", place + 1, 0, None, Reason.unreadable_row, detail, None)]
 
     # --- files ---
 
     def _shards_of(self, name: str, url: str, stat: str) -> Iterator[Shard]:
-        if url.endswith(".parquet"):
-            with _open_parquet(url) as file:
+        spec = {"url": url, "name": name}
+        if url.lower().endswith(".parquet"):
+            with open_parquet(url) as file:
                 text = self._column(file.schema_arrow.names, url)
-                for group in range(file.metadata.num_row_groups):
-                    rows = file.metadata.row_group(group).num_rows
-                    if rows:
-                        yield Shard(f"{name}#{group}", rows, stat, {"url": url, "group": group, "text": text})
+                check_key(url, file, self.settings.key)
+                groups = [file.metadata.row_group(group).num_rows for group in range(file.metadata.num_row_groups)]
+            for group, rows in enumerate(groups):
+                if rows:
+                    yield Shard(f"{name}#{group}", rows, stat, {**spec, "group": group, "text": text})
             return
-        size = _size(url)
-        if not size:
+        size = size_of(url)
+        if size == 0:
             return
-        if url.endswith(".txt") or url.endswith(".txt.gz"):
+        if is_kind(url, TEXT):
             text = "text"
-            self._needs_columns(url)
+            self._needs_no_columns(url)
         else:
-            text = self._column(_header(url), url)
-        if url.endswith((".gz", ".csv")):
-            yield Shard(name, None, stat, {"url": url, "text": text})
+            first = [
+                record for record in islice(records(url, longest=MAX_LINE_BYTES), LOOK_AT) if isinstance(record, dict)
+            ]
+            text = self._column(list(dict.fromkeys(key for record in first for key in record)), url) if first else ""
+        if size is None or not cuttable(url):
+            yield Shard(name, None, stat, {**spec, "text": text})
             return
         for number, start in enumerate(range(0, size, RANGE_BYTES)):
             end = min(size, start + RANGE_BYTES)
-            yield Shard(f"{name}#{number}", None, stat, {"url": url, "start": start, "end": end, "text": text})
+            yield Shard(f"{name}#{number}", None, stat, {**spec, "start": start, "end": end, "text": text})
 
     def _column(self, names: list[str], url: str) -> str:
         """The text column. Raises SourceError where a column that the settings name is missing."""
-        for role, column in [("key", self.settings.key), *(("fields", name) for name in self.settings.fields)]:
-            if column and column not in names:
-                raise SourceError(f"{url}: no column '{column}' (source.{role}); found: {', '.join(names)}")
-        wanted = (self.settings.text,) if self.settings.text else TEXT_COLUMNS
-        found = next((name for name in wanted if name in names), None)
+        check_names(url, names, [("key", self.settings.key), *(("fields", name) for name in self.settings.fields)])
+        found = text_column(names, self.settings.text)
         if found is None:
+            wanted = (self.settings.text,) if self.settings.text else TEXT_COLUMNS[:2]
+            others = "" if self.settings.text else " (nor any of " + ", ".join(TEXT_COLUMNS[2:]) + ")"
             hint = "" if self.settings.text else "; name the text column (source.text, or --text)"
-            raise SourceError(f"{url}: no column {' or '.join(map(repr, wanted))}; found: {', '.join(names)}{hint}")
+            raise SourceError(
+                f"{url}: no column {' or '.join(map(repr, wanted))}; found: {', '.join(names)}{others}{hint}"
+            )
         return found
 
-    def _needs_columns(self, url: str) -> None:
+    def _needs_no_columns(self, url: str) -> None:
         for column in (self.settings.key, *self.settings.fields):
             if column:
                 raise SourceError(f"{url}: plain text has no column '{column}', it has one caption a line")
 
-    def _records(self, shard: Shard) -> Iterator[list[dict[str, Any] | str]]:
+    def _records(self, shard: Shard) -> Iterator[Record]:
+        """The records of a shard; what cannot be read after them is the last one."""
         url = shard.spec["url"]
+        if "damaged" in shard.spec:
+            yield Bad(_REST, shard.spec["damaged"])
+            return
+        place = 0
         try:
-            if "group" in shard.spec:
-                yield from self._parquet_records(shard)
-            elif url.endswith((".csv", ".csv.gz")):
-                yield from _batches(_csv_records(url))
-            else:
-                parse = _text_record if url.endswith((".txt", ".txt.gz")) else _json_record
-                yield from _batches(parse(line) for line in _lines(shard))
+            found = (
+                self._parquet_records(shard)
+                if "group" in shard.spec
+                else records(url, shard.spec.get("start", 0), shard.spec.get("end"), MAX_LINE_BYTES)
+            )
+            for record in found:
+                yield record
+                place += 1
         except FileNotFoundError:
-            raise SourceError(
-                f"{url}: the source disappeared while it was read; bring it back and run again: what is done is kept"
-            ) from None
+            raise SourceError(gone(url)) from None
+        except (DamagedFile, WrongFile, OSError, EOFError, zlib.error) as error:
+            lost = 1 if shard.rows is None else shard.rows - place
+            for _ in range(lost):
+                yield Bad(_REST, f"the rest cannot be read: {_words(url, error)}")
 
-    def _parquet_records(self, shard: Shard) -> Iterator[list[dict[str, Any] | str]]:
+    def _parquet_records(self, shard: Shard) -> Iterator[Record]:
         columns = [name for name in (shard.spec["text"], self.settings.key, *self.settings.fields) if name]
-        with _open_parquet(shard.spec["url"]) as file:
+        with open_parquet(shard.spec["url"]) as file:
             for batch in file.iter_batches(BATCH_ROWS, [shard.spec["group"]], list(dict.fromkeys(columns))):
-                yield batch.to_pylist()
+                yield from batch.to_pylist()
+
+
+_REST: Final = "(the rest)"
+
+
+def caption_files(path: str) -> list[str]:
+    """URLs of the caption files of a path; of a folder, .json files only where it has no other. Raises SourceError."""
+    try:
+        return find_files(path, SUFFIXES)
+    except SourceError:
+        try:
+            return find_files(path, JSON_SUFFIXES)
+        except SourceError:
+            pass
+        raise
+
+
+def _words(url: str, error: Exception) -> str:
+    return str(error) if isinstance(error, (DamagedFile, WrongFile)) else f"{url}: {first_line(error)}"
 
 
 def _content_key(shard: str, text: str, seen: Counter[bytes]) -> str:
@@ -177,123 +260,4 @@ def _content_key(shard: str, text: str, seen: Counter[bytes]) -> str:
     return digest.hex() + again
 
 
-def _batches(records: Iterator[dict[str, Any] | str]) -> Iterator[list[dict[str, Any] | str]]:
-    batch: list[dict[str, Any] | str] = []
-    for record in records:
-        batch.append(record)
-        if len(batch) == BATCH_ROWS:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
-
-
-def _text_record(line: bytes) -> dict[str, Any] | str:
-    if len(line) > MAX_LINE_BYTES:
-        return f"a line of more than {MAX_LINE_BYTES:,} bytes"
-    return {"text": line.decode("utf-8", errors="replace")}
-
-
-def _json_record(line: bytes) -> dict[str, Any] | str:
-    if len(line) > MAX_LINE_BYTES:
-        return f"a line of more than {MAX_LINE_BYTES:,} bytes"
-    try:
-        record = json.loads(line.decode("utf-8", errors="replace"))
-    except (ValueError, RecursionError) as error:
-        return f"not JSON: {error}"
-    return record if isinstance(record, dict) else f"{type(record).__name__} instead of a JSON object"
-
-
-def _csv_records(url: str) -> Iterator[dict[str, Any] | str]:
-    import csv
-    import io
-
-    csv.field_size_limit(MAX_LINE_BYTES)
-    with _open(url) as file:
-        lines = csv.reader(io.TextIOWrapper(file, encoding="utf-8-sig", errors="replace", newline=""))
-        header = next(lines)
-        while True:
-            try:
-                values = next(lines)
-            except StopIteration:
-                return
-            except csv.Error as error:
-                yield str(error)
-                continue
-            if len(values) == len(header):
-                yield dict(zip(header, values, strict=True))
-            elif values:
-                yield f"{len(values)} fields, but the header has {len(header)}"
-
-
-def _lines(shard: Shard) -> Iterator[bytes]:
-    """The lines that begin in a shard's range, without line ends; blank lines of JSON files left out.
-
-    Of a line longer than MAX_LINE_BYTES only its beginning, one byte longer than allowed.
-    """
-    url, start, end = shard.spec["url"], shard.spec.get("start", 0), shard.spec.get("end")
-    keep_blank = url.endswith((".txt", ".txt.gz"))
-    with _open(url) as file:
-        if start:
-            file.seek(start - 1)
-            _skip_line(file)
-        while end is None or file.tell() < end:
-            line = file.readline(MAX_LINE_BYTES + 1)
-            if not line:
-                return
-            if len(line) > MAX_LINE_BYTES and not line.endswith(b"\n"):
-                _skip_line(file)
-            stripped = line.rstrip(b"\r\n")
-            if stripped or keep_blank:
-                yield stripped
-
-
-def _skip_line(file: IO[bytes]) -> None:
-    while (rest := file.readline(1 << 20)) and not rest.endswith(b"\n"):
-        pass
-
-
-def _header(url: str) -> list[str]:
-    """Columns of a CSV or JSON-lines file, from its first line. Raises SourceError where it has none."""
-    if url.endswith((".csv", ".csv.gz")):
-        import csv
-        import io
-
-        with _open(url) as file:
-            try:
-                return next(csv.reader(io.TextIOWrapper(file, encoding="utf-8-sig", errors="replace", newline="")))
-            except (StopIteration, csv.Error) as error:
-                raise SourceError(f"{url}: no CSV file with a header line ({error})") from None
-    with _open(url) as file:
-        record = _json_record(file.readline(MAX_LINE_BYTES + 1))
-    if isinstance(record, str):
-        raise SourceError(f"{url}: its first line is no JSON object: {record}")
-    return list(record)
-
-
-def _open(url: str) -> Any:
-    """The file as a stream of plain bytes."""
-    from fsspec.core import url_to_fs
-
-    fs, name = url_to_fs(url)
-    file = fs.open(name, "rb")
-    return gzip.open(file, "rb") if url.endswith(".gz") else file
-
-
-def _size(url: str) -> int:
-    from fsspec.core import url_to_fs
-
-    fs, name = url_to_fs(url)
-    return int(fs.size(name) or 0)
-
-
-def _open_parquet(url: str) -> pq.ParquetFile:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-    from fsspec.core import url_to_fs
-
-    fs, name = url_to_fs(url)
-    try:
-        return pq.ParquetFile(name, filesystem=fs)
-    except pa.ArrowInvalid as error:
-        raise SourceError(f"{url}: not a Parquet file ({str(error).splitlines()[0]})") from None
+SOURCE = CaptionTexts

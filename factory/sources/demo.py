@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from factory.recipe import DemoSource
-from factory.sources.source import Shard, SourceRow, clean_text
+from factory.sources.caption_text import texts_of
+from factory.sources.source import Shard, SourceRow
+
+if TYPE_CHECKING:
+    from exports.storage import Storage
 
 SCENES_PER_SHARD = 128
 
@@ -13,7 +18,7 @@ SCENES_PER_SHARD = 128
 class DemoImages:
     """Scenes 0 ... scenes-1 of a seed."""
 
-    def __init__(self, settings: DemoSource) -> None:
+    def __init__(self, settings: DemoSource, scratch: Storage | None = None) -> None:
         self.settings = settings
 
     def shards(self) -> Iterator[Shard]:
@@ -34,4 +39,7 @@ class DemoImages:
         for index in range(shard.spec["start"], shard.spec["stop"]):
             scene = draw_scene(settings.seed, index)
             text = scene_text(scene, settings.text, settings.wrong, settings.errors)
-            yield SourceRow(scene.key, scene_image(scene), clean_text(text))
+            yield SourceRow(scene.key, scene_image(scene), next(iter(texts_of(text)), None))
+
+
+SOURCE = DemoImages

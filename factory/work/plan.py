@@ -210,7 +210,7 @@ def _listed_shards(
         if left <= 0:
             return
         if rows is None:
-            rows = sum(1 for _ in zip(range(left), source.read(shard, 1), strict=False))
+            rows = sum(1 for _ in zip(range(left + 1), source.read(shard, 1), strict=False))  # one more: is it all?
         take = min(left, rows)
         left -= take
         yield ListedShard(shard, rows, None if take == rows and complete else take, complete and take == rows)
