@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from exports.release import ReleaseInfo
+    from exports.release_info import ReleaseInfo
 
 SIZES = (
     (1_000, "n<1K"),

@@ -13,12 +13,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final
 
-from exports.release_row import CAPTION_FIELDS
-
 if TYPE_CHECKING:
     import datasets
     import polars as pl
 
+CAPTION_FIELDS: Final = (
+    "view", "candidate", "rung", "cut_from", "text", "rewritten", "status", "kept", "reason", "finish_reason", "mean_logprob", "min_logprob", "output_tokens",
+    "prompt_id", "prompt", "seed", "model", "model_revision", "lora", "template_sha256", "engine", "fingerprint",
+)  # fmt: skip
+"""What a release says of every caption, beside its scores."""
 FOLDERS: Final = {"default": "data", "sft": "sft", "text": "text", "rejected": "rejected"}
 DICTIONARY: Final = frozenset(
     {

@@ -12,16 +12,18 @@ import re
 import tempfile
 import uuid
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from exports.abandoned import building_directory
 from exports.ahead import read_ahead
 from exports.card import write_card
+from exports.columns import CAPTION_FIELDS
 from exports.manifest import FORMAT, MANIFEST, canonical_json, content_hash, ids_digest, sha256_hex, writer_versions
 from exports.membership import Membership
-from exports.release_row import CAPTION_FIELDS, ReleaseRow, RowBatch, Turn, batches
+from exports.release_info import ReleaseInfo
+from exports.release_row import ReleaseRow, RowBatch, Turn, batches
 from exports.shard_file import schema_sha256
 from exports.shards import Constants, Shards
 from exports.storage import Storage
@@ -52,26 +54,6 @@ SEMVER = re.compile(r"(\d+)\.(\d+)\.(\d+)")
 
 class ReleaseError(Exception):
     """A release cannot be made; the text says why and what to do."""
-
-
-@dataclass(frozen=True)
-class ReleaseInfo:
-    """What a release says about itself."""
-
-    name: str
-    license: str
-    filters: dict[str, str]  # name -> one line
-    inputs: str  # fingerprint of what the release is made from; equal inputs are not built twice
-    provenance: dict[str, Any] = field(default_factory=dict)  # for the card: models, prompts, sampling, counts, recipe
-    image_license: str | None = None  # of all images; None where each row has its own
-    limits: dict[str, float] = field(default_factory=dict)  # filter -> least score of any caption that is published
-    configs: tuple[str, ...] = ("default",)  # of exports/columns.py; default is always there
-    run_id: str | None = None
-    recipe_id: str | None = None
-    limit: int | None = None  # only so many rows of the source were asked for
-    filter_facts: dict[str, dict[str, Any]] = field(
-        default_factory=dict
-    )  # filter -> `reads`, `parameters`; see gate.py
 
 
 @dataclass(frozen=True)

@@ -7,15 +7,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from exports.columns import CAPTION_FIELDS, rest_schema
 from exports.placeholder import neutral
 
 if TYPE_CHECKING:
     import polars as pl
 
-CAPTION_FIELDS: Final = (
-    "view", "candidate", "rung", "cut_from", "text", "rewritten", "status", "kept", "reason", "finish_reason", "mean_logprob", "min_logprob", "output_tokens",
-    "prompt_id", "prompt", "seed", "model", "model_revision", "lora", "template_sha256", "engine", "fingerprint",
-)  # fmt: skip
 LICENCE_FIELDS: Final = ("license", "licence", "source_license", "image_license")
 """Fields of a source that name the licence of an image, as people write it."""
 QUESTION: Final = "Describe the image."
@@ -94,8 +91,6 @@ def batches(rows: Iterable[ReleaseRow | RowBatch], filters: Iterable[str]) -> It
 
 def _batch(rows: list[ReleaseRow], filters: list[str]) -> RowBatch:
     import polars as pl
-
-    from exports.columns import rest_schema
 
     schema = rest_schema(filters)
     columns: dict[str, list[Any]] = {name: [] for name in schema}

@@ -96,8 +96,6 @@ STILL_UPWARD: set[str] = {
 """Imports that break the law today. This list only shrinks: nothing may be added, and what no longer breaks the law must go."""
 
 STILL_CIRCULAR: set[str] = {
-    "exports.card exports.release",
-    "exports.columns exports.release_row",
     "filters.contract.filter filters.wording.sentences",
 }
 """Files that import each other today, and others that lie on the way; this list only shrinks, too."""
