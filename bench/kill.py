@@ -180,7 +180,7 @@ def compare(unbroken: Path, broken: Path, images: int, kills: list[tuple[float, 
 
     def captions(folder: Path) -> pl.DataFrame:
         run = Run(Storage(str(folder)))
-        return run.captions(reopen(run).caption_prints).collect()
+        return run.captions(reopen(run).caption_fingerprints).collect()
 
     good, bad = captions(unbroken), captions(broken)
     raw = Run(Storage(str(broken))).scan("captions", good.schema).select("image_key", "created_ms", "status").collect()

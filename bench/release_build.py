@@ -120,7 +120,7 @@ def make_run(root: Path, name: str, caption: str, digests: dict[str, str]) -> No
     run = Run(Storage(str(root / name)))
     plan = make_plan(recipe, run, scratch=run.storage.child("source"))
     listing = pl.DataFrame(run.storage.child("source").scan(["listing.parquet"]).collect())
-    print_ = plan.work.views[0].prints[0]
+    fingerprint = plan.work.views[0].fingerprints[0]
     words = [f"word{number}" for number in range(500)]
     draw = random.Random(caption)
     for listed in plan.shards:
@@ -134,7 +134,7 @@ def make_run(root: Path, name: str, caption: str, digests: dict[str, str]) -> No
                 "shard": listed.shard.name,
                 "view": "self",
                 "candidate": 0,
-                "fingerprint": print_,
+                "fingerprint": fingerprint,
                 "status": "ok",
                 "text": " ".join(draw.choices(words, k=80)),
                 "prompt": "Describe the image.",

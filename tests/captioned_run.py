@@ -78,7 +78,7 @@ def _caption(plan: Plan, ready: ReadyView, key: str, candidate: int, shard: str)
         "shard": shard,
         "view": ready.name,
         "candidate": candidate,
-        "fingerprint": ready.prints[ready.choices([key])[0]],
+        "fingerprint": ready.fingerprints[ready.choices([key])[0]],
         "status": "ok",
         "text": text,
         "finish_reason": "stop",

@@ -92,7 +92,7 @@ def test_a_run_tells_what_its_judges_are_worth_and_two_are_compared(tmp_path: Pa
 
 def test_a_judge_that_dies_stops_the_pass_and_the_next_run_goes_on(tmp_path: Path, server: Server) -> None:
     run, raw = scene_run(tmp_path, server, 150)
-    texts = run.captions(make_plan(Recipe.model_validate(raw), run).work.caption_prints).select("text").collect()
+    texts = run.captions(make_plan(Recipe.model_validate(raw), run).work.caption_fingerprints).select("text").collect()
     questions = sum(len(re.findall(r"[.!?]", text)) for text in texts["text"])
     server.reply = lambda request: answer(request) if len(server.requests) < questions else (503, {"error": {}})
 

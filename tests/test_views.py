@@ -34,11 +34,11 @@ def test_the_same_model_directory_elsewhere_is_the_same_model(tmp_path: Path) ->
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "config.json").write_text("{}")
-    prints = []
+    fingerprints = []
     for name in ("a", "b"):
         recipe = demo_recipe()
         recipe["views"][0]["model"] = str(tmp_path / name)
-        prints.append(ready_views(Recipe.model_validate(recipe))[0].prints)
-    assert prints[0] == prints[1]
+        fingerprints.append(ready_views(Recipe.model_validate(recipe))[0].fingerprints)
+    assert fingerprints[0] == fingerprints[1]
     (tmp_path / "b" / "config.json").write_text('{"x": 1}')
-    assert ready_views(Recipe.model_validate(recipe))[0].prints != prints[0]
+    assert ready_views(Recipe.model_validate(recipe))[0].fingerprints != fingerprints[0]

@@ -89,7 +89,7 @@ def caption_group(
             "watch": watch,
             "log": work.logs,
             "filters": work.asked_at_once,
-            "judges": work.judge_prints(),
+            "judges": work.judge_fingerprints(),
         },
         least,
         most,

@@ -57,7 +57,7 @@ class Captioner:
                 ready,
                 prompt,
                 item.image,
-                f"{item.sha256}-{ready.image_print}",
+                f"{item.sha256}-{ready.image_fingerprint}",
                 sampling,
                 seed if sampling.temperature else None,
             )
@@ -86,7 +86,7 @@ class Captioner:
             for place, text in enumerate(texts)
         ]
         while asked := questions_of(about, answers):
-            new = await self.asker.ask(item, f"{item.sha256}-{ready.image_print}", asked)
+            new = await self.asker.ask(item, f"{item.sha256}-{ready.image_fingerprint}", asked)
             answers |= {row["question"]: row for row in new if row["control"] is None}
             rows += new
         return rows
@@ -103,7 +103,7 @@ class Captioner:
             "view": ready.name,
             "candidate": ready.first_candidate,
             "rung": ready.rung or None,
-            "fingerprint": ready.prints[place],
+            "fingerprint": ready.fingerprints[place],
             "prompt_id": ready.view.prompt_ids()[place],
             "prompt": None,
             "max_tokens": ready.view.sampling.max_tokens,
@@ -161,7 +161,7 @@ class Captioner:
         try:
             real, empty = await asyncio.gather(
                 self.engine.generate(
-                    ready, prompt, item.image, f"{item.sha256}-{ready.image_print}", sampling, None, ahead=True
+                    ready, prompt, item.image, f"{item.sha256}-{ready.image_fingerprint}", sampling, None, ahead=True
                 ),
                 self.engine.generate(
                     ready, prompt, blank.copy, f"blank-{item.width}x{item.height}", sampling, None, ahead=True

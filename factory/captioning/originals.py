@@ -45,7 +45,7 @@ def read_missing(plan: Plan, progress: Any) -> dict[str, int]:
     """
     states: dict[str, int] = {}
     if tasks := list(_tasks(plan)):
-        reader = ReadOriginals(plan.source, plan.work.run, plan.work.original_print)
+        reader = ReadOriginals(plan.source, plan.work.run, plan.work.original_fingerprint)
         for report in _in_tasks(reader, tasks, plan.work.logs):
             for name, rows in report.items():
                 states[name] = states.get(name, 0) + rows
@@ -58,11 +58,11 @@ def read_missing(plan: Plan, progress: Any) -> dict[str, int]:
 def _need_captions(plan: Plan) -> None:
     """Raises SourceError where the source, whose captions are all that was asked for, has not one."""
     names = [listed.shard.name for listed in plan.original_shards]
-    read = plan.work.run.originals(plan.work.original_print).filter(pl.col("shard").is_in(names))
+    read = plan.work.run.originals(plan.work.original_fingerprint).filter(pl.col("shard").is_in(names))
     rows, refused = sum(read["rows"]), sum(read["refused"])
     if rows > refused:
         return
-    why = plan.work.run.quarantine([plan.work.original_print, DUPLICATE]).filter(pl.col("shard").is_in(names))
+    why = plan.work.run.quarantine([plan.work.original_fingerprint, DUPLICATE]).filter(pl.col("shard").is_in(names))
     counted = why.group_by("reason").agg(pl.len().alias("rows"), pl.col("detail").sort().first())
     reasons = counted.sort("rows", "reason", descending=[True, False]).collect().head(5)
     words = [f"  {count:,} {reason}, such as: {detail}" for reason, count, detail in reasons.iter_rows()]

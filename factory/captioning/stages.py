@@ -115,7 +115,11 @@ class ReadShards:
     def _work(self, shard: Shard, rows: list[SourceRow], done: DoneSet) -> Iterator[dict[str, Any]]:
         for row, missing in zip(rows, self._missing(rows, done), strict=True):
             for preparation in self.group.images:
-                views = [place for place in missing if self.group.views[place].image_print == preparation.image_print]
+                views = [
+                    place
+                    for place in missing
+                    if self.group.views[place].image_fingerprint == preparation.image_fingerprint
+                ]
                 if views:
                     yield self._prepare(row, shard, views, preparation)
 
@@ -126,7 +130,9 @@ class ReadShards:
         for place, ready in enumerate(self.group.views):
             skip = [False] * len(rows)
             if len(done) and rows:
-                skip = list(done.contains(ready.work_frame(keys)) | done.contains(_lookup(keys, "", ready.image_print)))
+                skip = list(
+                    done.contains(ready.work_frame(keys)) | done.contains(_lookup(keys, "", ready.image_fingerprint))
+                )
             for wanted, known in zip(missing, skip, strict=True):
                 if not known:
                     wanted.append(place)
@@ -135,11 +141,15 @@ class ReadShards:
     def _prepare(self, row: SourceRow, shard: Shard, views: list[int], ready: ReadyView) -> dict[str, Any]:
         if row.data is None:
             reason = REFUSED.get(row.problem or "missing")
-            return _work_row(row, shard, views, reason or Failure.source_unreadable, row.detail, ready.image_print)
+            return _work_row(
+                row, shard, views, reason or Failure.source_unreadable, row.detail, ready.image_fingerprint
+            )
         outcome = prepare_image(row.data, ready.view.image)
         sha256 = hashlib.sha256(row.data).hexdigest()
         if isinstance(outcome, Rejection):
-            return _work_row(row, shard, views, outcome.reason, outcome.detail, ready.image_print) | {"sha256": sha256}
+            return _work_row(row, shard, views, outcome.reason, outcome.detail, ready.image_fingerprint) | {
+                "sha256": sha256
+            }
         return {
             "image_key": row.key,
             "shard": shard.name,
@@ -296,8 +306,8 @@ class CaptionBatches:
     def _write(self, captions: pl.DataFrame, answers: list[tuple[str, dict[str, Any]]]) -> None:
         """Append captions, and before them what was answered about them."""
         part = new_part_name()
-        for judge in dict.fromkeys(print_ for print_, _ in answers):
-            rows = pl.DataFrame([row for print_, row in answers if print_ == judge], schema=tables.ANSWERS)
+        for judge in dict.fromkeys(fingerprint for fingerprint, _ in answers):
+            rows = pl.DataFrame([row for fingerprint, row in answers if fingerprint == judge], schema=tables.ANSWERS)
             self.run.append(f"answers/{judge}", rows, f"{part}.made")
         self.run.append("captions", captions, part)
 
@@ -330,8 +340,8 @@ class CaptionBatches:
         self, item: ImageItem, view: int, answers: list[tuple[str, dict[str, Any]]]
     ) -> list[dict[str, Any]]:
         rows = await self.captioner.caption(item, view)
-        print_ = self.judges.get(self.captioner.group.views[view].name, "")
-        answers += [(print_, row) for row in await self.captioner.ask(item, view, rows)]
+        fingerprint = self.judges.get(self.captioner.group.views[view].name, "")
+        answers += [(fingerprint, row) for row in await self.captioner.ask(item, view, rows)]
         return rows
 
     async def _caption_alone(self, item: ImageItem, answers: list[tuple[str, dict[str, Any]]]) -> list[dict[str, Any]]:

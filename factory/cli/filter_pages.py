@@ -1,4 +1,4 @@
-"""What `factory filters` prints: one line a filter, or a filter's page from its docstring and parameters."""
+"""What `factory filters` fingerprints: one line a filter, or a filter's page from its docstring and parameters."""
 
 from __future__ import annotations
 

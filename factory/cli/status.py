@@ -69,6 +69,6 @@ def run_status(run: Run) -> RunStatus:
             .collect(engine="streaming")
         )
         views[name] = {("ok", "truncated", "failed")[place]: number for place, number in states.iter_rows()}
-    prints = [*{view["image"] for view in lock["views"].values()}, DUPLICATE]
-    refused = run.quarantine(prints).group_by("reason").len().sort("len", descending=True).collect()
+    fingerprints = [*{view["image"] for view in lock["views"].values()}, DUPLICATE]
+    refused = run.quarantine(fingerprints).group_by("reason").len().sort("len", descending=True).collect()
     return RunStatus(run.url, lock["name"], is_locked(run), views, dict(refused.iter_rows()), run.read_json(METRICS))

@@ -130,7 +130,9 @@ def agree(run: Run, out: str | None = None) -> list[Agreement]:
     names = judge_names(run)
     found: list[Agreement] = []
     with _table(out) as write:
-        for first, second in itertools.combinations(sorted(names, key=lambda print_: (names[print_], print_)), 2):
+        for first, second in itertools.combinations(
+            sorted(names, key=lambda fingerprint: (names[fingerprint], fingerprint)), 2
+        ):
             one = Agreement(_told_apart(names, first, second))
             for rows in _both(run, first, second):
                 one.add(rows)
@@ -148,7 +150,7 @@ def agree(run: Run, out: str | None = None) -> list[Agreement]:
 
 
 def _told_apart(names: dict[str, str], first: str, second: str) -> tuple[str, str]:
-    """Their names; with their prints where those are the same, as of one model with other image settings."""
+    """Their names; with their fingerprints where those are the same, as of one model with other image settings."""
     if names[first] != names[second]:
         return names[first], names[second]
     return f"{names[first]} [{first}]", f"{names[second]} [{second}]"

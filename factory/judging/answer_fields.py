@@ -16,11 +16,11 @@ def others_of(captions: pl.DataFrame) -> pl.Series:
     """The texts of the other captions of each one's image, view and fingerprint, by candidate: the column `others`."""
     groups: dict[tuple[str, str, str], list[tuple[int, str]]] = {}
     rows = captions.select(*CAPTION_KEY, "fingerprint", "text").rows()
-    for image, view, candidate, print_, text in rows:
+    for image, view, candidate, fingerprint, text in rows:
         if text is not None:
-            groups.setdefault((image, view, print_), []).append((candidate, text))
+            groups.setdefault((image, view, fingerprint), []).append((candidate, text))
     found = [
-        [text for number, text in sorted(groups.get((image, view, print_), ())) if number != candidate]
-        for image, view, candidate, print_, _ in rows
+        [text for number, text in sorted(groups.get((image, view, fingerprint), ())) if number != candidate]
+        for image, view, candidate, fingerprint, _ in rows
     ]
     return pl.Series("others", found, pl.List(pl.String))

@@ -73,7 +73,7 @@ def answer_missing(work: Work, pictures: Pictures, scorers: list[Scorer], progre
         EngineError: a judge cannot answer at all.
     """
     missing = {scorer.name: set(work.run.unscored(scorer.name, scorer.fingerprint)) for scorer in scorers}
-    for judge in {judge.print: judge for scorer in scorers for judge in scorer.judges.values()}.values():
+    for judge in {judge.fingerprint: judge for scorer in scorers for judge in scorer.judges.values()}.values():
         parts = [
             part
             for part in sorted(set().union(*missing.values()))
@@ -83,7 +83,7 @@ def answer_missing(work: Work, pictures: Pictures, scorers: list[Scorer], progre
             progress.phase(f"asking {judge.name}")
             _answer(work, pictures, scorers, judge, parts)
         for part in parts:
-            work.run.storage.remove(f"{WANTED}/{judge.print}/{part}.parquet")
+            work.run.storage.remove(f"{WANTED}/{judge.fingerprint}/{part}.parquet")
 
 
 def asked_filter(scorer: Scorer) -> VlmFilter:
@@ -95,21 +95,21 @@ def asked_filter(scorer: Scorer) -> VlmFilter:
 def _write_wanted(work: Work, scorers: list[Scorer], judge: Judge, part: str) -> bool:
     """Write the questions about a part's captions that have no answer yet: one row per image. False for none."""
     captions = work.run.storage.scan([f"captions/{part}.parquet"]).filter(
-        pl.col("fingerprint").is_in(work.caption_prints),
+        pl.col("fingerprint").is_in(work.caption_fingerprints),
         pl.col("status") != Status.failed,
         pl.col("text").is_not_null(),
     )
     rows = captions.select(*CAPTION_KEY, "shard", "fingerprint", "text").collect()
     rows = rows.with_columns(others_of(rows))
     answers: dict[str, dict[str, dict[str, Any]]] = {}
-    known = work.run.answers(judge.print, part).filter(pl.col("control").is_null(), pl.col("problem").is_null())
+    known = work.run.answers(judge.fingerprint, part).filter(pl.col("control").is_null(), pl.col("problem").is_null())
     for answer in known.select("image_key", *ANSWER_FIELDS).iter_rows(named=True):
         answers.setdefault(answer["image_key"], {})[answer["question"]] = answer
     wanted: dict[tuple[str, str], dict[Ask, None]] = {}
     used: dict[tuple[str, str], dict[str, Any]] = {}
     for scorer in scorers:
         filter_ = asked_filter(scorer)
-        views = [view for view, one in scorer.judges.items() if one.print == judge.print]
+        views = [view for view, one in scorer.judges.items() if one.fingerprint == judge.fingerprint]
         mine = rows.filter(pl.col("view").is_in(views))
         if filter_.when is not None:
             mine = _where(work, When.parse(filter_.when), mine, part)
@@ -131,7 +131,7 @@ def _write_wanted(work: Work, scorers: list[Scorer], judge: Judge, part: str) ->
         }
         for (shard, key), asks in wanted.items()
     ]
-    work.run.storage.write_parquet(f"{WANTED}/{judge.print}/{part}.parquet", pl.DataFrame(found))
+    work.run.storage.write_parquet(f"{WANTED}/{judge.fingerprint}/{part}.parquet", pl.DataFrame(found))
     return True
 
 
@@ -182,7 +182,7 @@ class ReadAsked:
     def __call__(self, batch: pa.Table) -> Iterator[pa.Table]:
         """Rows with `part` -> tables of _WORK."""
         for part in batch["part"].to_pylist():
-            rows = self.run.storage.scan([f"{WANTED}/{self.judge.print}/{part}.parquet"]).collect()
+            rows = self.run.storage.scan([f"{WANTED}/{self.judge.fingerprint}/{part}.parquet"]).collect()
             for some in self.pictures.beside(rows.with_row_index("row")):
                 work = [self._prepared(part, row) for row in some.iter_rows(named=True)]
                 yield pa.Table.from_pylist(work, schema=_WORK)
@@ -235,7 +235,9 @@ class AnswerBatches:
         for part in {row["part"] for row, _ in finished}:
             mine = [answer for row, some in finished if row["part"] == part for answer in some]
             frame = pl.DataFrame(mine, schema=tables.ANSWERS)
-            self.run.append(f"answers/{self.judge.print}", frame, f"{part}.{_short_name([row for row, _ in finished])}")
+            self.run.append(
+                f"answers/{self.judge.fingerprint}", frame, f"{part}.{_short_name([row for row, _ in finished])}"
+            )
         if isinstance(wrong, EngineDied):
             raise EngineError(
                 f"the judge {self.judge.name} died: {wrong}; run again to go on: what it answered is kept"
@@ -254,7 +256,7 @@ class AnswerBatches:
                 common = {"image_key": row["image_key"], "problem": row["problem"][:500], "created_ms": now_ms()}
                 new = [common | question_fields(question) for question in asked]
             else:
-                image_id = f"{row['sha256']}-{self.judge.ready.image_print}"
+                image_id = f"{row['sha256']}-{self.judge.ready.image_fingerprint}"
                 new = await self.asker.ask(ImageItem.from_row(row), image_id, asked)
             known |= {answer["question"]: answer for answer in new if answer["control"] is None}
             made += new

@@ -75,7 +75,7 @@ def judges_of_run(work: Work) -> list[JudgeAndCaptioners]:
     found: dict[tuple[str, bool], tuple[Judge, list[str], list[str]]] = {}
     for scorer in work.scorers:
         for view, judge in scorer.judges.items():
-            _, filters, views = found.setdefault((judge.print, _is_self(scorer)), (judge, [], []))
+            _, filters, views = found.setdefault((judge.fingerprint, _is_self(scorer)), (judge, [], []))
             filters += [scorer.name] if scorer.name not in filters else []
             views += [view] if view not in views else []
     captioners = {ready.name: (ready.view.model, model_family(ready.model) if found else None) for ready in work.views}
@@ -103,7 +103,7 @@ def engines_for_judges(plan: Plan) -> list[tuple[Judge, list[str]]]:
         for view, judge in scorer.judges.items():
             new = reading if view == ORIGINAL else captioning and not (_is_self(scorer) and _asks(scorer).when is None)
             if new or to_score.get(scorer.name):
-                _, names = found.setdefault(judge.print, (judge, []))
+                _, names = found.setdefault(judge.fingerprint, (judge, []))
                 names += [scorer.name] if scorer.name not in names else []
     return list(found.values())
 
@@ -280,13 +280,13 @@ def judge_metrics(work: Work) -> list[dict[str, Any]]:
     """Of each judge of the recipe: who it is, whom it judges, and what it said, as JSON data."""
     metrics = []
     for one in judges_of_run(work):
-        said = [found for found in answered(work.run, one.judge.print) if found.filter in (*one.filters, "?")]
+        said = [found for found in answered(work.run, one.judge.fingerprint) if found.filter in (*one.filters, "?")]
         warnings = [text for found in said for text in found.warnings(one.judge.name)]
         family = one.warning()
         metrics.append(
             {
                 "judge": one.judge.name,
-                "print": one.judge.print,
+                "print": one.judge.fingerprint,
                 "family": one.family,
                 "is_self": one.is_self,
                 "line": one.line(),

@@ -92,7 +92,8 @@ def run_fingerprint(work: Work) -> str:
     scorers = [f"{scorer.name}:{scorer.alone}" for scorer in work.scorers]
     rules = work.recipe.select.model_dump(mode="json")
     return fingerprint(
-        "run", [source_identity(_public_source(work.recipe)), work.caption_prints, scorers, rules, work.recipe.seed]
+        "run",
+        [source_identity(_public_source(work.recipe)), work.caption_fingerprints, scorers, rules, work.recipe.seed],
     )
 
 

@@ -114,7 +114,7 @@ class Selected:
         rows = completed(self.work.run.storage.scan([f"captions/{part}.parquet"]), CAPTIONS).collect()
         for scorer in self.work.scorers:
             rows = with_score(self.work.run, rows, part, scorer.name, scorer.fingerprint, f"score_{scorer.name}")
-        return rows.filter(pl.col("fingerprint").is_in(self.work.caption_prints))
+        return rows.filter(pl.col("fingerprint").is_in(self.work.caption_fingerprints))
 
     def _placed(self, rows: pl.DataFrame, moved: _Moved) -> pl.DataFrame:
         """The rows with the number of their piece; those whose image is nowhere in the source are left out."""

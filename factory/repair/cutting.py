@@ -24,7 +24,7 @@ def cut_part(work: Work, part: str, judgement: Judgement, wanted: DoneSet, done:
     A caption is left as it is where a sentence was not judged, where all of them are supported, or none.
     """
     rows = work.run.storage.scan([f"captions/{part}.parquet"]).filter(
-        pl.col("fingerprint").is_in(work.caption_prints),
+        pl.col("fingerprint").is_in(work.caption_fingerprints),
         pl.col("candidate") < CUT_CANDIDATES,
         pl.col("status") != Status.failed,
         pl.col("text").is_not_null(),
@@ -117,8 +117,10 @@ def _mean(logprobs: list[dict[str, Any]] | None) -> float | None:
 
 def _copy_answers(work: Work, part: str, into: str, keys: list[str]) -> None:
     """What judges said about the sentences of these images holds for the cut captions too."""
-    prints = {judge.print for scorer in work.scorers for judge in scorer.judges.values()}
-    for print_ in prints:
-        answers = work.run.answers(print_, part).filter(pl.col("image_key").is_in(keys), pl.col("control").is_null())
+    fingerprints = {judge.fingerprint for scorer in work.scorers for judge in scorer.judges.values()}
+    for fingerprint in fingerprints:
+        answers = work.run.answers(fingerprint, part).filter(
+            pl.col("image_key").is_in(keys), pl.col("control").is_null()
+        )
         if answers.height:
-            work.run.append(f"answers/{print_}", answers, f"{into}.made")
+            work.run.append(f"answers/{fingerprint}", answers, f"{into}.made")

@@ -100,13 +100,13 @@ def repair(work: Work, pictures: Pictures, progress: Progress) -> tuple[Work, Re
 def _climb(work: Work, pictures: Pictures, rung: ReadyRung, judgement: Judgement | None, progress: Progress) -> bool:
     """Caption again what a rung is for. False where nothing is left to do."""
     names = [ready.name for ready in rung.views]
-    prints = {one for ready in rung.views for one in ready.prints}
+    fingerprints = {one for ready in rung.views for one in ready.fingerprints}
     keys: list[pl.DataFrame] = []
     open_shards: set[str] = set()
     with _buckets(work, judgement) as buckets:
         for rows in buckets:
             wanted = _wanted(rows, rung, judgement).filter(pl.col("view").is_in(names))
-            tried = rows.filter(pl.col("fingerprint").is_in(prints), pl.col("status") != Status.failed)
+            tried = rows.filter(pl.col("fingerprint").is_in(fingerprints), pl.col("status") != Status.failed)
             todo = wanted.join(tried.select(PAIR).unique(), on=PAIR, how="anti")
             keys.append(todo.select("image_key", "view", fingerprint=pl.lit("")))
             open_shards.update(todo["shard"].to_list())

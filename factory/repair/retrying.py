@@ -31,8 +31,8 @@ def forget_unanswered(work: Work) -> None:
     for scorer in work.scorers:
         if not isinstance(scorer.filter, VlmFilter):
             continue
-        prints = {judge.print for judge in scorer.judges.values()}
+        fingerprints = {judge.fingerprint for judge in scorer.judges.values()}
         for part in work.run.scored(scorer.name, scorer.fingerprint):
-            answers = pl.concat([work.run.answers(print_, part) for print_ in prints])
+            answers = pl.concat([work.run.answers(fingerprint, part) for fingerprint in fingerprints])
             if answers.filter(pl.col("control").is_null(), pl.col("problem").is_not_null()).height:
                 work.run.storage.remove(f"scores/{scorer.name}/{part}.{scorer.fingerprint}.parquet")

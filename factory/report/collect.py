@@ -129,7 +129,7 @@ def _facts(work: Work, metrics: dict[str, Any]) -> tuple[Fact, ...]:
 
 def _views(work: Work, decided: pl.LazyFrame) -> list[dict[str, str]]:
     words = pl.col("text").str.count_matches(r"\S+").mean().alias("words")
-    made = work.run.captions(work.caption_prints).group_by("view").agg(
+    made = work.run.captions(work.caption_fingerprints).group_by("view").agg(
         pl.len().alias("captions"), words, pl.col("mean_logprob").mean().alias("logprob"), pl.col("engine").first()
     )  # fmt: skip
     kept = decided.group_by("view").agg(pl.col("kept").sum())
@@ -167,7 +167,7 @@ def _variety(work: Work, metrics: dict[str, Any]) -> list[dict[str, str]]:
     keys = ["shard", *CAPTION_KEY]
     identity = pl.concat_str(keys, separator="\x1f").hash(29).alias("identity")
     decided = work.run.storage.scan([SELECTION]).select(identity, "kept")
-    texts = work.run.captions(work.caption_prints).select(identity, "text")
+    texts = work.run.captions(work.caption_fingerprints).select(identity, "text")
     drawn = pl.col("identity") / 2.0**64
     chosen = {
         "all captions": decided.filter(drawn < size / total),
@@ -200,7 +200,7 @@ def _histograms(work: Work, calibrations: Mapping[str, Calibration]) -> list[His
     drawn = []
     for scorer in work.scorers:
         mine = work.run.scores(scorer.name, scorer.fingerprint).filter(
-            pl.col("caption_fingerprint").is_in(work.caption_prints)
+            pl.col("caption_fingerprint").is_in(work.caption_fingerprints)
         )
         place = (pl.col("score") * BINS).floor().clip(0, BINS - 1).cast(pl.Int32)
         counts = dict(mine.group_by(place.alias("bin")).len().collect(engine="streaming").iter_rows())
@@ -226,7 +226,7 @@ def _gallery(work: Work) -> list[ImageCard]:
     keys = pictures["image_key"] if pictures.height else _sampled_keys(work)
     shown = pl.col("image_key").is_in(keys.implode())
     decided = work.run.storage.scan([SELECTION]).filter(shown).collect(engine="streaming")
-    captions = work.run.captions(work.caption_prints).filter(shown).drop("reason").collect(engine="streaming")
+    captions = work.run.captions(work.caption_fingerprints).filter(shown).drop("reason").collect(engine="streaming")
     frame = decided.join(captions, on=["shard", *CAPTION_KEY, "fingerprint"], how="inner")
     for scorer in work.scorers:
         scored = work.run.scores(scorer.name, scorer.fingerprint).filter(shown)
@@ -347,7 +347,7 @@ def _claims_of(claims: list[dict[str, Any]], place: tuple[int, int]) -> list[dic
 
 
 def _quarantine(work: Work) -> list[Rejected]:
-    rows = work.run.quarantine(work.quarantine_prints).head(QUARANTINE_ROWS).collect()
+    rows = work.run.quarantine(work.quarantine_fingerprints).head(QUARANTINE_ROWS).collect()
     return [
         Rejected(row["image_key"], row["reason"], REASONS.get(Reason(row["reason"]), ""), row["detail"] or "")
         for row in rows.iter_rows(named=True)
@@ -355,7 +355,13 @@ def _quarantine(work: Work) -> list[Rejected]:
 
 
 def _quarantine_reasons(work: Work) -> list[tuple[str, int]]:
-    rows = work.run.quarantine(work.quarantine_prints).group_by("reason").len().sort("len", descending=True).collect()
+    rows = (
+        work.run.quarantine(work.quarantine_fingerprints)
+        .group_by("reason")
+        .len()
+        .sort("len", descending=True)
+        .collect()
+    )
     return [(reason, number) for reason, number in rows.iter_rows()]
 
 
@@ -385,7 +391,7 @@ def demo_truth(work: Work) -> dict[str, Any] | None:
 
     decided = work.run.storage.scan([SELECTION])
     columns = ["shard", *CAPTION_KEY, "text", "rung", "cut_from"]
-    texts = work.run.captions(work.caption_prints).select(columns).drop_nulls("text")
+    texts = work.run.captions(work.caption_fingerprints).select(columns).drop_nulls("text")
     joined = decided.join(texts, on=["shard", *CAPTION_KEY], how="inner").collect()
     first = joined.filter(pl.col("rung").is_null(), pl.col("cut_from").is_null())
     pairs = {"before": first, "after": joined.filter("kept")}

@@ -121,7 +121,7 @@ class Run:
         for group in self._small_groups():
             merged = new_part_name()
             for name in filters:
-                for fp in self._score_prints(name, group):
+                for fp in self._score_fingerprints(name, group):
                     parts = [f"scores/{name}/{part}.{fp}.parquet" for part in group]
                     self.storage.write_parquet(f"scores/{name}/{merged}.{fp}.parquet", _read_whole(self.storage, parts))
             for judge in self.storage.directories("answers"):
@@ -156,13 +156,13 @@ class Run:
         if len(group) > 16:
             yield group
 
-    def _score_prints(self, name: str, group: list[str]) -> list[str]:
+    def _score_fingerprints(self, name: str, group: list[str]) -> list[str]:
         """Filter fingerprints under which every part of the group has scores."""
-        prints: dict[str, set[str]] = {}
+        fingerprints: dict[str, set[str]] = {}
         for file in self.storage.names(f"scores/{name}", ".parquet"):
             part, fp = file.removesuffix(".parquet").rsplit(".", 1)
-            prints.setdefault(fp, set()).add(part)
-        return [fp for fp, parts in prints.items() if parts.issuperset(group)]
+            fingerprints.setdefault(fp, set()).add(part)
+        return [fp for fp, parts in fingerprints.items() if parts.issuperset(group)]
 
     # --- answers ---
 

@@ -8,10 +8,10 @@ from factory.runs.run import Run
 from factory.runs.tables import CAPTION_KEY
 
 
-def with_score(run: Run, rows: pl.DataFrame, part: str, name: str, print_: str, column: str) -> pl.DataFrame:
+def with_score(run: Run, rows: pl.DataFrame, part: str, name: str, fingerprint: str, column: str) -> pl.DataFrame:
     """All rows of a caption part, in their order, with the scores of a filter as a column; null where it has none."""
     try:
-        found = run.storage.scan([f"scores/{name}/{part}.{print_}.parquet"])
+        found = run.storage.scan([f"scores/{name}/{part}.{fingerprint}.parquet"])
         scored = found.select(*CAPTION_KEY, "caption_fingerprint", pl.col("score").alias(column)).collect()
     except FileNotFoundError:
         return rows.with_columns(pl.lit(None, pl.Float64).alias(column))

@@ -97,12 +97,12 @@ class ScoreParts:
         if not scorer.judges:
             return captions
         pieces = []
-        for print_ in {judge.print for judge in scorer.judges.values()}:
-            rows = self.run.answers(print_, part).filter(pl.col("control").is_null())
-            pieces.append(rows.select("image_key", answer=pl.struct(*ANSWER_FIELDS), judge=pl.lit(print_)))
+        for fingerprint in {judge.fingerprint for judge in scorer.judges.values()}:
+            rows = self.run.answers(fingerprint, part).filter(pl.col("control").is_null())
+            pieces.append(rows.select("image_key", answer=pl.struct(*ANSWER_FIELDS), judge=pl.lit(fingerprint)))
         answers = pl.concat(pieces).group_by("image_key", "judge").agg(answers=pl.col("answer"))
-        prints = {view: judge.print for view, judge in scorer.judges.items()}
-        judge = pl.col("view").replace_strict(prints, default=None, return_dtype=pl.String)
+        fingerprints = {view: judge.fingerprint for view, judge in scorer.judges.items()}
+        judge = pl.col("view").replace_strict(fingerprints, default=None, return_dtype=pl.String)
         joined = captions.with_columns(judge=judge).join(
             answers, on=["image_key", "judge"], how="left", maintain_order="left"
         )
@@ -168,12 +168,12 @@ def _rows_of(run: Run, part: str) -> int:
 # --- the whole set -----------------------------------------------------------------------------------------------------
 
 
-def _score_set(work: Work, pictures: Pictures, filter_: SetFilter, print_: str) -> int:
+def _score_set(work: Work, pictures: Pictures, filter_: SetFilter, fingerprint: str) -> int:
     """Score all parts with a set filter, unless they are as it saw them before. Rows of other recipes get no score."""
     run = work.run
     parts = run.parts("captions")
     name = filter_.name
-    if not parts or set(run.scored(name, print_)) >= set(parts):
+    if not parts or set(run.scored(name, fingerprint)) >= set(parts):
         return 0
     if filter_.ordered:
         parts = _in_source_order(work, pictures, parts)
@@ -209,7 +209,7 @@ def _score_set(work: Work, pictures: Pictures, filter_: SetFilter, print_: str) 
             )
             keys = rows.filter(_counts(work)).select(*CAPTION_KEY, pl.col("fingerprint").alias("caption_fingerprint"))
             # Written even where no row of the part counts, so that it is known to have been looked at.
-            run.storage.write_parquet(f"scores/{name}/{part}.{print_}.parquet", keys.hstack(scores))
+            run.storage.write_parquet(f"scores/{name}/{part}.{fingerprint}.parquet", keys.hstack(scores))
             scored += keys.height
     return scored
 
@@ -226,4 +226,4 @@ def _in_source_order(work: Work, pictures: Pictures, parts: list[str]) -> list[s
 
 def _counts(work: Work) -> pl.Expr:
     """Whether a caption row belongs to this recipe and holds a text."""
-    return pl.col("fingerprint").is_in(work.caption_prints) & (pl.col("status") != "failed")
+    return pl.col("fingerprint").is_in(work.caption_fingerprints) & (pl.col("status") != "failed")

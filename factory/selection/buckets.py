@@ -104,9 +104,9 @@ def _narrow(work: Work, part: str, scores: dict[str, str], calibrations: Mapping
     by_sentence = {name: one for name, one in calibrations.items() if one.unit == "sentence"}
     texts = ["text"] if by_sentence else []
     rows = frame.select(*columns, text.hash(5).alias("text_hash"), *length, *texts).collect()
-    for name, print_ in scores.items():
-        rows = with_score(work.run, rows, part, name, print_, name)
-    rows = rows.filter(pl.col("fingerprint").is_in(work.caption_prints))
+    for name, fingerprint in scores.items():
+        rows = with_score(work.run, rows, part, name, fingerprint, name)
+    rows = rows.filter(pl.col("fingerprint").is_in(work.caption_fingerprints))
     stacks = [one.score().alias(name) for name, one in calibrations.items() if name not in by_sentence]
     least = [least_by_caption(work, part, rows, name, one).alias(name) for name, one in by_sentence.items()]
     return rows.with_columns(*stacks, *least).drop(texts)

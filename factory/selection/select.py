@@ -38,9 +38,9 @@ def select(work: Work) -> dict[str, Any]:
     run = work.run
     scorers = {scorer.name: scorer.fingerprint for scorer in work.scorers}
     calibrations = {reference: work.calibrations[reference] for reference in work.recipe.select.calibrations}
-    prints = [f"{scorer.name}:{scorer.fingerprint}" for scorer in work.scorers]
+    fingerprints = [f"{scorer.name}:{scorer.fingerprint}" for scorer in work.scorers]
     state = {
-        "fingerprint": selection_fingerprint(work.recipe, work.caption_prints, prints),
+        "fingerprint": selection_fingerprint(work.recipe, work.caption_fingerprints, fingerprints),
         "parts": run.parts("captions"),
         "limit": work.limit,
         "calibrations": {reference: calibration.id for reference, calibration in calibrations.items()},

@@ -18,8 +18,8 @@ def image_states(plan: Plan) -> dict[str, int]:
     run = plan.work.run
     if not plan.work.views:
         return _original_states(plan)
-    captions = run.captions(plan.work.first_prints).select("shard", "image_key", status_rank().alias("rank"))
-    refused = run.quarantine(plan.work.quarantine_prints).select("shard", "image_key", "reason")
+    captions = run.captions(plan.work.first_fingerprints).select("shard", "image_key", status_rank().alias("rank"))
+    refused = run.quarantine(plan.work.quarantine_fingerprints).select("shard", "image_key", "reason")
     repeated = refused.filter(pl.col("reason") == "duplicate_key").select(pl.len()).collect().item()
     by_image = captions.group_by("shard", "image_key").agg(pl.col("rank").max())
     # An image without a text of its own is none the worse for it where it has captions.
@@ -40,7 +40,7 @@ def image_states(plan: Plan) -> dict[str, int]:
 def _original_states(plan: Plan) -> dict[str, int]:
     """The books of a run that only reads the source's own texts, from what was written when each shard was read."""
     names = [listed.shard.name for listed in plan.original_shards]
-    read = plan.work.run.originals(plan.work.original_print).filter(pl.col("shard").is_in(names))
+    read = plan.work.run.originals(plan.work.original_fingerprint).filter(pl.col("shard").is_in(names))
     rows, refused = sum(read["rows"]), sum(read["refused"])
     pending = sum(
         listed.take or listed.rows or 0

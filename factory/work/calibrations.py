@@ -92,7 +92,7 @@ def captioner_of(recipe: Recipe, views: Sequence[ReadyView]) -> dict[str, dict[s
             "model": ready.identity,
             "prompt": fingerprint("prompts", [ready.view.system, sorted(one.text for one in ready.view.prompts)]),
             "sampling": fingerprint("sampling", ready.view.sampling.model_dump(mode="json")),
-            "image preparation": ready.image_print,
+            "image preparation": ready.image_fingerprint,
         }
         for ready in views
     }

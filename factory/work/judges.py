@@ -29,7 +29,7 @@ class Judge:
     """
 
     name: str
-    print: str
+    fingerprint: str
     ready: ReadyView
     endpoint: Endpoint | None = None
 
@@ -63,24 +63,24 @@ def judges_of(filter_: VlmFilter, recipe: Recipe, views: Sequence[ReadyView]) ->
 def judge_names(run: Run) -> dict[str, str]:
     """The judges of a run's answers, of this recipe and of those before it: print -> name."""
     found = {}
-    for print_ in run.storage.directories("answers"):
-        known = run.read_json(f"answers/{print_}/{NAMED}")
-        found[print_] = known["name"] if known else print_
+    for own_fingerprint in run.storage.directories("answers"):
+        known = run.read_json(f"answers/{own_fingerprint}/{NAMED}")
+        found[own_fingerprint] = known["name"] if known else own_fingerprint
     return found
 
 
 def write_judge_names(run: Run, judges: Iterable[Judge]) -> None:
     """Write down whose answers lie in which directory: of a recipe's judges, before they are asked."""
-    for judge in {judge.print: judge for judge in judges}.values():
-        path = f"answers/{judge.print}/{NAMED}"
+    for judge in {judge.fingerprint: judge for judge in judges}.values():
+        path = f"answers/{judge.fingerprint}/{NAMED}"
         if not run.storage.exists(path):
-            run.storage.child(f"answers/{judge.print}").make()
+            run.storage.child(f"answers/{judge.fingerprint}").make()
             run.write_json(path, {"name": judge.name, "revision": judge.ready.model.revision})
 
 
 def _own(ready: ReadyView) -> Judge:
     engine = {key: value for key, value in ready.view.engine.items() if key not in SPEED_ONLY}
-    return Judge(ready.view.model, fingerprint("judge", [ready.identity, ready.image_print, engine]), ready)
+    return Judge(ready.view.model, fingerprint("judge", [ready.identity, ready.image_fingerprint, engine]), ready)
 
 
 def _model(judge: str | JudgeModel, filter_name: str) -> Judge:
@@ -110,5 +110,5 @@ def _served(endpoint: Endpoint) -> Judge:
 
     model = Model(endpoint.model, endpoint.model, endpoint.endpoint, is_local=False)
     ready = ReadyView(view, model, None, ("",), image_fingerprint(view), 0)
-    print_ = fingerprint("judge", [endpoint.endpoint, endpoint.model, ready.image_print])
-    return Judge(f"{endpoint.model} at {endpoint.endpoint}", print_, ready, endpoint)
+    own_fingerprint = fingerprint("judge", [endpoint.endpoint, endpoint.model, ready.image_fingerprint])
+    return Judge(f"{endpoint.model} at {endpoint.endpoint}", own_fingerprint, ready, endpoint)

@@ -148,7 +148,7 @@ def plan_work(work: Work, scratch: Storage | None = None) -> Plan:
         if not isinstance(work.recipe.source, CaptionsSource):
             source = KeptRows(source)
         images = finished_images(work).collect()
-        quarantine = work.run.quarantine(work.quarantine_prints).select("shard", "image_key", "fingerprint")
+        quarantine = work.run.quarantine(work.quarantine_fingerprints).select("shard", "image_key", "fingerprint")
         refused = quarantine.unique().collect()
         shards = tuple(_listed_shards(work, source, images, refused))
         plan = Plan(
@@ -174,7 +174,7 @@ def _view_plans(plan: Plan, images: pl.DataFrame, refused: pl.DataFrame) -> Iter
         done = finished.filter(~pl.col("failed"))["image_key"].n_unique()
         ever = of_any_recipe.filter(pl.col("view") == ready.name)
         stale = ever.join(finished, on="image_key", how="anti").height
-        blocked = refused.filter(pl.col("fingerprint").is_in([ready.image_print, DUPLICATE])).height
+        blocked = refused.filter(pl.col("fingerprint").is_in([ready.image_fingerprint, DUPLICATE])).height
         to_caption = None if plan.source_rows is None else max(0, plan.source_rows - done - blocked)
         failed = finished.filter(pl.col("failed")).height
         yield ViewPlan(ready.name, ready.view.model, done, stale, failed, to_caption)
@@ -218,7 +218,7 @@ def _listed_shards(
 
 def _original_shards(work: Work, shards: Sequence[ListedShard]) -> Iterator[ListedShard]:
     """The shards with what is left of them to read for the view `original`."""
-    read = {row["shard"]: row for row in work.run.originals(work.original_print).iter_rows(named=True)}
+    read = {row["shard"]: row for row in work.run.originals(work.original_fingerprint).iter_rows(named=True)}
     for listed in shards:
         known = read.get(listed.shard.name)
         same = known is not None and known["stat"] == listed.shard.stat
@@ -237,7 +237,7 @@ def _done_sums(work: Work, images: pl.DataFrame, refused: pl.DataFrame) -> dict[
     per_view = []
     for ready in work.views:
         captioned = images.filter((pl.col("view") == ready.name) & ~pl.col("failed")).select("shard", "image_key")
-        blocked = refused.filter(pl.col("fingerprint") == ready.image_print).select("shard", "image_key")
+        blocked = refused.filter(pl.col("fingerprint") == ready.image_fingerprint).select("shard", "image_key")
         per_view.append(pl.concat([captioned, blocked]).unique())
     done = per_view[0]
     for other in per_view[1:]:

@@ -44,18 +44,18 @@ def lock_content(work: Work) -> dict[str, Any]:
                 "model": ready.view.model,
                 "revision": ready.model.revision,
                 "lora": ready.lora.revision if ready.lora else None,
-                "captions": dict(zip(ready.view.prompt_ids(), ready.prints, strict=True)),
-                "image": ready.image_print,
+                "captions": dict(zip(ready.view.prompt_ids(), ready.fingerprints, strict=True)),
+                "image": ready.image_fingerprint,
             }
             for ready in work.views
         }
         | (
-            {ORIGINAL: {"captions": {ORIGINAL: work.original_print}, "image": work.original_print}}
+            {ORIGINAL: {"captions": {ORIGINAL: work.original_fingerprint}, "image": work.original_fingerprint}}
             if work.recipe.original
             else {}
         ),
         "filters": {scorer.name: scorer.fingerprint for scorer in work.scorers},
-        "selection": selection_fingerprint(work.recipe, work.caption_prints, scores),
+        "selection": selection_fingerprint(work.recipe, work.caption_fingerprints, scores),
         "limit": work.limit,
         "packages": {name: version for name in PACKAGES if (version := _version(name))},
         "hardware": {

@@ -87,7 +87,7 @@ def _ready(ready: ReadyView, rung: Rung, number: int, recipe: Recipe) -> ReadyVi
     prompts = (Prompt(text=rung.prompt, id=f"rung-{number}"),) if rung.prompt is not None else ready.view.prompts
     view: View = ready.view.model_copy(update={"sampling": rung.sampling(ready.view), "prompts": prompts})
     seed = recipe.seed + SEED_STEP * number
-    prints = tuple(
+    fingerprints = tuple(
         rung_fingerprint(caption_fingerprint(view, prompt, seed, ready.identity), number) for prompt in view.prompts
     )
-    return replace(ready, view=view, prints=prints, seed=seed, rung=number)
+    return replace(ready, view=view, fingerprints=fingerprints, seed=seed, rung=number)

@@ -48,5 +48,5 @@ def scorer_of(name: str, params: dict[str, Any], recipe: Recipe, views: Sequence
     if not isinstance(built, VlmFilter):
         return Scorer(built, alone, alone)
     judges = judges_of(built, recipe, views)
-    prints = {view: judge.print for view, judge in judges.items()}
-    return Scorer(built, fingerprint("asked", [alone, prints]), alone, judges)
+    fingerprints = {view: judge.fingerprint for view, judge in judges.items()}
+    return Scorer(built, fingerprint("asked", [alone, fingerprints]), alone, judges)

@@ -22,8 +22,8 @@ class ReadyView:
     view: View
     model: Model
     lora: Model | None
-    prints: tuple[str, ...]  # caption fingerprint per prompt of the pool
-    image_print: str
+    fingerprints: tuple[str, ...]  # caption fingerprint per prompt of the pool
+    image_fingerprint: str
     seed: int
     rung: int = 0  # which try on the ladder of `repair` it is; 0 for the first
 
@@ -50,9 +50,9 @@ class ReadyView:
 
     def work_frame(self, keys: list[str]) -> pl.DataFrame:
         """(image_key, view, fingerprint) of each image: what the done set is asked."""
-        prints = [self.prints[choice] for choice in self.choices(keys)]
+        fingerprints = [self.fingerprints[choice] for choice in self.choices(keys)]
         return pl.DataFrame(
-            {"image_key": keys, "view": [self.name] * len(keys), "fingerprint": prints},
+            {"image_key": keys, "view": [self.name] * len(keys), "fingerprint": fingerprints},
             schema={"image_key": pl.String, "view": pl.String, "fingerprint": pl.String},
         )
 
@@ -75,7 +75,7 @@ class EngineGroup:
     @cached_property
     def images(self) -> list[ReadyView]:
         """One view per distinct image preparation, in order."""
-        return list({view.image_print: view for view in reversed(self.views)}.values())[::-1]
+        return list({view.image_fingerprint: view for view in reversed(self.views)}.values())[::-1]
 
 
 def served_identity(model: Model, lora: Model | None) -> str:
@@ -90,8 +90,8 @@ def ready_views(recipe: Recipe) -> list[ReadyView]:
         model = resolve_model(view.model, view.revision)
         lora = resolve_model(view.lora, view.lora_revision) if view.lora else None
         identity = served_identity(model, lora)
-        prints = tuple(caption_fingerprint(view, prompt, recipe.seed, identity) for prompt in view.prompts)
-        ready.append(ReadyView(view, model, lora, prints, image_fingerprint(view), recipe.seed))
+        fingerprints = tuple(caption_fingerprint(view, prompt, recipe.seed, identity) for prompt in view.prompts)
+        ready.append(ReadyView(view, model, lora, fingerprints, image_fingerprint(view), recipe.seed))
     return ready
 
 

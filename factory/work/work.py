@@ -48,13 +48,13 @@ class Work:
         own = [one for one in own if one.judge == SELF and one.when is None]
         return {ready.name: tuple(own) for ready in self.views} if own else {}
 
-    def judge_prints(self) -> dict[str, str]:
+    def judge_fingerprints(self) -> dict[str, str]:
         """View -> the print under which its captioner's own answers are kept."""
         mine = [one.judges for one in self.scorers if isinstance(one.filter, VlmFilter) and one.filter.judge == SELF]
-        return {view: judge.print for judges in mine for view, judge in judges.items()}
+        return {view: judge.fingerprint for judges in mine for view, judge in judges.items()}
 
     @property
-    def original_print(self) -> str:
+    def original_fingerprint(self) -> str:
         """Fingerprint of the rows of the view `original`."""
         return original_fingerprint(self.recipe)
 
@@ -64,32 +64,35 @@ class Work:
         return [*(ready.name for ready in self.views), *([ORIGINAL] if self.recipe.original else [])]
 
     @property
-    def caption_prints(self) -> list[str]:
+    def caption_fingerprints(self) -> list[str]:
         """Fingerprints of the captions this recipe makes or reads, with those that repair adds."""
-        made = {*self.first_prints, *(one for rung in self.rungs for ready in rung.views for one in ready.prints)}
+        made = {
+            *self.first_fingerprints,
+            *(one for rung in self.rungs for ready in rung.views for one in ready.fingerprints),
+        }
         return sorted({*made, *(cut_fingerprint(one) for one in made)} if self.recipe.repair else made)
 
     @property
-    def first_prints(self) -> list[str]:
+    def first_fingerprints(self) -> list[str]:
         """Fingerprints of the captions that every image gets."""
-        return sorted({*self.view_prints, *self._of_original()})
+        return sorted({*self.view_fingerprints, *self._of_original()})
 
     @property
-    def view_prints(self) -> list[str]:
+    def view_fingerprints(self) -> list[str]:
         """Fingerprints of the captions this recipe makes at the first try."""
-        return sorted({one for ready in self.views for one in ready.prints})
+        return sorted({one for ready in self.views for one in ready.fingerprints})
 
     @property
-    def quarantine_prints(self) -> list[str]:
+    def quarantine_fingerprints(self) -> list[str]:
         """Fingerprints of the quarantine rows that count under this recipe."""
-        return sorted({ready.image_print for ready in self.views} | self._of_original() | {DUPLICATE})
+        return sorted({ready.image_fingerprint for ready in self.views} | self._of_original() | {DUPLICATE})
 
     def _of_original(self) -> set[str]:
-        return {self.original_print} if self.recipe.original else set()
+        return {self.original_fingerprint} if self.recipe.original else set()
 
     def settled(self) -> Work:
         """The same, with the filters of whole sets fingerprinted by the captions that the run holds now."""
-        seen = [self.run.parts("captions"), self.caption_prints]
+        seen = [self.run.parts("captions"), self.caption_fingerprints]
         scorers = (
             replace(scorer, fingerprint=fingerprint("set", [scorer.alone, *seen]))
             if isinstance(scorer.filter, filters.SetFilter)

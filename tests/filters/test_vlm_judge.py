@@ -185,20 +185,20 @@ def test_a_rubric_of_ones_own_is_read_from_a_file_and_known_by_its_text(tmp_path
     (question,) = before.ask(TEXT)
     copy = tmp_path / "copy.txt"
     copy.write_text(file.read_text())
-    prints = [filter_fingerprint(before), filter_fingerprint(VlmJudge(rubric=str(copy)))]
+    fingerprints = [filter_fingerprint(before), filter_fingerprint(VlmJudge(rubric=str(copy)))]
     file.write_text("Is it sober? {caption} One digit.")
 
     assert question.text == f"Is it poetic? {TEXT} One digit."
-    assert prints[0] == prints[1] != filter_fingerprint(VlmJudge(rubric=str(file)))
+    assert fingerprints[0] == fingerprints[1] != filter_fingerprint(VlmJudge(rubric=str(file)))
     assert before.ask(TEXT) == [question], "a run keeps the text that it began with"
 
 
 def test_built_in_rubrics_are_different_work() -> None:
-    prints = {
+    fingerprints = {
         filter_fingerprint(VlmJudge(rubric=name, compare=kind)) for name in RUBRICS for kind in ("none", "candidates")
     }  # type: ignore[arg-type]
 
-    assert len(prints) == 4
+    assert len(fingerprints) == 4
     assert RUBRICS.keys() == PAIR_RUBRICS.keys()
 
 
