@@ -70,7 +70,7 @@ def table(entries: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """The ledger for a terminal: a line for every arm of every round."""
     yield f"{'round':>5} {'arm':16} {'worth (95 %)':24} {'facts told':>10} {'kept':>7} {'steps':>7} {'gain over parent (95 %)':26} verdict"
     for entry in entries:
-        for name, arm in entry["arms"].items():
+        for name, arm in _arms(entry):
             figures = arm["evaluation"]
             told = figures.get("recall", {}).get("mean")
             gain = arm.get("gain")
@@ -81,6 +81,11 @@ def table(entries: Sequence[Mapping[str, Any]]) -> Iterator[str]:
             ).rstrip()
         if not entry["arms"]:
             yield f"{entry['round']:>5} {'-':16} {'':24} {'':>10} {'':>7} {'':>7} {'':26} {entry['verdict']['word']}: {entry['verdict']['why']}"
+
+
+def _arms(entry: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """The arms, that of the round itself first."""
+    return sorted(entry["arms"].items(), key=lambda one: (one[0] != "main", one[0]))
 
 
 def _interval(value: Mapping[str, Any]) -> str:
@@ -102,8 +107,8 @@ def _share(value: float | None) -> str:
 _STYLE: Final = """
 :root { color-scheme: light dark; --ink: #1a1a1a; --soft: #5a5a5a; --line: #0b62a4; --rule: #d0d0d0; --back: #fff }
 @media (prefers-color-scheme: dark) { :root { --ink: #eee; --soft: #b5b5b5; --line: #7ab8f0; --rule: #444; --back: #161616 } }
-body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--back); max-width: 64rem; margin: 2rem auto; padding: 0 1rem }
-table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums } .wide { overflow-x: auto }
+body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--back); max-width: 84rem; margin: 2rem auto; padding: 0 1rem }
+td:nth-child(3), td:nth-child(10) { white-space: nowrap } table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums } .wide { overflow-x: auto }
 th, td { text-align: left; padding: .35rem .6rem; border-bottom: 1px solid var(--rule); vertical-align: top } th { color: var(--soft) }
 svg { width: 100%; max-width: 44rem; height: auto } svg text { fill: var(--soft); font-size: 12px } .main td { font-weight: 600 }
 """
@@ -113,7 +118,7 @@ def page(entries: Sequence[Mapping[str, Any]], name: str) -> str:
     """The ledger as a page of its own: a curve of worth by round, and the table. Every text in it is escaped."""
     rows = []
     for entry in entries:
-        for arm_name, arm in entry["arms"].items():
+        for arm_name, arm in _arms(entry):
             figures = arm["evaluation"]
             cells = [
                 str(entry["round"]),

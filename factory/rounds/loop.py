@@ -163,8 +163,7 @@ class LoopRun:
                 "evaluation": dict(judged[name].figures),
                 "compute": step.compute(),
                 "trainings": _records(step),
-                "kept": round(captioned.selection["kept"] / max(1, captioned.selection["captions"]), 4),
-                "release": released,
+                **(_learned_of(captioned, released) if any(stage.learn == CAPTIONS for stage in stages) else {}),
                 "gain": judged[name].gain_over(before).as_json(),
                 "changed": judged[name].changed_from(before),
             }
@@ -346,6 +345,12 @@ def _now_and_then(say: Callable[[str], None], every_s: float = 15.0) -> Callable
 
 def _round_of(entries: Sequence[Mapping[str, Any]], model: str) -> int:
     return next(int(entry["round"]) for entry in reversed(entries) if entry["model"] == model)
+
+
+def _learned_of(outcome: Outcome, release: str) -> dict[str, Any]:
+    """What an arm learned of its round's captions."""
+    kept = outcome.selection["kept"] / max(1, outcome.selection["captions"])
+    return {"kept": round(kept, 4), "release": release}
 
 
 def _released(outcome: Outcome) -> str:
