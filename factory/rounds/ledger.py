@@ -108,7 +108,8 @@ _STYLE: Final = """
 :root { color-scheme: light dark; --ink: #1a1a1a; --soft: #5a5a5a; --line: #0b62a4; --rule: #d0d0d0; --back: #fff }
 @media (prefers-color-scheme: dark) { :root { --ink: #eee; --soft: #b5b5b5; --line: #7ab8f0; --rule: #444; --back: #161616 } }
 body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--back); max-width: 84rem; margin: 2rem auto; padding: 0 1rem }
-td:nth-child(3), td:nth-child(10) { white-space: nowrap } table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums } .wide { overflow-x: auto }
+td:nth-child(3), td:nth-child(10) { white-space: nowrap }
+table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums } .wide { overflow-x: auto }
 th, td { text-align: left; padding: .35rem .6rem; border-bottom: 1px solid var(--rule); vertical-align: top } th { color: var(--soft) }
 svg { width: 100%; max-width: 44rem; height: auto } svg text { fill: var(--soft); font-size: 12px } .main td { font-weight: 600 }
 """
