@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -138,9 +139,10 @@ class HuggingFaceImages:
             return loaded
         columns = (self.settings.image, self._text, self.settings.key, *self.settings.fields)
         loaded = loaded.select_columns(list(dict.fromkeys(name for name in columns if name)))
-        feature = loaded.features[self.settings.image]
-        undecoded = _undecoded(feature)
-        return loaded if undecoded == feature else loaded.cast_column(self.settings.image, undecoded)
+        for name, feature in dict(loaded.features).items():
+            if (undecoded := _undecoded(feature)) != feature:
+                loaded = loaded.cast_column(name, undecoded)
+        return loaded
 
     def _pin(self) -> None:
         """Resolve the revision to a commit. Offline, `load_dataset` would silently give whatever is in its cache."""
@@ -191,13 +193,17 @@ class HuggingFaceImages:
 
 
 def _undecoded(feature: Any) -> Any:
-    """The feature with its images left as bytes and path."""
+    """The feature with images, sounds and videos left as bytes and path: decoding one opens whatever file its path names."""
     import datasets
 
-    if isinstance(feature, datasets.Image):
-        return datasets.Image(decode=False)
     if isinstance(feature, (datasets.List, datasets.LargeList)):
-        return type(feature)(_undecoded(feature.feature))
+        return dataclasses.replace(feature, feature=_undecoded(feature.feature))
+    if isinstance(feature, dict):
+        return {name: _undecoded(inner) for name, inner in feature.items()}
+    if isinstance(feature, list):
+        return [_undecoded(inner) for inner in feature]
+    if getattr(feature, "decode", False) is True:
+        return dataclasses.replace(feature, decode=False)
     return feature
 
 
