@@ -59,7 +59,7 @@ class Alignment(Filter):
     """
 
     name: ClassVar[str] = "alignment"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     needs: ClassVar[tuple[str, ...]] = ("text", "image")
     holds_model: ClassVar[bool] = True
     evidence: ClassVar[dict[str, pl.DataType]] = {

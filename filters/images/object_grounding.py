@@ -60,7 +60,7 @@ class ObjectGrounding(Filter):
     """
 
     name: ClassVar[str] = "object_grounding"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     needs: ClassVar[tuple[str, ...]] = cast(Any, _ByInput(("text", "image"), ("text", "image_key")))
     holds_model: ClassVar[bool] = cast(Any, _ByInput(True, False))
     evidence: ClassVar[dict[str, pl.DataType]] = {

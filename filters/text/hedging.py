@@ -7,7 +7,7 @@ from pydantic import Field
 
 from filters.contract.filter import Filter
 from filters.contract.ratio import ratio
-from filters.wording.words import SENTENCE
+from filters.wording.sentences import sentence_texts
 
 _B: Final = r"(?-u:\b)"
 HEDGE: Final = (
@@ -35,7 +35,7 @@ class Hedging(Filter):
     """
 
     name: ClassVar[str] = "hedging"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     needs: ClassVar[tuple[str, ...]] = ("text",)
     evidence: ClassVar[dict[str, pl.DataType]] = {"hedges": pl.UInt32(), "per_sentence": pl.Float64()}
 
@@ -45,12 +45,11 @@ class Hedging(Filter):
 
     def score(self, captions: pl.DataFrame) -> pl.DataFrame:
         text = pl.col("text")
-        sentences = text.str.count_matches(SENTENCE)
         return (
             self.inputs(captions)
             .select(
                 hedges=text.str.count_matches(HEDGE).cast(pl.UInt32),
-                sentences=pl.when(text.str.contains(HEDGE)).then(sentences).otherwise(1),
+                sentences=sentence_texts(pl.when(text.str.contains(HEDGE)).then(text)).list.len().fill_null(1),
             )
             .with_columns(per_sentence=ratio(pl.col("hedges"), pl.max_horizontal(pl.col("sentences"), 1)))
             .select(

@@ -5,7 +5,7 @@ from typing import ClassVar, Final
 import polars as pl
 
 from filters.contract.filter import Filter
-from filters.wording.words import SENTENCE
+from filters.wording.sentences import sentence_texts
 
 # English only, case-insensitive, an apostrophe straight or curly. Word borders are ASCII: the Unicode ones leave the
 # regex engine's fast path at the first non-ASCII character.
@@ -114,7 +114,7 @@ class Refusal(Filter):
     """
 
     name: ClassVar[str] = "refusal"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     needs: ClassVar[tuple[str, ...]] = ("text",)
     evidence: ClassVar[dict[str, pl.DataType]] = {"sentences": pl.UInt32(), "span": pl.String()}
 
@@ -137,7 +137,7 @@ def _refusals(rows: pl.DataFrame) -> pl.DataFrame:
     sentence = pl.col("sentence")
     unquoted = pl.col("text").str.replace(_WHOLLY_QUOTED, "$1").str.replace_all(QUOTED, '$1$2""$3$4$5')
     sentences = (
-        suspects.select("row", sentence=unquoted.str.extract_all(SENTENCE))
+        suspects.select("row", sentence=sentence_texts(unquoted, marks=False))
         .explode("sentence", empty_as_null=False)
         .with_columns(sentence.str.strip_chars(), refuses=sentence.str.contains(REFUSES))
         .filter(sentence.str.len_chars() > 0, pl.col("refuses").any().over("row"))
