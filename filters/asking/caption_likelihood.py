@@ -32,7 +32,7 @@ class CaptionLikelihood(VlmFilter):
     """
 
     name: ClassVar[str] = "caption_likelihood"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     evidence: ClassVar[dict[str, pl.DataType]] = {
         "sentences": SENTENCES,
         "mean": pl.Float64(),

@@ -55,7 +55,7 @@ class Claims(VlmFilter):
     """
 
     name: ClassVar[str] = "claims"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     evidence: ClassVar[dict[str, pl.DataType]] = {
         "claims": CLAIMS,
         "sentences": SENTENCES,

@@ -31,7 +31,7 @@ class VisualPmi(VlmFilter):
     """
 
     name: ClassVar[str] = "visual_pmi"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     evidence: ClassVar[dict[str, pl.DataType]] = {
         "sentences": SENTENCES,
         "mean": pl.Float64(),

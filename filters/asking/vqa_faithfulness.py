@@ -36,7 +36,7 @@ class VqaFaithfulness(VlmFilter):
     """
 
     name: ClassVar[str] = "vqa_faithfulness"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     evidence: ClassVar[dict[str, pl.DataType]] = {
         "sentences": SENTENCES,
         "mean": pl.Float64(),

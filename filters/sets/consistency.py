@@ -50,7 +50,7 @@ class Consistency(SetFilter):
     """
 
     name: ClassVar[str] = "consistency"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     needs: ClassVar[tuple[str, ...]] = ("text",)
     uses: ClassVar[tuple[str, ...]] = ("image_key", "view", "candidate", "cut_from")
     evidence: ClassVar[dict[str, pl.DataType]] = {"sentences": SENTENCES, "others": pl.UInt32()}

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from filters.contract.filter import Filter
 from filters.contract.ratio import ratio
-from filters.wording.words import SENTENCE
+from filters.wording.sentences import sentence_texts
 
 _B: Final = r"(?-u:\b)"
 # "It looks as if he waits" is a guess, "clouds that look like cotton" and "as if painted" are similes.
@@ -51,12 +51,11 @@ class Hedging(Filter):
 
     def score(self, captions: pl.DataFrame) -> pl.DataFrame:
         text = pl.col("text")
-        sentences = text.str.count_matches(SENTENCE)
         return (
             self.inputs(captions)
             .select(
                 hedges=text.str.count_matches(HEDGE).cast(pl.UInt32),
-                sentences=pl.when(text.str.contains(HEDGE)).then(sentences).otherwise(1),
+                sentences=sentence_texts(pl.when(text.str.contains(HEDGE)).then(text)).list.len().fill_null(1),
             )
             .with_columns(per_sentence=ratio(pl.col("hedges"), pl.max_horizontal(pl.col("sentences"), 1)))
             .select(

@@ -5,7 +5,7 @@ from typing import ClassVar, Final
 import polars as pl
 
 from filters.contract.filter import Filter
-from filters.wording.words import SENTENCE
+from filters.wording.sentences import sentence_texts
 
 # Neutral words only: "a painting of" and "a black and white photo of" say something about the image.
 _IMAGE: Final = r"(?:image|picture|photo|photograph|scene|frame|shot|snapshot|visual)"
@@ -50,7 +50,7 @@ class Opener(Filter):
     """
 
     name: ClassVar[str] = "opener"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     needs: ClassVar[tuple[str, ...]] = ("text",)
     evidence: ClassVar[dict[str, pl.DataType]] = {"sentences": pl.UInt32(), "opener": pl.String()}
 
@@ -59,7 +59,7 @@ class Opener(Filter):
         sentence = pl.col("sentence")
         counts = (
             rows.filter(pl.col("text").str.contains(OPENER))
-            .select("row", sentence=pl.col("text").str.extract_all(SENTENCE))
+            .select("row", sentence=sentence_texts(pl.col("text")))
             .explode("sentence", empty_as_null=False)
             .filter(sentence.str.contains(r"\w"))
             .group_by("row", maintain_order=True)

@@ -6,7 +6,7 @@ import polars as pl
 
 from filters.contract.filter import Filter
 from filters.text.refusing import BESIDE, QUOTED, SELF, may_refuse, moralizes, refuses
-from filters.wording.words import SENTENCE
+from filters.wording.sentences import sentence_texts
 
 _WHOLLY_QUOTED: Final = r"\A\s*[\"“]([^\"“”]*)[\"”]?\s*\z"
 
@@ -58,7 +58,7 @@ def _refusals(rows: pl.DataFrame) -> pl.DataFrame:
     sentence = pl.col("sentence")
     unquoted = text.str.replace(_WHOLLY_QUOTED, "$1").str.replace_all(QUOTED, '$1$2""$3$4$5')
     sentences = (
-        suspects.select("row", sentence=unquoted.str.extract_all(SENTENCE))
+        suspects.select("row", sentence=sentence_texts(unquoted, marks=False))
         .explode("sentence", empty_as_null=False)
         .with_columns(sentence.str.strip_chars())
         .filter(sentence.str.len_chars() > 0)

@@ -7,7 +7,8 @@ from pydantic import Field
 
 from filters.contract.filter import Filter
 from filters.contract.ratio import ratio
-from filters.wording.words import SENTENCE, WORD, ngram, word_table
+from filters.wording.sentences import sentence_texts
+from filters.wording.words import WORD, ngram, word_table
 
 N: Final = 4
 """Words to an n-gram, and to a sentence: shorter ones are often initials or abbreviations ("J. J. Abrams")."""
@@ -36,7 +37,7 @@ class Repetition(Filter):
     """
 
     name: ClassVar[str] = "repetition"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     needs: ClassVar[tuple[str, ...]] = ("text",)
     evidence: ClassVar[dict[str, pl.DataType]] = {
         "duplicate_4grams": pl.Float64(),
@@ -97,7 +98,9 @@ def _duplicate_sentences(rows: pl.DataFrame) -> pl.DataFrame:
     """`row` and the share of its sentences that it has said before."""
     again = ~pl.struct("row", "sentence").is_first_distinct()
     return (
-        rows.select("row", sentence=pl.col("text").str.to_lowercase().str.extract_all(SENTENCE))
+        rows.select(
+            "row", sentence=sentence_texts(pl.col("text"), marks=False).list.eval(pl.element().str.to_lowercase())
+        )
         .explode("sentence", empty_as_null=False)
         .with_columns(pl.col("sentence").str.strip_chars(_EDGES))
         .filter(pl.col("sentence").str.count_matches(WORD) >= N)

@@ -14,8 +14,9 @@ from filters.text.opener import OPENER
 from filters.text.pii import Kind, Pii
 from filters.text.reasoning import MARKS, answer_of
 from filters.text.refusing import BESIDE, QUOTED, may_refuse, refuses
+from filters.wording.sentences import finished, parts
 from filters.wording.spans import find_spans
-from filters.wording.words import SENTENCE, WORD
+from filters.wording.words import WORD
 
 _ROWS: Final = {"row": pl.UInt32, "text": pl.String}
 
@@ -30,14 +31,6 @@ _NO_START: Final = (
 )
 _FIRST_LETTER: Final = r"\A([^\p{L}\p{N}]*)(\p{Ll})"
 _MIXED: Final = r"\A[^\p{L}\p{N}]*\p{Ll}[\p{L}\p{N}]*\p{Lu}"
-_WITH_END: Final = rf"{SENTENCE}(?:[.!?。！？…]*[\"”’'»)\]*]*\s*|\n)"
-_LAST_WORD: Final = r"[^\s]*[.!?…。！？।؟][\"”’'»)\]*]*(?:\s|\z)|[。！？]"
-_NO_END: Final = (
-    r"(?i)\A[(\[\"“']*(?:mr|mrs|ms|dr|st|mt|ft|jr|sr|vs|prof|gen|col|capt|lt|sgt|rev|no|vol|fig|approx|e\.g|i\.e|etc|a\.m|p\.m|u\.s|u\.k"
-    r"|[a-z]|[0-9]{1,2})\.\s*\z"
-    r"|(?:\.\.|…)[\"”’')]*\s*\z"
-)
-"""Abbreviations, initials, numbers of a list and dots of omission."""
 
 
 def strip_opener(texts: pl.Series) -> pl.Series:
@@ -69,14 +62,16 @@ def cut_refusal(texts: pl.Series) -> pl.Series:
     """
     rows = _frame(texts).with_row_index("row").filter(may_refuse(pl.col("text")))
     masked = rows.with_columns(text=_masked(rows))
-    sentences = find_spans(masked, [("sentence", _WITH_END)]).join(
-        rows.select("row", whole="text"), on="row", maintain_order="left"
-    )
+    found = [
+        (row, text[start:end], whole[start:end])
+        for row, text, whole in zip(rows["row"], masked["text"], rows["text"], strict=True)
+        for start, end in parts(text)
+    ]
+    sentences = pl.DataFrame(found, {"row": pl.UInt32, "match": pl.String, "part": pl.String}, orient="row")
     kept = (
         sentences.with_columns(refuses=refuses(pl.col("match")))
         .filter(pl.col("refuses").any().over("row"))
         .filter(~pl.col("refuses"), ~pl.col("match").str.contains(BESIDE))
-        .with_columns(part=pl.col("whole").str.slice(pl.col("start"), pl.col("end") - pl.col("start")))
         .group_by("row", maintain_order=True)
         .agg(text=pl.col("part").str.join("").str.strip_chars())
         .filter(_long_enough("text"))
@@ -102,11 +97,9 @@ def trim_cut_sentence(texts: pl.Series) -> pl.Series:
     text ends a sentence, or where no finished sentence of three words precedes. "Mr." and the like end none.
     """
     rows = _frame(texts).with_row_index("row").with_columns(pl.col("text").str.strip_chars_end())
-    ends = find_spans(rows, [("end", _LAST_WORD)]).filter(~pl.col("match").str.contains(_NO_END))
-    last = ends.group_by("row", maintain_order=True).agg(pl.col("end").max())
+    last = rows.with_columns(end=pl.col("text").map_elements(finished, return_dtype=pl.Int64, skip_nulls=True))
     kept = (
-        rows.join(last, on="row", maintain_order="left")
-        .filter(pl.col("end") < pl.col("text").str.len_chars())
+        last.filter(pl.col("end").is_between(1, pl.col("text").str.len_chars() - 1))
         .select("row", text=pl.col("text").str.slice(0, pl.col("end")).str.strip_chars())
         .filter(_long_enough("text"))
     )

@@ -5,11 +5,10 @@ from typing import ClassVar, Final
 import polars as pl
 
 from filters.contract.filter import Filter
+from filters.wording.sentences import text_ends_sentence
 
 CUT: Final = ("length", "max_tokens", "model_length", "abort", "error", "repetition", "content_filter")
 """Finish reasons, in lower case, of a captioner that had not finished: vLLM's and OpenAI-compatible servers'."""
-
-_ENDS_SENTENCE: Final = r"[.!?…。！？।؟][\"”’'»)\]*]*\s*$"
 
 
 class Truncation(Filter):
@@ -30,7 +29,7 @@ class Truncation(Filter):
     """
 
     name: ClassVar[str] = "truncation"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     needs: ClassVar[tuple[str, ...]] = ("text",)
     uses: ClassVar[tuple[str, ...]] = ("finish_reason", "output_tokens", "max_tokens")
     evidence: ClassVar[dict[str, pl.DataType]] = {"ends_sentence": pl.Boolean()}
@@ -40,5 +39,5 @@ class Truncation(Filter):
         cut = pl.coalesce(reason.is_in(CUT), pl.col("output_tokens") >= pl.col("max_tokens"))
         return self.inputs(captions).select(
             score=pl.when(text.is_not_null()).then((~cut).cast(pl.Float64)),
-            ends_sentence=text.str.contains(_ENDS_SENTENCE),
+            ends_sentence=text_ends_sentence(text),
         )

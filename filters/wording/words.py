@@ -1,4 +1,4 @@
-"""What a word, a sentence and an n-gram are, for every filter that counts them."""
+"""What a word and an n-gram are, for every filter that counts them."""
 
 from typing import Final
 
@@ -12,9 +12,6 @@ WORD: Final = rf"[{_UNSPACED}]|[[{_LETTER}]--[{_UNSPACED}]]+(?:['’\-][{_LETTER
 
 In scripts written without spaces every character is a word, since finding words there takes a dictionary.
 """
-
-SENTENCE: Final = r"(?:[^.!?。！？\n]|[.!?]+[^\s.!?。！？\"”'’)\]])+"
-"""Text up to a line end, or to ., ! or ? before white space or a closing quote: "3.5 m" stays whole."""
 
 _MULTIPLIER: Final = 0x9E3779B97F4A7C15  # odd, so that multiplying modulo 2**64 loses nothing
 
