@@ -22,7 +22,6 @@ from factory.work.work import Work, reopen
 from filters.asking.claims import Claims
 from filters.asking.questions import VlmFilter
 from filters.asking.vqa_faithfulness import VqaFaithfulness
-from filters.wording.sentences import judges_sentences
 
 if TYPE_CHECKING:
     from filters.calibration.calibration import Calibration
@@ -309,7 +308,7 @@ def _lineage(row: dict[str, Any]) -> str:
 
 def _is_doubting(work: Work, scorer: Scorer) -> bool:
     """Whether a filter's verdict on single sentences is shown: of judges, and where the recipe has a threshold for it."""
-    return judges_sentences(scorer.filter) and (
+    return scorer.filter.judges_sentences and (
         isinstance(scorer.filter, VqaFaithfulness | Claims)
         or isinstance(work.recipe.select.require.get(scorer.name), float)
     )

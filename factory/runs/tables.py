@@ -12,7 +12,7 @@ from enum import StrEnum
 import polars as pl
 from polars.datatypes import DataTypeClass
 
-from filters.wording.sentences import SENTENCE_LOGPROBS
+from filters.contract.sentence_columns import SENTENCE_LOGPROBS
 
 
 def _schema(columns: Mapping[str, pl.DataType | DataTypeClass]) -> pl.Schema:

@@ -12,7 +12,7 @@ from factory.work.scorer import Scorer
 from factory.work.work import Work
 from filters.calibration.calibration import Calibration
 from filters.wording.length_bucket import LENGTH_BUCKET, length_bucket
-from filters.wording.sentences import judges_sentences, sentences
+from filters.wording.sentences import sentences
 
 SENTENCE_KEY = [*CAPTION_KEY, "start"]
 _ON = [*CAPTION_KEY, "fingerprint"]
@@ -72,7 +72,7 @@ def by_sentence(captions: pl.DataFrame) -> pl.DataFrame:
 def _with_scores(table: pl.DataFrame, scorer: Scorer, scores: pl.LazyFrame) -> pl.DataFrame:
     wanted = scores.rename({"caption_fingerprint": "fingerprint"})
     wanted = wanted.join(table.lazy().select(_ON).unique(), on=_ON, how="semi")
-    if judges_sentences(scorer.filter) and "sentences" in wanted.collect_schema():
+    if scorer.filter.judges_sentences and "sentences" in wanted.collect_schema():
         # A caption that was judged by its sentences says nothing of one that was not.
         parts = wanted.select(*_ON, "sentences").unique(_ON, keep="any").collect()
         own = parts.explode("sentences").drop_nulls("sentences").unnest("sentences")

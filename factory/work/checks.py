@@ -14,7 +14,6 @@ from factory.work.fingerprint import source_identity
 from factory.work.scorer import Scorer
 from filters.asking.questions import VlmFilter, When
 from filters.calibration.calibration import Calibration
-from filters.wording.sentences import judges_sentences
 
 
 def check_owner(run: Run, recipe: Recipe) -> None:
@@ -82,7 +81,7 @@ def check_cut(recipe: Recipe, scorers: Sequence[Scorer], calibrations: Mapping[s
         raise RecipeError(
             [f"repair.cut: {by} is about whole captions; calibrate sentences (labels with `start`, or --truth demo)"]
         )
-    able = [one.name for one in scorers if judges_sentences(one.filter)]
+    able = [one.name for one in scorers if one.filter.judges_sentences]
     if by not in calibrations and by not in able:
         raise RecipeError(
             [

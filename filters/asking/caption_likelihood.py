@@ -10,7 +10,8 @@ import polars as pl
 from pydantic import Field
 
 from filters.asking.questions import Question, VlmFilter
-from filters.wording.sentences import SENTENCES, by_sentence, judged, sentences
+from filters.contract.sentence_columns import SENTENCES
+from filters.wording.sentences import by_sentence, judged, sentences
 
 PROMPT = "Describe the image in detail."
 

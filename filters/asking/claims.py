@@ -12,7 +12,8 @@ from filters.asking.claim_reply import PROMPT, Unreadable, claims_in_reply, deco
 from filters.asking.claim_rules import Claim, claims_by_rules
 from filters.asking.questions import ADDRESSES_JUDGE, Question, VlmFilter, as_statement
 from filters.asking.vqa_faithfulness import QUESTION, YES_NO, yes_share
-from filters.wording.sentences import SENTENCES, judged, sentences
+from filters.contract.sentence_columns import SENTENCES
+from filters.wording.sentences import judged, sentences
 
 CLAIMS: Final = pl.List(
     pl.Struct(

@@ -10,7 +10,8 @@ from pydantic import Field
 
 from filters.asking.caption_likelihood import PROMPT, judged_by_tokens
 from filters.asking.questions import Question, VlmFilter
-from filters.wording.sentences import SENTENCES, sentences
+from filters.contract.sentence_columns import SENTENCES
+from filters.wording.sentences import sentences
 
 
 class VisualPmi(VlmFilter):

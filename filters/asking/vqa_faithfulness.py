@@ -9,7 +9,8 @@ import polars as pl
 from pydantic import Field
 
 from filters.asking.questions import ADDRESSES_JUDGE, Question, VlmFilter, as_statement
-from filters.wording.sentences import SENTENCES, judged, sentences
+from filters.contract.sentence_columns import SENTENCES
+from filters.wording.sentences import judged, sentences
 
 QUESTION = 'Does this image show "{statement}"? Please answer yes or no.'
 YES_NO = ("yes", "no")

@@ -14,7 +14,7 @@ import polars as pl
 from pydantic import BaseModel, ConfigDict
 
 from filters.contract.answers import ANSWERS
-from filters.wording.sentences import SENTENCE_LOGPROBS
+from filters.contract.sentence_columns import SENTENCE_LOGPROBS, SENTENCES
 
 COLUMNS: Final[dict[str, pl.DataType]] = {
     "text": pl.String(),  # the caption; null where there is none
@@ -61,8 +61,14 @@ class Filter(BaseModel, ABC):
     """Columns it reads where they exist."""
     evidence: ClassVar[dict[str, pl.DataType]] = {}
     """Columns that it returns beside the score."""
+
     holds_model: ClassVar[bool] = False
     """Whether it loads a model that takes seconds: such filters get processes of their own, and a GPU where there is one."""
+
+    @property
+    def judges_sentences(self) -> bool:
+        """Whether it gives each sentence a score of its own, in the evidence column `sentences`."""
+        return self.evidence.get("sentences") == SENTENCES
 
     @abstractmethod
     def score(self, captions: pl.DataFrame) -> pl.DataFrame:

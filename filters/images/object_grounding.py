@@ -9,13 +9,14 @@ import polars as pl
 from pydantic import Field, model_validator
 
 from filters.contract.filter import Filter
+from filters.contract.sentence_columns import SENTENCES
 from filters.images.dual_encoder import Dtype
 from filters.images.object_detector import ObjectDetector, object_detector, opened
 from filters.images.object_labels import Labels, labels, sha256
 from filters.images.pixels import UnreadableImage
 from filters.models.transformers_checkpoint import Checkpoint
 from filters.wording.object_words import STUFF, NamedObject, Vocabulary, objects_of, vocabulary
-from filters.wording.sentences import SENTENCES, judged, sentences
+from filters.wording.sentences import judged, sentences
 
 _MAX_SENTENCES: Final = 500
 _MAX_OBJECTS: Final = 200

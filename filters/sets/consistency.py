@@ -13,8 +13,9 @@ import polars as pl
 from pydantic import Field
 
 from filters.contract.filter import SetFilter
+from filters.contract.sentence_columns import SENTENCES
 from filters.sets.spill import Answers, Spill, part_of
-from filters.wording.sentences import SENTENCES, judged, sentences
+from filters.wording.sentences import judged, sentences
 
 
 def _words(text: str) -> frozenset[str]:

@@ -6,7 +6,7 @@ import polars as pl
 from pydantic import Field
 
 from filters.contract.filter import Filter
-from filters.wording.sentences import SENTENCES
+from filters.contract.sentence_columns import SENTENCES
 
 
 class TokenConfidence(Filter):

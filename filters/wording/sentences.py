@@ -10,14 +10,11 @@ import re
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import polars as pl
 
 from filters.wording import abbreviations
-
-if TYPE_CHECKING:
-    from filters.contract.filter import Filter
 
 _SPACED: Final = r".!?…‼‽⁇-⁉"
 """Marks that end a sentence before white space only: "3.5 m", "example.org", "Yahoo!News"."""
@@ -55,19 +52,6 @@ _LAST_MARK: Final = re.compile(rf"([{_SPACED}{_UNSPACED}]+)[{_CLOSING}]*\s*\Z")
 _END_MARKS: Final = rf"[{_SPACED}{_UNSPACED}]+[{_CLOSING}]*\z"
 _ENDS_MARKED: Final = rf"[{_SPACED}{_UNSPACED}][{_CLOSING}]*\s*\z"
 _ENDS_SHORT: Final = rf"(?:\A|[^\p{{L}}])[\p{{L}}\p{{N}}]{{1,7}}\.[{_CLOSING}]*\s*\z"
-
-SENTENCES: Final = pl.List(pl.Struct({"start": pl.UInt32(), "end": pl.UInt32(), "score": pl.Float64()}))
-"""The type of the evidence column `sentences`, which every filter that judges sentences by themselves returns: where each
-lies in the text, in characters, the end exclusive, and its score in [0, 1] or null where it could not be judged."""
-
-
-SENTENCE_LOGPROBS: Final = pl.List(
-    pl.Struct(
-        {"start": pl.UInt32(), "end": pl.UInt32(), "tokens": pl.UInt32(), "mean": pl.Float64(), "min": pl.Float64()}
-    )
-)
-"""The type of the column `sentence_logprobs`: where each sentence lies, as in SENTENCES, how many tokens it has, and the
-mean and the least natural log-probability of these, as the captioner wrote them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -321,11 +305,6 @@ def by_sentence(found: Sequence[Sentence], ends: Sequence[int], values: Sequence
         if place < len(found) and end > found[place].start:
             parts[place].append(value)
     return parts
-
-
-def judges_sentences(filter_: Filter) -> bool:
-    """Whether a filter gives each sentence a score of its own, in the evidence column `sentences`."""
-    return filter_.evidence.get("sentences") == SENTENCES
 
 
 def judged(found: Sequence[Sentence], scores: Sequence[float | None]) -> list[dict[str, object]]:

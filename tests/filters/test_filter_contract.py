@@ -19,8 +19,9 @@ from filters import Filter, FilterError, SetFilter, build, registered
 from filters.asking.questions import Question, VlmFilter, questions_of
 from filters.contract.answers import ANSWERS
 from filters.contract.filter import COLUMNS
+from filters.contract.sentence_columns import SENTENCE_LOGPROBS
 from filters.sets import spill
-from filters.wording.sentences import SENTENCE_LOGPROBS, sentences
+from filters.wording.sentences import sentences
 from tests.images import encoded, gif_bomb, jpeg_declaring, picture, png_bomb, samples, webp_bomb
 
 ODD_TEXTS: list[str | None] = [
