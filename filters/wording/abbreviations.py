@@ -130,3 +130,12 @@ _KINDS: Final = (
     (Kind.AFTER, _AFTER, _AFTER_IF_CAPITAL),
     (Kind.NUMBERED, _NUMBERED, _NUMBERED),
 )
+
+
+def suspected() -> str:
+    """A pattern (of Rust's regex) that is in every text with a full stop before white space which may be an abbreviation's:
+    after a word that `kind` knows, a unit, one or two letters, letters without a vowel, a Roman number, or a digit.
+    """
+    known = UNITS.union(*(words for _, *both in _KINDS for words in both))
+    long = sorted({re.escape(word) for word in known if len(word) > 2 and "." not in word})
+    return rf"(?i)(?:\A|[^\p{{L}}\p{{N}}])(?:\p{{L}}{{1,2}}|{'|'.join(long)}|[b-df-hj-np-tv-xz]{{3,5}}|[ivx]{{2,5}})\.\s|\p{{N}}\.\s"

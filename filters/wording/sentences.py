@@ -49,6 +49,16 @@ _TOKEN_CHARS: Final = 24
 _LIST_MARK_CHARS: Final = 16
 _LINE_CHARS: Final = 200
 _LAST_MARK: Final = re.compile(rf"([{_SPACED}{_UNSPACED}]+)[{_CLOSING}]*\s*\Z")
+_HARD: Final = "|".join(
+    (
+        rf"[\r\v\f\x1c-\x1f\x85\x{{2028}}\x{{2029}}\"“”「…‼‽⁇-⁉{_UNSPACED}]",
+        r"[^.!?\s]\s*\n\s*\S",  # a line that ends without a mark, and another
+        r"\.\.|[.!?][^\s.!?]|[.!?]\s+[^\s\p{Lu}]",
+        r"(?:\A|[.!?])[^\p{L}\p{N}.!?]*[.!?]|\A[^\p{L}\p{N}]*\z",  # a part without a letter or digit
+        abbreviations.suspected(),
+    )
+)
+"""What makes a text hard to cut: without any of it a sentence ends at every mark, which a pattern finds by the column."""
 _END_MARKS: Final = rf"[{_SPACED}{_UNSPACED}]+[{_CLOSING}]*\z"
 _ENDS_MARKED: Final = rf"[{_SPACED}{_UNSPACED}][{_CLOSING}]*\s*\z"
 _ENDS_SHORT: Final = rf"(?:\A|[^\p{{L}}])[\p{{L}}\p{{N}}]{{1,7}}\.[{_CLOSING}]*\s*\z"
@@ -89,8 +99,11 @@ def sentence_texts(texts: pl.Expr, marks: bool = True) -> pl.Expr:
     """
 
     def split(column: pl.Series) -> pl.Series:
-        lists = [None if text is None else [one.text for one in sentences(text)] for text in column]
-        return pl.Series(column.name, lists, dtype=pl.List(pl.String))
+        hard = column.str.contains(_HARD).fill_null(False)
+        easy = column.filter(~hard).str.strip_chars().str.replace_all(r"([.!?])\s+", "$1\x1f").str.split("\x1f")
+        looked = [[one.text for one in sentences(text)] for text in column.filter(hard)]
+        places = pl.concat([(~hard).arg_true(), hard.arg_true()]).arg_sort()
+        return pl.concat([easy, pl.Series(easy.name, looked, dtype=easy.dtype)]).gather(places)
 
     whole = texts.map_batches(split, return_dtype=pl.List(pl.String), is_elementwise=True)
     return whole if marks else whole.list.eval(pl.element().str.replace(_END_MARKS, ""))

@@ -100,3 +100,17 @@ def test_a_cut_text_is_finished_where_its_last_whole_sentence_ends() -> None:
 @pytest.mark.timeout(20)
 def test_time_grows_with_the_text_and_no_faster(hostile: str) -> None:
     assert "".join(hostile[start:end] for start, end in parts(hostile)) == hostile
+
+
+words = st.sampled_from(
+    ["A dog", "runs", "Dr", "approx", "in the U.S", "cats, dogs etc", "No", "10", "It is", "xvi", "vs", "a red bus", "STOP", "ft", "Was", "ein Hund", "cm"]
+)  # fmt: skip
+plain = st.lists(st.tuples(words, st.sampled_from([". ", "! ", "? ", " ", ".", "?! ", ".. ", ' "', "\n", ".  "])))
+
+
+@settings(deadline=None, max_examples=300)
+@given(texts=st.lists(plain.map(lambda pairs: "".join(word + mark for word, mark in pairs)), min_size=1, max_size=8))
+def test_a_column_is_cut_as_its_texts_are(texts: list[str]) -> None:
+    frame = pl.DataFrame({"text": [*texts, None]}).select(sentence_texts(pl.col("text")))
+
+    assert frame["text"].to_list() == [*([one.text for one in sentences(text)] for text in texts), None]
