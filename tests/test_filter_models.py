@@ -31,6 +31,6 @@ def test_a_recipe_keeps_the_name_and_refuses_an_unknown_one_with_its_place(tmp_p
     assert load_recipe(written(tmp_path, "demo:align")).filters[0].params == {"model": "demo:align"}
 
     with pytest.raises(
-        RecipeError, match=r"recipe\.yaml:\d+: filters\.0: .*no demo checkpoint 'algin'.*align, judge, small"
+        RecipeError, match=r"recipe\.yaml:\d+: filters\.0: .*no demo checkpoint 'algin'.*align, base, judge, small"
     ):
         load_recipe(written(tmp_path, "demo:algin"))
