@@ -146,21 +146,24 @@ def _only_captions(fs: Any, root: str) -> bool:
 
 
 def _of_files(source: str, image: str | None) -> str:
-    """parquet where the first Parquet file has an image column, else captions."""
-    from factory.sources.files import find_files
-
-    url = find_files(source, (".parquet", *SUFFIXES))[0]
-    if not url.endswith(".parquet"):
-        return "captions"
+    """parquet where the first Parquet file that can be read has an image column, else captions."""
     import pyarrow.parquet as pq
     from fsspec.core import url_to_fs
 
-    fs, name = url_to_fs(url)
-    try:
-        names = pq.ParquetFile(name, filesystem=fs).schema_arrow.names
-    except (OSError, ValueError) as error:
-        raise SourceError(f"{url}: not a Parquet file ({str(error).splitlines()[0]})") from None
-    return "parquet" if (image or "image") in names else "captions"
+    from factory.sources.files import find_files
+
+    problem = ""
+    for url in find_files(source, (".parquet", *SUFFIXES)):
+        if not url.endswith(".parquet"):
+            return "captions"
+        fs, name = url_to_fs(url)
+        try:
+            names = pq.ParquetFile(name, filesystem=fs).schema_arrow.names
+        except (OSError, ValueError) as error:  # it costs its own rows, if another can be read
+            problem = problem or f"{url}: not a Parquet file ({str(error).splitlines()[0]})"
+            continue
+        return "parquet" if (image or "image") in names else "captions"
+    raise SourceError(problem)
 
 
 def run_name(out: str) -> str:
