@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from exports.storage import Storage
-from factory.cli import cli
+from factory.cli.app import COMMANDS
 from factory.runs.run import Run
 from factory.runs.writer_lock import RunLock
 from tests.command import factory, fail, succeed
@@ -28,6 +28,7 @@ def test_a_plan_starts_no_engine_and_imports_none(tmp_path: Path) -> None:
     code = f"""
 import sys
 from factory.cli import cli
+from factory.cli.app import COMMANDS
 cli(["plan", {str(file)!r}, "--out", {str(tmp_path / "run")!r}], standalone_mode=False)
 print(sorted(set(sys.modules) & {{"ray", "torch", "vllm", "transformers"}}))
 """
@@ -36,7 +37,7 @@ print(sorted(set(sys.modules) & {{"ray", "torch", "vllm", "transformers"}}))
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("name", sorted(cli.commands))
+@pytest.mark.parametrize("name", sorted(COMMANDS))
 def test_every_command_has_help_with_an_example(name: str) -> None:
     shown = succeed(name, "--help")
     assert f"factory {name}" in shown.split("Example:")[1]
