@@ -87,7 +87,6 @@ _KINDS: Final = (
     ("prefix", _PREFIX, WRAPPED),
     ("markup", _MARKUP, WRAPPED),
 )
-_ANY: Final = "|".join(f"(?:{pattern})" for _, pattern, _ in _KINDS)
 
 
 class PromptLeak(Filter):
@@ -169,8 +168,8 @@ class PromptLeak(Filter):
 
 def _leaks(rows: pl.DataFrame) -> pl.DataFrame:
     """`row`, `kind`, `match` and `leak_score` of the captions with a marker, label or wrapper."""
-    # One pattern finds the few that have any; telling which is left to those.
-    suspects = rows.filter(pl.col("text").str.contains(_ANY))
+    # Each pattern has words by which the few that have any are found fast; their union has none and is 20 times as slow.
+    suspects = rows.filter(pl.any_horizontal(pl.col("text").str.contains(pattern) for _, pattern, _ in _KINDS))
     if suspects.is_empty():
         return pl.DataFrame(schema={"row": pl.UInt32, "kind": pl.String, "match": pl.String, "leak_score": pl.Float64})
     # A label at the start is a prefix, so that it is not also a label after the start ("Sure! Here is a caption: ...").
