@@ -1,4 +1,4 @@
-"""`factory filter`: a recipe made of a source and filters alone, and `factory select`: other rules for a finished run."""
+"""`factory filter`: a recipe made of a source and filters alone."""
 
 from __future__ import annotations
 
