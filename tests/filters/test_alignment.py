@@ -16,7 +16,7 @@ from factory.demo.measure import auroc
 from factory.demo.scenes import draw_scene, scene_image
 from filters import Alignment, FilterError, build
 from filters.images import dual_encoder
-from tests.images import encoded, picture
+from tests.pictures import encoded, picture
 
 PICTURE = encoded(picture(), "PNG")
 

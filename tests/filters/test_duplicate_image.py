@@ -13,7 +13,7 @@ from factory.demo.source_row import source_row
 from filters import DuplicateImage, FilterError
 from filters.images.hash_neighbours import close_pairs
 from filters.images.pixels import decode
-from tests.images import encoded
+from tests.pictures import encoded
 
 hashes = st.integers(0, 2**64 - 1)
 

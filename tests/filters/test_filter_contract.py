@@ -22,7 +22,7 @@ from filters.contract.filter import COLUMNS
 from filters.contract.sentence_columns import SENTENCE_LOGPROBS
 from filters.sets import spill
 from filters.wording.sentences import sentences
-from tests.images import encoded, gif_bomb, jpeg_declaring, picture, png_bomb, samples, webp_bomb
+from tests.pictures import encoded, gif_bomb, jpeg_declaring, picture, png_bomb, samples, webp_bomb
 
 ODD_TEXTS: list[str | None] = [
     "a dog on a beach",
@@ -199,7 +199,7 @@ def test_scores_the_same_in_another_process(models: dict[str, str]) -> None:
         "import json, sys; import polars as pl; from filters import build, registered\n"
         "models = json.loads(sys.argv[1])\n"
         "params = lambda name: {'model': models[name]} if name in models else {}\n"
-        "from tests.images import encoded, picture\n"
+        "from tests.pictures import encoded, picture\n"
         "frame = pl.DataFrame({'text': ['a dog runs by. a dog runs by.', 'a b c d a b c d', 'Answer: \"yes\"']})\n"
         "from tests.filters.test_filter_contract import ANSWERS, answers\n"
         "frame = frame.with_columns(image=pl.lit(encoded(picture(), 'PNG')))\n"

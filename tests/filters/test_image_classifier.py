@@ -10,7 +10,7 @@ from transformers import AutoImageProcessor, AutoModelForImageClassification
 
 from filters import FilterError, Nsfw, Watermark, build
 from tests.filters.conftest import image_classifier
-from tests.images import encoded, picture
+from tests.pictures import encoded, picture
 
 IMAGE = encoded(picture(), "PNG")
 

@@ -7,7 +7,7 @@ from filters import BlankImage, ImageAspect, ImageHash, ImageIntegrity, ImageSiz
 from filters.contract.filter import Filter
 from filters.images import image_facts
 from filters.images.pixels import decode
-from tests.images import encoded, picture, png_bomb
+from tests.pictures import encoded, picture, png_bomb
 
 
 def scored(caption_filter: Filter, *images: bytes | None) -> pl.DataFrame:

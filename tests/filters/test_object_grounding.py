@@ -10,7 +10,7 @@ from filters import FilterError, ObjectGrounding, build
 from filters.images.object_detector import ObjectDetector, object_detector, opened
 from filters.models.transformers_checkpoint import Checkpoint
 from tests.filters.detectors import grounding_dino
-from tests.images import encoded, picture
+from tests.pictures import encoded, picture
 
 PICTURE, OTHER = encoded(picture(), "PNG"), encoded(picture(90, 40), "PNG")
 TWO = "A puppy jumps. A man watches the red tennis racket."

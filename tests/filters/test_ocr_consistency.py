@@ -7,7 +7,7 @@ from PIL import Image, ImageDraw, ImageFont
 from factory.demo.scenes import draw_scene, scene_image
 from filters import FilterError, OcrConsistency
 from filters.wording.claimed_text import claimed_texts, similarity
-from tests.images import encoded
+from tests.pictures import encoded
 
 
 def sign(*lines: str) -> bytes:

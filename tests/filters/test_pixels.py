@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from filters.images.pixels import REASONS, UnreadableImage, decode, open_image
-from tests.images import (
+from tests.pictures import (
     CORNERS,
     bmp,
     encoded,

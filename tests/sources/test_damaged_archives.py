@@ -12,7 +12,7 @@ from exports.storage import Storage
 from factory.recipe import Recipe
 from factory.sources import open_source
 from factory.sources.source import SourceRow
-from tests.images import encoded, picture
+from tests.pictures import encoded, picture
 
 IMAGE = encoded(picture(), "PNG")
 

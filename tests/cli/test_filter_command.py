@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from tests.command import fail, succeed
-from tests.images import encoded, picture
+from tests.pictures import encoded, picture
 
 GOOD = [f"A brown dog number {number} runs along the beach in the sun." for number in range(40)]
 LOOP = "a dog and a cat sit " * 12

@@ -14,9 +14,9 @@ from factory.images.prepare import PreparedImage, Rejection, prepare_image
 from factory.images.reasons import Reason
 from factory.recipe import ImageSettings
 from filters import ImageIntegrity
-from tests import images
+from tests import pictures
 from tests.filters.test_image_facts import scored
-from tests.images import encoded, picture
+from tests.pictures import encoded, picture
 
 CASES = Path(__file__).parent / "cases"
 SETTINGS = ImageSettings()
@@ -52,7 +52,7 @@ def test_pixels_that_are_whole_are_used_with_a_note(name: str) -> None:
 
 
 def test_a_whole_file_has_no_notes() -> None:
-    assert all(prepared(data).notes == () for data in images.samples().values())
+    assert all(prepared(data).notes == () for data in pictures.samples().values())
 
 
 # ---- PNG ------------------------------------------------------------------------------------------------------------
@@ -65,23 +65,23 @@ def with_chunk(chunk: bytes, data: bytes | None = None, behind: bool = False) ->
 
 
 def badly_summed(kind: bytes, body: bytes) -> bytes:
-    return images.png_chunk(kind, body)[:-4] + b"\1\2\3\4"
+    return pictures.png_chunk(kind, body)[:-4] + b"\1\2\3\4"
 
 
 LARGE = zlib.compress(bytes(5_000_000))
 EXTRAS = {
-    "large zTXt": images.png_chunk(b"zTXt", b"a\0\0" + LARGE),
-    "large iTXt": images.png_chunk(b"iTXt", b"a\0\1\0\0\0" + LARGE),
-    "large profile": images.png_chunk(b"iCCP", b"a\0\0" + LARGE),
-    "many texts": images.png_chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(1_000_000))) * 80,
+    "large zTXt": pictures.png_chunk(b"zTXt", b"a\0\0" + LARGE),
+    "large iTXt": pictures.png_chunk(b"iTXt", b"a\0\1\0\0\0" + LARGE),
+    "large profile": pictures.png_chunk(b"iCCP", b"a\0\0" + LARGE),
+    "many texts": pictures.png_chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(1_000_000))) * 80,
     "bad sum tEXt": badly_summed(b"tEXt", b"Comment\0made by hand"),
     "bad sum zTXt": badly_summed(b"zTXt", b"a\0\0" + zlib.compress(b"text")),
     "bad sum iTXt": badly_summed(b"iTXt", b"a\0\0\0\0\0text"),
     "bad sum time": badly_summed(b"tIME", bytes(7)),
     "bad sum profile": badly_summed(b"iCCP", b"a\0\0" + zlib.compress(b"profile")),
     "bad sum unknown": badly_summed(b"abCd", b"what"),
-    "short pHYs": images.png_chunk(b"pHYs", b"\1"),
-    "unknown compression": images.png_chunk(b"zTXt", b"a\0\7text"),
+    "short pHYs": pictures.png_chunk(b"pHYs", b"\1"),
+    "unknown compression": pictures.png_chunk(b"zTXt", b"a\0\7text"),
 }
 
 
@@ -92,9 +92,9 @@ def test_a_png_survives_its_texts(name: str, behind: bool) -> None:
 
 
 def test_what_a_broken_text_stands_beside_is_still_heeded() -> None:
-    turned = with_chunk(EXTRAS["bad sum tEXt"], images.oriented(6, "PNG"))
-    assert prepared(turned).rgb == prepared(images.oriented(6, "PNG")).rgb
-    profile = images.png_icc_chunk(images.icc_profile(b"RGB ", (60, -40, 30)))
+    turned = with_chunk(EXTRAS["bad sum tEXt"], pictures.oriented(6, "PNG"))
+    assert prepared(turned).rgb == prepared(pictures.oriented(6, "PNG")).rgb
+    profile = pictures.png_icc_chunk(pictures.icc_profile(b"RGB ", (60, -40, 30)))
     green = with_chunk(profile)
     assert prepared(with_chunk(EXTRAS["large zTXt"], green)).rgb == prepared(green).rgb != picture().tobytes()
     clear = encoded(Image.new("P", (16, 16)), "PNG", transparency=0)
@@ -171,7 +171,7 @@ def test_a_jpeg_without_whole_restart_intervals_is_truncated() -> None:
 
 def tiff_with_twice(tag: int, *, other_value: bool) -> bytes:
     """A TIFF in which the next tag behind `tag` is overwritten by `tag` again."""
-    data = images.tiff(48, 32, picture().convert("L").tobytes(), {tag: 1, tag + 1: 2 if other_value else 1})
+    data = pictures.tiff(48, 32, picture().convert("L").tobytes(), {tag: 1, tag + 1: 2 if other_value else 1})
     return data.replace(struct.pack("<HH", tag + 1, 4), struct.pack("<HH", tag, 4))
 
 

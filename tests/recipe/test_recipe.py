@@ -17,7 +17,7 @@ from factory.recipe import Recipe, load_recipe, parse_recipe, recipe_schema, rec
 from factory.recipe.yaml_text import MAX_BYTES, parse_yaml
 from tests.recipes import demo_recipe, write_recipe
 
-RECIPES = Path(__file__).parent.parent / "recipes"
+RECIPES = Path(__file__).parents[2] / "recipes"
 
 TEXT = """\
 name: web

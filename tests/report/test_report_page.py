@@ -154,7 +154,7 @@ def test_the_policy_allows_exactly_the_script_and_the_style_of_the_page():
 
 def test_jinja_is_not_imported_before_a_report_is_drawn():
     code = "import sys, factory.report.page; sys.exit('jinja2' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[1]).returncode == 0
+    assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2]).returncode == 0
 
 
 def test_counts_are_shown_with_their_shares():

@@ -13,9 +13,9 @@ from factory.recipe import ImageSettings, View
 from factory.work.fingerprint import image_fingerprint
 from filters import BlankImage
 from filters.images.pixels import decode
-from tests import images
+from tests import pictures
 from tests.filters.test_image_facts import scored
-from tests.images import encoded, picture
+from tests.pictures import encoded, picture
 
 WHITE, BLACK, GREY = (255, 255, 255), (0, 0, 0), (128, 128, 128)
 
@@ -48,7 +48,7 @@ def test_the_first_frame_that_is_not_blank_is_used(format_: str, blanks: tuple[s
     assert image.notes
     assert prepared(animation(format_, picture(), *frames)).frame == 0
     found = Image.frombytes("RGB", (48, 32), image.rgb)
-    for (x, y), colour in images.CORNERS.items():
+    for (x, y), colour in pictures.CORNERS.items():
         pixel = found.getpixel((int(x * 48), int(y * 32)))
         assert all(abs(one - other) < 40 for one, other in zip(pixel, colour, strict=True))
     assert scored(BlankImage(), animation(format_, *frames))["score"].item() > 0.5

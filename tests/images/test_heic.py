@@ -13,8 +13,8 @@ from factory.images.prepare import PreparedImage, Rejection, prepare_image
 from factory.images.reasons import Reason
 from factory.recipe import ImageSettings
 from filters.images.pixels import decode
-from tests import images
-from tests.images import encoded, picture
+from tests import pictures
+from tests.pictures import encoded, picture
 
 SETTINGS = ImageSettings()
 WITHOUT = """
@@ -59,7 +59,7 @@ def test_heic_is_read_upright_and_within_the_budget() -> None:
     assert outcome.width * outcome.height <= 20_000
     found = decode(data)
     assert found.size == (480, 320)
-    for (x, y), colour in images.CORNERS.items():
+    for (x, y), colour in pictures.CORNERS.items():
         pixel = found.getpixel((int(x * 480), int(y * 320)))
         assert all(abs(one - other) < 40 for one, other in zip(pixel, colour, strict=True))
 

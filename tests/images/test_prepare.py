@@ -17,12 +17,12 @@ from PIL import Image, ImageCms, ImageFile, PngImagePlugin
 from factory.images.prepare import PreparedImage, Rejection, prepare_image, thumbnail
 from factory.images.reasons import REASONS, Reason
 from factory.recipe import ImageSettings
-from tests import images
-from tests.images import BLUE, CORNERS, GREEN, GREY, RED, WHITE, Colour, encoded, picture
+from tests import pictures
+from tests.pictures import BLUE, CORNERS, GREEN, GREY, RED, WHITE, Colour, encoded, picture
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL")  # broken metadata
 
-SAMPLES = images.samples()
+SAMPLES = pictures.samples()
 DEFAULT = ImageSettings()
 
 
@@ -73,7 +73,7 @@ def test_lossless_formats_come_out_exactly() -> None:
 @pytest.mark.parametrize("format_", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF"])
 def test_all_exif_orientations_come_out_upright_and_alike(format_: str) -> None:
     for orientation in range(1, 9):
-        image = prepared(images.oriented(orientation, format_))
+        image = prepared(pictures.oriented(orientation, format_))
         assert (image.width, image.height) == (48, 32)
         stored = (32, 48) if orientation >= 5 else (48, 32)
         assert (image.source_width, image.source_height) == stored
@@ -156,46 +156,46 @@ def sixteen(*values: int) -> bytes:
 
 def test_16_bit_grey_is_scaled_not_clipped() -> None:
     row = sixteen(*[0] * 8, *[32768] * 8, *[65535] * 8)
-    result = prepared(images.png(24, 12, 16, 0, [row] * 12))
+    result = prepared(pictures.png(24, 12, 16, 0, [row] * 12))
     for place, level in ((0.1, 0), (0.5, 128), (0.9, 255)):
         assert_colour(result, (place, 0.5), (level,) * 3, 0)
     little = np.frombuffer(row * 12, ">u2").astype("<u2").tobytes()
-    assert prepared(images.tiff(24, 12, little, {258: 16})).rgb == result.rgb
+    assert prepared(pictures.tiff(24, 12, little, {258: 16})).rgb == result.rgb
     assert prepared(b"P5 24 12 65535\n" + row * 12).rgb == result.rgb
 
 
 def test_16_bit_grey_with_a_transparent_value() -> None:
-    transparent = images.png_chunk(b"tRNS", sixteen(256))
-    result = prepared(images.png(16, 8, 16, 0, [sixteen(*[256] * 8, *[257] * 8)] * 8, transparent))
+    transparent = pictures.png_chunk(b"tRNS", sixteen(256))
+    result = prepared(pictures.png(16, 8, 16, 0, [sixteen(*[256] * 8, *[257] * 8)] * 8, transparent))
     assert_colour(result, (0.25, 0.5), WHITE, 0)
     assert_colour(result, (0.75, 0.5), (1, 1, 1), 0)
 
 
 def test_16_bit_with_alpha() -> None:
-    grey = images.png(16, 8, 16, 4, [sixteen(*[32768, 65535] * 8, *[0, 13107] * 8)] * 8)
+    grey = pictures.png(16, 8, 16, 4, [sixteen(*[32768, 65535] * 8, *[0, 13107] * 8)] * 8)
     assert_colour(prepared(grey), (0.25, 0.5), GREY, 0)
     assert_colour(prepared(grey), (0.75, 0.5), (204, 204, 204), 1)
-    colour = images.png(16, 8, 16, 6, [sixteen(*[65535, 0, 32768, 65535] * 8, *[0, 0, 0, 0] * 8)] * 8)
+    colour = pictures.png(16, 8, 16, 6, [sixteen(*[65535, 0, 32768, 65535] * 8, *[0, 0, 0, 0] * 8)] * 8)
     assert_colour(prepared(colour), (0.25, 0.5), (255, 0, 128), 0)
     assert_colour(prepared(colour), (0.75, 0.5), WHITE, 0)
 
 
 def test_the_transparent_colour_of_a_16_bit_png() -> None:
-    transparent = images.png_chunk(b"tRNS", sixteen(51200, 10240, 2560))
+    transparent = pictures.png_chunk(b"tRNS", sixteen(51200, 10240, 2560))
     row = sixteen(*[51200, 10240, 2560] * 8, *[2560, 10240, 51200] * 8)
-    result = prepared(images.png(16, 8, 16, 2, [row] * 8, transparent))
+    result = prepared(pictures.png(16, 8, 16, 2, [row] * 8, transparent))
     assert_colour(result, (0.25, 0.5), WHITE, 0)
     assert_colour(result, (0.75, 0.5), (10, 40, 200), 0)
 
 
 def test_12_bit_grey_is_scaled_by_12_bits() -> None:
     two_pixels = bytes([0x80, 0x08, 0x00])  # 0x800 twice: half of 4095
-    assert_colour(prepared(images.tiff(16, 8, two_pixels * 64, {258: 12})), (0.5, 0.5), GREY, 1)
+    assert_colour(prepared(pictures.tiff(16, 8, two_pixels * 64, {258: 12})), (0.5, 0.5), GREY, 1)
 
 
 def test_white_is_zero_in_16_bit_tiff() -> None:
     pixels = np.full((8, 16), 65535, "<u2").tobytes()
-    assert set(prepared(images.tiff(16, 8, pixels, {258: 16, 262: 0})).rgb) == {0}
+    assert set(prepared(pictures.tiff(16, 8, pixels, {258: 16, 262: 0})).rgb) == {0}
 
 
 @pytest.mark.parametrize(
@@ -228,19 +228,19 @@ def test_cielab_tiff_with_8_and_16_bits() -> None:
     dark_blue = struct.pack("<Hhh", round(30 * 655.35), 68 * 256, -112 * 256) * 256
     tags: dict[int, int | tuple[int, ...]] = {258: (16, 16, 16), 262: 8, 277: 3}
     assert_colour(prepared(encoded(eight, "TIFF")), (0.5, 0.5), (255, 0, 0), 6)
-    assert_colour(prepared(images.tiff(16, 16, sixteen_bit, tags)), (0.5, 0.5), (255, 0, 0), 6)
-    assert_colour(prepared(images.tiff(16, 16, dark_blue, tags)), (0.5, 0.5), (0, 0, 252), 30)
+    assert_colour(prepared(pictures.tiff(16, 16, sixteen_bit, tags)), (0.5, 0.5), (255, 0, 0), 6)
+    assert_colour(prepared(pictures.tiff(16, 16, dark_blue, tags)), (0.5, 0.5), (0, 0, 252), 30)
 
 
 # ---- colour profiles ------------------------------------------------------------------------------------------------
 
 LAB_GREEN, SRGB_GREEN = (60, -40, 30), (73, 162, 88)
 RGB_PROFILE, GREY_PROFILE, CMYK_PROFILE = (
-    images.icc_profile(space, LAB_GREEN) for space in (b"RGB ", b"GRAY", b"CMYK")
+    pictures.icc_profile(space, LAB_GREEN) for space in (b"RGB ", b"GRAY", b"CMYK")
 )
 MIDDLE = Image.new("RGB", (16, 16), GREY)
 MIDDLE_CMYK = Image.new("CMYK", (16, 16), (128, 128, 128, 128))
-GREY16_ALPHA = images.png(16, 8, 16, 4, [sixteen(*[32768, 65535] * 16)] * 8, images.png_icc_chunk(GREY_PROFILE))
+GREY16_ALPHA = pictures.png(16, 8, 16, 4, [sixteen(*[32768, 65535] * 16)] * 8, pictures.png_icc_chunk(GREY_PROFILE))
 
 
 @pytest.mark.parametrize(
@@ -397,19 +397,19 @@ def test_every_reason_is_explained_in_one_line() -> None:
 
 
 FOREIGN = {
-    "svg": (images.SVG, Reason.unsupported_format),
-    "javascript": (images.JAVASCRIPT, Reason.not_an_image),
-    "web page": (images.HTML, Reason.not_an_image),
+    "svg": (pictures.SVG, Reason.unsupported_format),
+    "javascript": (pictures.JAVASCRIPT, Reason.not_an_image),
+    "web page": (pictures.HTML, Reason.not_an_image),
     "text cut inside a character": (b"x" + "ä".encode() * 3000, Reason.not_an_image),
     "postscript": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", Reason.unsupported_format),
     "pdf": (b"%PDF-1.7\n", Reason.unsupported_format),
     "photoshop": (b"8BPS\0\1" + bytes(40), Reason.unsupported_format),
     "icon": (encoded(picture(32, 32), "ICO"), Reason.unsupported_format),
     "jpeg xl": (b"\xff\x0a" + bytes(40), Reason.unsupported_format),
-    "camera raw": (images.tiff(16, 16, bytes(256), {50706: 1}), Reason.unsupported_format),
-    "tiff of 64-bit floats": (images.tiff(16, 16, bytes(2048), {258: 64, 339: 3}), Reason.unsupported_format),
+    "camera raw": (pictures.tiff(16, 16, bytes(256), {50706: 1}), Reason.unsupported_format),
+    "tiff of 64-bit floats": (pictures.tiff(16, 16, bytes(2048), {258: 64, 339: 3}), Reason.unsupported_format),
     "tiff of 16-bit YCbCr": (
-        images.tiff(8, 8, bytes(384), {258: (16,) * 3, 262: 6, 277: 3}),
+        pictures.tiff(8, 8, bytes(384), {258: (16,) * 3, 262: 6, 277: 3}),
         Reason.unsupported_format,
     ),
     "video": (b"\0\0\0\x18ftypisom" + bytes(40), Reason.not_an_image),
@@ -456,21 +456,21 @@ def test_contradictory_files_are_corrupt() -> None:
     assert reason(corrupted(png, 29, 1, 2, 3, 4)) == Reason.corrupt  # the header's checksum
     assert reason(corrupted(png, png.index(b"IDAT") + 6, 255, 255, 255)) == Reason.corrupt  # compressed pixels
     assert reason(corrupted(jpeg, jpeg.index(b"\xff\xdb") + 4, 0x7F)) == Reason.corrupt  # a quantisation table
-    assert reason(images.tiff(16, 16, bytes(256), {259: 5})) == Reason.corrupt  # LZW that is none
-    tiff = images.tiff(16, 16, bytes(256), {258: 8, 259: 1})
+    assert reason(pictures.tiff(16, 16, bytes(256), {259: 5})) == Reason.corrupt  # LZW that is none
+    tiff = pictures.tiff(16, 16, bytes(256), {258: 8, 259: 1})
     twice = tiff.replace(struct.pack("<HH", 259, 4), struct.pack("<HH", 258, 4))
     assert reason(twice) == Reason.corrupt
 
 
 def test_declared_sizes_are_refused_before_any_pixel_is_allocated() -> None:
     for data in (
-        images.png_bomb(),
-        images.gif_bomb(),
-        images.webp_bomb(),
-        images.jpeg_declaring(60_000, 60_000),
-        images.jpeg2000_declaring(60_000, 60_000),
-        images.tiff(60_000, 60_000, bytes(256), {}),
-        images.bmp(60_000, 60_000, 0, bytes(256)),
+        pictures.png_bomb(),
+        pictures.gif_bomb(),
+        pictures.webp_bomb(),
+        pictures.jpeg_declaring(60_000, 60_000),
+        pictures.jpeg2000_declaring(60_000, 60_000),
+        pictures.tiff(60_000, 60_000, bytes(256), {}),
+        pictures.bmp(60_000, 60_000, 0, bytes(256)),
         b"P6 60000 60000 255\n",
     ):
         assert len(data) < 2_000
@@ -485,12 +485,12 @@ def test_the_bound_on_source_pixels_is_exact() -> None:
 
 def test_files_made_of_too_many_parts_are_refused_unread() -> None:
     png = SAMPLES["PNG"]
-    assert reason(png[:33] + images.png_chunk(b"aaAa") * 400_001 + png[33:]) == Reason.too_complex
+    assert reason(png[:33] + pictures.png_chunk(b"aaAa") * 400_001 + png[33:]) == Reason.too_complex
     assert reason(SAMPLES["GIF"][:-1] + b"!\xfe" + b"\1a" * 400_001 + b"\0;") == Reason.too_complex
-    assert reason(images.jpeg_with_scans(101)) == Reason.too_complex
-    assert prepared(images.jpeg_with_scans(100))
-    assert reason(images.jpeg_declaring(9_000, 9_000, scans=38)) == Reason.too_complex
-    assert reason(images.tiff(16, 16, bytes(256), {273: (8,) * 400_001})) == Reason.too_complex
+    assert reason(pictures.jpeg_with_scans(101)) == Reason.too_complex
+    assert prepared(pictures.jpeg_with_scans(100))
+    assert reason(pictures.jpeg_declaring(9_000, 9_000, scans=38)) == Reason.too_complex
+    assert reason(pictures.tiff(16, 16, bytes(256), {273: (8,) * 400_001})) == Reason.too_complex
     pages = b"".join(struct.pack("<HI", 0, 14 + 6 * page) for page in range(400_001))
     assert reason(b"II*\0\x08\0\0\0" + pages) == Reason.too_complex
 
@@ -509,7 +509,7 @@ def test_jpeg2000_shrunk_while_decoding_costs_less() -> None:
 
 def test_structures_that_cost_more_memory_than_pixels_are_refused() -> None:
     tile = {322: 60_000, 323: 60_000, 324: 8, 325: 256}
-    assert reason(images.tiff(16, 16, bytes(256), tile)) == Reason.too_many_pixels
+    assert reason(pictures.tiff(16, 16, bytes(256), tile)) == Reason.too_many_pixels
     small_blocks = encoded(picture(200, 200), "JPEG2000", codeblock_size=(4, 4), no_jp2=True)
     assert prepared(small_blocks)
     small_blocks = corrupted(small_blocks, 8, *struct.pack(">II", 6000, 6000))
@@ -521,8 +521,8 @@ def test_structures_that_cost_more_memory_than_pixels_are_refused() -> None:
 
 
 def test_decoders_written_in_python_get_small_images_only() -> None:
-    assert set(prepared(images.bmp(16, 8, 1, bytes([16, 50, 0, 0]) * 8 + b"\0\1")).rgb) == {50, 205}
-    assert reason(images.bmp(2000, 2000, 1, b"\0\1")) == Reason.too_complex
+    assert set(prepared(pictures.bmp(16, 8, 1, bytes([16, 50, 0, 0]) * 8 + b"\0\1")).rgb) == {50, 205}
+    assert reason(pictures.bmp(2000, 2000, 1, b"\0\1")) == Reason.too_complex
     assert reason(b"P3 2000 2000 255\n") == Reason.too_complex
 
 
@@ -601,7 +601,7 @@ def test_damaged_files_always_have_an_outcome(name: str, edits: list[tuple[float
 
 
 def test_threads_give_the_same_results_as_one_after_the_other() -> None:
-    files = [*SAMPLES.values(), *(images.oriented(n, "JPEG") for n in range(1, 9)), images.png_bomb(), images.SVG]
+    files = [*SAMPLES.values(), *(pictures.oriented(n, "JPEG") for n in range(1, 9)), pictures.png_bomb(), pictures.SVG]
     files.append(encoded(smooth("CMYK", 900, 700), "TIFF", icc_profile=CMYK_PROFILE))
     alone = [prepare_image(data, DEFAULT) for data in files]
     with ThreadPoolExecutor(8) as pool:
@@ -633,8 +633,8 @@ def test_memory_stays_bounded_at_the_largest_source(kind: str, megabytes: int, t
     if kind == "png":
         compressor = zlib.compressobj(1)
         pixels = b"".join(compressor.compress(bytes(1 + 4 * side)) for _ in range(side)) + compressor.flush()
-        head = images.png_chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 6, 0, 0, 0))
-        end = images.png_chunk(b"IDAT", pixels) + images.png_chunk(b"IEND")
+        head = pictures.png_chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 6, 0, 0, 0))
+        end = pictures.png_chunk(b"IDAT", pixels) + pictures.png_chunk(b"IEND")
         file.write_bytes(b"\x89PNG\r\n\x1a\n" + head + end)
     else:
         Image.new("RGB", (side, side), RED).save(file, "JPEG", progressive="progressive" in kind, subsampling=0)

@@ -14,8 +14,8 @@ from factory.recipe import ImageSettings
 from filters.images.decoding.problems import Problem
 from filters.images.image_facts import look
 from filters.images.pixels import REASONS, UnreadableImage, decode
-from tests import images
-from tests.images import encoded, picture
+from tests import pictures
+from tests.pictures import encoded, picture
 
 ANY_SHAPE = ImageSettings(min_side=1, max_aspect=100_000, max_pixels=89_478_485)
 SAME_REASON = {
@@ -28,35 +28,35 @@ SAME_REASON = {
 def awkward() -> dict[str, bytes]:
     """Files of every format, valid and not, on which two decoders might disagree."""
     shades = np.arange(48 * 32, dtype=np.float32).reshape(32, 48)
-    lab = images.tiff(16, 16, b"\x80\x40\x10\x20\x30\x40" * 256, {258: (16, 16, 16), 262: 8, 277: 3})
+    lab = pictures.tiff(16, 16, b"\x80\x40\x10\x20\x30\x40" * 256, {258: (16, 16, 16), 262: 8, 277: 3})
     files = {
         "empty": b"",
         "text": b"a dog on a beach",
-        "svg": images.SVG,
-        "web page": images.HTML,
+        "svg": pictures.SVG,
+        "web page": pictures.HTML,
         "icon": encoded(picture(32, 32), "ICO"),
         "tga": encoded(picture(), "TGA"),
         "float tiff": encoded(Image.fromarray(shades), "TIFF"),
         "16-bit tiff": encoded(Image.fromarray(shades.astype(np.uint16)), "TIFF"),
-        "12-bit tiff": images.tiff(16, 8, b"\x80\x08\x00" * 64, {258: 12}),
+        "12-bit tiff": pictures.tiff(16, 8, b"\x80\x08\x00" * 64, {258: 12}),
         "lab tiff": lab,
-        "64-bit tiff": images.tiff(16, 16, bytes(2048), {258: 64, 339: 3}),
-        "camera raw": images.tiff(16, 16, bytes(256), {50706: 1}),
+        "64-bit tiff": pictures.tiff(16, 16, bytes(2048), {258: 64, 339: 3}),
+        "camera raw": pictures.tiff(16, 16, bytes(256), {50706: 1}),
         "big tiff": encoded(picture(), "TIFF", big_tiff=True),
-        "png bomb": images.png_bomb(),
-        "gif bomb": images.gif_bomb(),
-        "webp bomb": images.webp_bomb(),
-        "jpeg bomb": images.jpeg_declaring(60_000, 60_000),
-        "jpeg scans": images.jpeg_with_scans(500),
-        "jpeg 2000 bomb": images.jpeg2000_declaring(60_000, 60_000),
-        "tiff bomb": images.tiff(60_000, 60_000, bytes(16), {}),
+        "png bomb": pictures.png_bomb(),
+        "gif bomb": pictures.gif_bomb(),
+        "webp bomb": pictures.webp_bomb(),
+        "jpeg bomb": pictures.jpeg_declaring(60_000, 60_000),
+        "jpeg scans": pictures.jpeg_with_scans(500),
+        "jpeg 2000 bomb": pictures.jpeg2000_declaring(60_000, 60_000),
+        "tiff bomb": pictures.tiff(60_000, 60_000, bytes(16), {}),
         "ppm bomb": b"P6 60000 60000 255\n",
         "plain ppm": b"P3 2000 2000 255\n",
-        "slow bmp": images.bmp(2000, 2000, 1, b"\0\1"),
+        "slow bmp": pictures.bmp(2000, 2000, 1, b"\0\1"),
         "one pixel": encoded(picture(1, 1), "PNG"),
         "gif with a larger frame": encoded(picture(), "GIF")[:6] + b"\4\0\4\0" + encoded(picture(), "GIF")[10:],
     }
-    for name, data in images.samples().items():
+    for name, data in pictures.samples().items():
         files |= {
             name: data,
             f"{name} cut": data[: len(data) // 2],

@@ -20,7 +20,7 @@ import yaml
 from exports.storage import Storage
 from factory.demo.source_row import source_rows
 from factory.runs.run import Run
-from tests import images
+from tests import pictures
 from tests.command import fail, succeed
 from tests.recipes import TINY_ENGINE, demo_recipe, write_recipe
 
@@ -66,8 +66,8 @@ def broken_files() -> dict[str, bytes]:
     return {
         "empty.jpg": b"",
         "code.js": b"alert(1)",
-        "bomb.png": images.png_bomb(),
-        "cut.png": images.encoded(images.picture(), "PNG")[:-30],
+        "bomb.png": pictures.png_bomb(),
+        "cut.png": pictures.encoded(pictures.picture(), "PNG")[:-30],
     }
 
 
@@ -268,7 +268,7 @@ def test_preview_writes_a_page_of_a_few_images(tmp_path: Path) -> None:
 
 
 def test_quickstart_ends_with_the_truth_before_and_after(tmp_path: Path) -> None:
-    recipe = yaml.safe_load((Path(__file__).parent.parent / "recipes" / "quickstart.yaml").read_text())
+    recipe = yaml.safe_load((Path(__file__).parents[2] / "recipes" / "quickstart.yaml").read_text())
     recipe["source"]["scenes"] = 48
     file = write_recipe(tmp_path, recipe)
     last = succeed("run", file, cwd=tmp_path).strip().splitlines()[-1]
