@@ -14,7 +14,7 @@ from factory.work.fingerprint import image_fingerprint
 from filters import BlankImage
 from filters.images.pixels import decode
 from tests import pictures
-from tests.filters.test_image_facts import scored
+from tests.filters.images.test_image_facts import scored
 from tests.pictures import encoded, picture
 
 WHITE, BLACK, GREY = (255, 255, 255), (0, 0, 0), (128, 128, 128)

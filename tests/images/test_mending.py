@@ -15,7 +15,7 @@ from factory.images.reasons import Reason
 from factory.recipe import ImageSettings
 from filters import ImageIntegrity
 from tests import pictures
-from tests.filters.test_image_facts import scored
+from tests.filters.images.test_image_facts import scored
 from tests.pictures import encoded, picture
 
 CASES = Path(__file__).parent / "cases"

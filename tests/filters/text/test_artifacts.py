@@ -154,7 +154,9 @@ def test_each_row_is_judged_by_its_own_prompt_and_inputs() -> None:
     assert Artifacts().score(frame)["score"].to_list() == [0.0, 1.0, 1.0]
 
 
-CASES = [json.loads(line) for line in (Path(__file__).parent / "cases" / "reasoning.jsonl").read_text().splitlines()]
+CASES = [
+    json.loads(line) for line in (Path(__file__).parents[1] / "cases" / "reasoning.jsonl").read_text().splitlines()
+]
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case["text"][:24])

@@ -178,7 +178,7 @@ def test_rows_keep_their_number_order_and_name_and_the_texts_stay(rewrite: objec
 
 
 REASONING = [
-    json.loads(line) for line in (Path(__file__).parent / "cases" / "reasoning.jsonl").read_text().splitlines()
+    json.loads(line) for line in (Path(__file__).parents[1] / "cases" / "reasoning.jsonl").read_text().splitlines()
 ]
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from filters.wording.sentences import ends_sentence, finished, parts, sentence_texts, sentences, text_ends_sentence
 
-CASES = Path(__file__).parent / "cases"
+CASES = Path(__file__).parents[1] / "cases"
 
 
 def cases(name: str) -> list[dict[str, object]]:
