@@ -36,6 +36,7 @@ from factory.work.plan import make_plan
 
 HELD_OUT: Final = "held-out.sha256"
 LOCK: Final = "loop.lock"
+FIXED: Final = "fixed"
 
 
 @dataclass(frozen=True)
@@ -112,8 +113,8 @@ class LoopRun:
 
     def _first(self, held_out: Path) -> dict[str, Any]:
         first = self.loop.first
-        step = Step(first, ()) if isinstance(first, str) else self._train(0, MAIN, first, {}, held_out)
-        judged = self._judge(0, MAIN, step.model)
+        step = Step(first, ()) if isinstance(first, str) else self._train(self._home(0, MAIN), first, {}, held_out)
+        judged = self._judge(self._home(0, MAIN), step.model)
         arms = {MAIN: {"evaluation": dict(judged.figures), "compute": step.compute(), "trainings": _records(step)}}
         verdict = {"word": "first", "why": "the first captioner"}
         return {"round": 0, "model": step.model, "parent": None, "arms": arms, "verdict": verdict}
@@ -121,7 +122,7 @@ class LoopRun:
     def _round(self, number: int, entries: Sequence[Mapping[str, Any]], held_out: Path) -> dict[str, Any]:
         parent = captioner_of(entries)
         assert parent is not None
-        before = self._judge(_round_of(entries, parent), MAIN, parent)
+        before = self._judge(self._home(_round_of(entries, parent), MAIN), parent)
         recipe = self.loop.recipe("caption", self.loop.caption, parent)
         self.say(f"round {number}: captioning with {parent}")
         outcome, release = self._caption(number, MAIN, recipe)
@@ -156,14 +157,15 @@ class LoopRun:
         entry["arms"], models, judged = {}, {}, {}
         for name, stages in self._chains():
             captioned, released = made[name]
+            home = self._home(number, name, stages)
             self.say(f"round {number}: training {name}")
-            step = self._train(number, name, stages, {CAPTIONS: released}, held_out)
-            models[name], judged[name] = step.model, self._judge(number, name, step.model)
+            step = self._train(home, stages, {CAPTIONS: released}, held_out)
+            models[name], judged[name] = step.model, self._judge(home, step.model)
             entry["arms"][name] = {
                 "evaluation": dict(judged[name].figures),
                 "compute": step.compute(),
                 "trainings": _records(step),
-                **(_learned_of(captioned, released) if any(stage.learn == CAPTIONS for stage in stages) else {}),
+                **(_learned_of(captioned, released) if _learns_captions(stages) else {}),
                 "gain": judged[name].gain_over(before).as_json(),
                 "changed": judged[name].changed_from(before),
             }
@@ -230,7 +232,7 @@ class LoopRun:
         released, _ = export_release(outcome.work.run, str(self._folder(number) / "releases" / arm), **settings)
         return outcome, released.url
 
-    def _train(self, number: int, arm: str, stages: Sequence[Stage], own: Mapping[str, str], held_out: Path) -> Step:
+    def _train(self, home: Path, stages: Sequence[Stage], own: Mapping[str, str], held_out: Path) -> Step:
         model = self.loop.base
         done: list[Trained] = []
         for place, stage in enumerate(stages, start=1):
@@ -243,7 +245,7 @@ class LoopRun:
             learned = [_manifest(release), {_manifest(one): weight for one, weight in mix.items()}]
             settings = training.model_dump(mode="json", exclude={"start"})
             name = fingerprint("stage", [identity, learned, settings])
-            to = self._folder(number) / arm / f"{place}-{stage.learn}-{name[:8]}"
+            to = home / f"{place}-{stage.learn}-{name[:8]}"
             trained = train(
                 release, to, training, held_out, mix or None, log=None if self.quiet else _now_and_then(self.say)
             )
@@ -264,7 +266,7 @@ class LoopRun:
         )
         return _released(run_recipe(recipe, recipe_yaml(recipe), str(folder / "run"), quiet=self.quiet))
 
-    def _judge(self, number: int, arm: str, model: str) -> Judged:
+    def _judge(self, home: Path, model: str) -> Judged:
         """Caption the held-out images with a model and judge it."""
         recipe = self.loop.recipe("evaluate", self.loop.evaluate.recipe, model)
         # A model that does not see images is worth little, and that is measured: no reason to stop the loop with an error.
@@ -277,7 +279,7 @@ class LoopRun:
                 recipe.model_dump(mode="json", exclude={"views": {"__all__": {"model"}}}),
             ],
         )
-        folder = self._folder(number) / arm / f"judged-{name[:8]}"
+        folder = home / f"judged-{name[:8]}"
         outcome = run_recipe(recipe, recipe_yaml(recipe), str(folder), quiet=self.quiet)
         return judge_model(outcome.work, self.loop.evaluate.by)
 
@@ -304,6 +306,12 @@ class LoopRun:
 
     def _folder(self, number: int) -> Path:
         return self.folder / f"round-{number}"
+
+    def _home(self, number: int, arm: str, stages: Sequence[Stage] | None = None) -> Path:
+        """Where an arm's models lie. One that learns no captions is the same in every round, and made once."""
+        if stages is not None and not _learns_captions(stages):
+            return self.folder / FIXED / arm
+        return self._folder(number) / arm
 
     def _asked(self, number: int) -> str:
         """Identifies what the loop file says of a round."""
@@ -354,6 +362,10 @@ def _learned_of(outcome: Outcome, release: str) -> dict[str, Any]:
     """What an arm learned of its round's captions."""
     kept = outcome.selection["kept"] / max(1, outcome.selection["captions"])
     return {"kept": round(kept, 4), "release": release}
+
+
+def _learns_captions(stages: Sequence[Stage]) -> bool:
+    return any(CAPTIONS in (stage.learn, *stage.mix) for stage in stages)
 
 
 def _released(outcome: Outcome) -> str:

@@ -217,7 +217,7 @@ def _run_trl(work: Path, start: Model, rows: Rows, settings: Training, say: Call
             "checkpoint_every": settings.checkpoint_every or max(1, -(-rows.steps // FEW_CHECKPOINTS)),
             "micro_batch": micro,
             "accumulate": accumulate,
-            "threads": max(1, (os.cpu_count() or 1) // workers),
+            "threads": max(1, _processors() // workers),
             "bfloat16": _bfloat16(settings, bool(gpus)),
         }
         say("starting the trainer")
@@ -315,6 +315,12 @@ def _micro_batch(settings: Training, workers: int) -> tuple[int, int]:
     if share % micro:
         raise TrainingError(f"micro_batch: {micro} does not divide the {share} rows of a worker")
     return micro, share // micro
+
+
+def _processors() -> int:
+    """Threads that a training may use here: what OMP_NUM_THREADS allows, else one a processor."""
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    return int(asked) if asked.isdigit() and int(asked) else (os.cpu_count() or 1)
 
 
 def _bfloat16(settings: Training, gpus: bool) -> bool:

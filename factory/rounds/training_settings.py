@@ -76,6 +76,11 @@ class Training(Part):
     dtype: Literal["auto", "float32", "bfloat16"] = Field(
         default="auto", description="Arithmetic. auto: bfloat16 on GPUs and on processors made for it, else float32."
     )
+    attention: Literal["auto", "eager", "sdpa", "flash_attention_2"] = Field(
+        default="auto",
+        description="How attention is computed. auto: eager on processors, where the backward pass of the fused one is several "
+        "times slower for texts of some hundred tokens; on GPUs what the model prefers.",
+    )
     workers: int | Literal["auto"] = Field(default="auto", description="Training processes; auto: one a GPU, or one.")
     readers: int = Field(default=0, ge=0, description="Processes of each worker that prepare images.")
     seed: int = Field(default=0, ge=0, lt=2**32, description="Of new weights, order and validation.")

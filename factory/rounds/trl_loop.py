@@ -135,6 +135,11 @@ def _model(config: dict[str, Any], settings: Training) -> Any:
         )
     else:
         model = AutoModelForImageTextToText.from_pretrained(name, revision=revision, dtype=torch.float32)
+    if settings.attention != "auto" or not torch.cuda.is_available():
+        how = "eager" if settings.attention == "auto" else settings.attention
+        model.set_attn_implementation(
+            {part: how for part in ("text_config", "vision_config") if hasattr(model.config, part)} or how
+        )
     if settings.lora is None:
         freeze_others(model, settings.train)
     return model
