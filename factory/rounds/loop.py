@@ -109,6 +109,19 @@ class LoopRun:
                 self.say(f"round {entry['round']}: {entry['verdict']['word']}: {entry['verdict']['why']}")
             return self.ledger.entries()
 
+    def judged(self, number: int, arm: str = MAIN) -> Judged:
+        """An arm's captions of the held-out images, from the run that a finished round left; starts no engine.
+
+        Raises RunError: no such round, or no such arm in it.
+        """
+        entry = next((one for one in self.ledger.entries() if one["round"] == number and arm in one["arms"]), None)
+        if entry is None:
+            raise RunError(f"{self.folder}: no arm '{arm}' in a round {number}")
+        checkpoints = [one["checkpoint"] for one in entry["arms"][arm]["trainings"]]
+        stages = self.loop.first if number == 0 else dict(self._chains())[arm]
+        home = self._home(number, arm, None if number == 0 or isinstance(stages, str) else stages)
+        return self._judge(home, checkpoints[-1] if checkpoints else entry["model"])
+
     # --- rounds ---
 
     def _first(self, held_out: Path) -> dict[str, Any]:

@@ -43,6 +43,10 @@ SMALLEST_AND_SLOW: dict[str, tuple[str, set[str]]] = {
         "--parts reupload memory faults --images 20 --memory-gb 0.002 0.003 --modes lfs --only create --jobs 2",
         {"reupload_unchanged", "peak_rss_growth", "faults_survived"},
     ),
+    "rounds": (
+        "--dir proof --scale small --seeds 1 --rounds 1 --parts proof trainer --steps 6 --repeats 1",
+        {"precision", "recall", "gain_over_longer", "gain_over_unfiltered", "rounds_improving", "trainer_over_trl"},
+    ),
     "throughput": ("--images 32 --repeats 1", {"factory_over_vllm", "factory_over_ray_data_llm", "images_per_s"}),
 }
 """Those that start engines or publish again and again."""

@@ -71,7 +71,8 @@ def test_a_mistake_in_a_loop_file_is_named(tmp_path: Path, changes: dict[str, An
 
 def test_a_loop_in_which_no_view_is_the_captioner_is_refused(tmp_path: Path) -> None:
     caption = load_loop(a_loop(tmp_path)).caption
-    caption["views"][0]["model"] = "demo:small"
+    for view in caption["views"]:
+        view["model"] = "demo:small"
     with pytest.raises(RecipeError, match="no view says `model: captioner`"):
         load_loop(a_loop(tmp_path, caption=caption))
 
