@@ -133,7 +133,7 @@ def compared(loops: list[LoopRun]) -> dict[str, Any]:
                 found.setdefault(f"gain_over_{arm}_by_round", []).append(gain["images"])
         gain = paired(worth[number, "main"], worth[number - 1, "main"])
         found.setdefault("gain_over_parent_by_round", []).append(gain["images"])
-        improving += improving == number - 1 and gain["images"]["low"] > 0
+        improving += int(improving == number - 1 and gain["images"]["low"] > 0)
     return found | {"rounds_improving": improving}
 
 

@@ -49,6 +49,13 @@ def row(number: int, caption: str = "A caption", scores: dict[str, float | None]
     )
 
 
+def with_rejected(one: ReleaseRow, text: str | None = None, reason: str = "require:length") -> ReleaseRow:
+    """The row with a second candidate of the same prompt, which a filter turned down."""
+    name = reason.partition(":")[2]
+    worse = {"candidate": 1, "text": text or f"{one.caption} and a dragon", "kept": False, "reason": reason}
+    return dataclasses.replace(one, captions=[*one.captions, {**one.captions[0], **worse, f"score_{name}": 0.1}])
+
+
 def rows(
     count: int = 20, caption: str = "A caption", scores: dict[str, float | None] | None = None
 ) -> list[ReleaseRow]:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 BATCH_ROWS = 16
 BUFFER_BYTES = 1 << 20
+TURNED_DOWN = ("require", "keep_top")  # the rules of selection by which a filter drops a caption for what it says
 ORIGINAL = "original"  # the view that is the source's own text
 _PLAIN_KEY = re.compile(r"[a-z0-9_][a-z0-9_-]{0,79}")
 _HASHED_KEY = re.compile(r".*-[0-9a-f]{20}")
@@ -34,6 +35,7 @@ class Options:
     prompts: tuple[str, ...] = ()  # ask one of these, drawn per image, instead of the caption's own prompt
     seed: int = 0  # of that draw
     shard_mb: int = 500  # about how large a Parquet file, tar or text file becomes
+    rejected_by: tuple[str, ...] = ()  # of pairs: filters whose verdict makes a candidate the rejected one; (): any
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,7 @@ class Example:
     fields: dict[str, str | int | float | bool | None]  # every flat column of the release, None for NaN
     more: tuple[tuple[str, str], ...] = ()  # further questions and answers, of releases with several turns
     changes: tuple[str, ...] = ()  # what is not as released: neutralised, default_question
+    rejected: str = ""  # of pairs: a candidate for the same image and question that a filter turned down
 
     @property
     def turns(self) -> tuple[tuple[str, str], ...]:
@@ -97,16 +100,24 @@ def file_key(id: str) -> str:
 
 
 def read_examples(
-    files: list[str], options: Options, tally: Tally, *, images: bool = True, asks: bool = True
+    files: list[str],
+    options: Options,
+    tally: Tally,
+    *,
+    images: bool = True,
+    asks: bool = True,
+    pairs: bool = False,
 ) -> Iterator[Example]:
     """Stream the rows of a release's Parquet files in their order.
 
     Args:
         files: local Parquet files.
         options: which caption and which question.
-        tally: counts what is read and left out. Reasons: no_caption, no_view, and with images no_image, unknown_image.
+        tally: counts what is read and left out. Reasons: no_caption, no_view, with images no_image, unknown_image, with pairs
+            no_rejected.
         images: False leaves the image column unread.
         asks: whether a VLM's tokenizer reads question and caption; placeholders in them are made plain then.
+        pairs: whether a rejected candidate is wanted beside the caption; rows without one are left out.
 
     Raises:
         ReleaseError: a file lacks a column that every release has.
@@ -114,7 +125,7 @@ def read_examples(
     for path in files:
         for row in _rows(path, options, images):
             tally.read += 1
-            example = _example(row, options, tally, images, asks)
+            example = _example(row, options, tally, images, asks, pairs)
             if example is not None:
                 yield example
 
@@ -156,13 +167,19 @@ def _rows(path: str, options: Options, images: bool) -> Iterator[dict[str, Any]]
             yield from batch.to_pylist()
 
 
-def _example(row: dict[str, Any], options: Options, tally: Tally, images: bool, asks: bool) -> Example | None:
+def _example(
+    row: dict[str, Any], options: Options, tally: Tally, images: bool, asks: bool, pairs: bool
+) -> Example | None:
     candidates = row.pop("captions", None) or []
     turns = row.pop("turns", None) or []
     image = row.pop("image", None)
     chosen, caption = _chosen(row, candidates, options)
     if not caption or not caption.strip():
         tally.leave_out("no_caption" if options.view is None else "no_view")
+        return None
+    rejected = _rejected(candidates, chosen, caption, options) if pairs else ""
+    if rejected is None:
+        tally.leave_out("no_rejected")
         return None
     data, kind = b"", ""
     if images:
@@ -182,10 +199,12 @@ def _example(row: dict[str, Any], options: Options, tally: Tally, images: bool, 
         released = [(own or QUESTION, caption), *turns[1:]]
         (question, caption), *more = [(neutral(asked), neutral(answer)) for asked, answer in released]
         changes = [] if own else ["default_question"]
-        changes += [] if [(question, caption), *more] == released else ["neutralised"]
+        plain_rejected = neutral(rejected)
+        changes += [] if ([(question, caption), *more], plain_rejected) == (released, rejected) else ["neutralised"]
+        rejected = plain_rejected
     fields = {name: _plain(value) for name, value in row.items()} | {"caption": caption}
     name = f"{key}.{kind}" if kind else key
-    return Example(id, key, data, kind, name, question, caption, fields, tuple(more), tuple(changes))
+    return Example(id, key, data, kind, name, question, caption, fields, tuple(more), tuple(changes), rejected)
 
 
 def _chosen(
@@ -200,6 +219,27 @@ def _chosen(
         return (kept[0], _text(kept[0])) if kept else (None, None)
     caption = row["caption"]
     return next((one for one in kept if neutral(_text(one)) == caption), None), caption
+
+
+def _rejected(
+    candidates: list[dict[str, Any]], chosen: dict[str, Any] | None, caption: str, options: Options
+) -> str | None:
+    """The text of the worst candidate of the chosen one's view and prompt that a filter turned down; None without one.
+
+    Cut or rewritten candidates are no answers of the captioner, so they are not taken.
+    """
+    if chosen is None:
+        return None
+    found: list[tuple[float, int, str]] = []
+    for one in candidates:
+        rule, _, name = (one.get("reason") or "").partition(":")
+        answers_the_same = all(one.get(key) == chosen.get(key) for key in ("view", "prompt"))
+        is_own = one.get("cut_from") is None and not one.get("rewritten")
+        turned_down = rule in TURNED_DOWN and (not options.rejected_by or name in options.rejected_by)
+        if answers_the_same and is_own and turned_down and one.get("text") and one["text"].strip() != caption.strip():
+            score = _plain(one.get(f"score_{name}"))
+            found.append((1.0 if score is None else score, one.get("candidate") or 0, one["text"]))
+    return min(found)[2] if found else None
 
 
 def _text(candidate: dict[str, Any]) -> str:

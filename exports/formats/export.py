@@ -22,6 +22,7 @@ class Format:
 
     summary: str
     images: bool = True
+    pairs: bool = False  # a caption and a worse one
     asks: bool = True  # question and caption go to a VLM's tokenizer, so they hold no placeholder
 
 
@@ -33,6 +34,9 @@ FORMATS = {
     "webdataset": Format("tars of image, text and JSON", asks=False),
     "text": Format("captions alone, one a line", images=False, asks=False),
     "energon": Format("Megatron-Energon: tars and their index"),
+    "preference": Format("TRL DPO: chosen and rejected caption (Parquet)", pairs=True),
+    "preference_sharegpt": Format("LLaMA-Factory DPO: JSON lines and image files", pairs=True),
+    "preference_swift": Format("ms-swift DPO: JSON lines and image files", pairs=True),
 }
 
 
@@ -68,6 +72,7 @@ REASONS = {
     "no_image": "no image bytes",
     "unknown_image": "image of no known kind",
     "duplicate_id": "a second row with the same id",
+    "no_rejected": "no candidate of the same prompt that a filter turned down",
 }
 CHANGES = {
     "neutralised": "with an image placeholder or control token in their text; it was made plain",
@@ -90,7 +95,7 @@ def export(
         to: a directory that is not there yet (or is empty); it appears when all of it is written.
         format: one of FORMATS.
         report: called with a line of progress while the release is fetched and checked.
-        options: fields of `Options`: view, prompts, seed, shard_mb.
+        options: fields of `Options`: view, prompts, seed, shard_mb, rejected_by.
 
     Returns:
         What was written and what was left out, with reasons; also in `export.json` of the directory. The same release,
@@ -103,6 +108,10 @@ def export(
     if format not in FORMATS:
         raise ReleaseError(f"'{format}' is no format; there are {', '.join(FORMATS)}")
     chosen = Options(**options)
+    if chosen.rejected_by and not FORMATS[format].pairs:
+        raise ReleaseError(
+            f"rejected_by goes with {', '.join(name for name in FORMATS if FORMATS[name].pairs)}, not {format}"
+        )
     if chosen.shard_mb < 1:
         raise ReleaseError(f"shard_mb is {chosen.shard_mb}; it is at least 1")
     adapter: Any = importlib.import_module(f"exports.formats.{format}")
@@ -111,7 +120,7 @@ def export(
         files = opened.data_files()
         tally = Tally()
         needs = FORMATS[format]
-        examples = read_examples(files, chosen, tally, images=needs.images, asks=needs.asks)
+        examples = read_examples(files, chosen, tally, images=needs.images, asks=needs.asks, pairs=needs.pairs)
         more = {"schema": flat_schema(files)} if format == "webdataset" else {}
         adapter.write(examples, folder, chosen, tally, **more)
         if not tally.written:

@@ -13,7 +13,10 @@ import click
 
 from factory.cli.app import JSON, command, say
 
-EXPORT_FORMATS = ("sft", "messages", "llava", "sharegpt", "webdataset", "text", "energon")  # exports.formats.FORMATS
+EXPORT_FORMATS = (  # exports.formats.FORMATS
+    "sft", "messages", "llava", "sharegpt", "webdataset", "text", "energon",
+    "preference", "preference_sharegpt", "preference_swift",
+)  # fmt: skip
 
 
 def _version(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
@@ -51,6 +54,12 @@ def _version(context: click.Context, parameter: click.Parameter, value: str | No
 @click.option(
     "--shard-mb", type=click.IntRange(min=1), help="Of --format: about how large a file becomes.  [default: 500]"
 )
+@click.option(
+    "--rejected-by",
+    multiple=True,
+    metavar="FILTER",
+    help="Of --format preference...: only what this filter turned down is a rejected caption; may be repeated.  [default: any]",
+)
 @JSON
 def export_command(target: str, as_json: bool, **options: Any) -> None:
     """Release what a finished run selected, write the ids of it, or write a release in a trainer's format.
@@ -78,12 +87,15 @@ def export_command(target: str, as_json: bool, **options: Any) -> None:
 def _check_export(target: str, given: dict[str, Any]) -> None:
     """Refuse options that do not go together."""
     if "format" in given:
-        what, known = f"--format {given['format']}", {"format", "to", "version", "view", "prompts", "shard_mb"}
+        what, known = (
+            f"--format {given['format']}",
+            {"format", "to", "version", "view", "prompts", "shard_mb", "rejected_by"},
+        )
     elif "uids" in given:
         what, known = "--uids", {"uids"}
     else:
         what, known = "a release", {"to", "version", "license", "image_license", "rewrite"}
-    names = {"prompts": "--prompt", "shard_mb": "--shard-mb"}
+    names = {"prompts": "--prompt", "shard_mb": "--shard-mb", "rejected_by": "--rejected-by"}
     wrong = [names.get(name, f"--{name.replace('_', '-')}") for name in given if name not in known]
     if wrong and what == "a release":
         raise click.UsageError(f"{', '.join(wrong)} goes with --format, which writes a release as a trainer reads it")

@@ -21,6 +21,7 @@ def export_format(
     view: str | None = None,
     prompts: tuple[str, ...] = (),
     shard_mb: int = 500,
+    rejected_by: tuple[str, ...] = (),
     report: Callable[[str], None] | None = None,
 ) -> Exported:
     """Write a release in a trainer's format.
@@ -30,7 +31,7 @@ def export_format(
         to: a directory that is not there yet.
         format: one of `exports.formats.FORMATS`.
         version: of a directory that holds several; None means the newest.
-        view, prompts, shard_mb: see `exports.formats.Options`.
+        view, prompts, shard_mb, rejected_by: see `exports.formats.Options`.
         report: called with a line of progress.
 
     Raises:
@@ -43,4 +44,5 @@ def export_format(
     if is_hub(release):
         prepare_process()
     target = release if is_hub(release) else find_release(release_folder(release), version).folder
-    return export(target, to, format, report=report, view=view, prompts=prompts, shard_mb=shard_mb)
+    chosen = {"view": view, "prompts": prompts, "shard_mb": shard_mb, "rejected_by": rejected_by}
+    return export(target, to, format, report=report, **chosen)

@@ -16,7 +16,7 @@ from factory.cli import cli
 from factory.cli.publishing import EXPORT_FORMATS
 from tests.captioned_run import captioned
 from tests.recipes import DEMO
-from tests.releases import build, row, rows
+from tests.releases import build, row, rows, with_rejected
 
 
 def factory(*arguments: str | Path) -> Result:
@@ -31,7 +31,7 @@ def done(*arguments: str | Path) -> dict[str, Any]:
 
 @pytest.mark.parametrize("format", FORMATS)
 def test_a_release_is_exported_in_every_format(tmp_path: Path, format: str) -> None:
-    release = build(tmp_path / "birds")
+    release = build(tmp_path / "birds", content=[with_rejected(one) for one in rows()])
     answer = done("export", release.folder, "--format", format, "--to", tmp_path / "out")
     assert (answer["format"], answer["written"]) == (format, 20)
     assert (tmp_path / "out" / "export.json").exists()

@@ -30,7 +30,7 @@ from exports.placeholder import neutral
 from exports.release import ReleaseError, ReleaseRow, Turn
 from factory.errors import RunError
 from factory.releasing.export_format import export_format
-from tests.releases import build, noise, row, rows
+from tests.releases import build, noise, row, rows, with_rejected
 
 WITH_IMAGES = [name for name in FORMATS if name != "text"]
 HOSTILE_IDS = [
@@ -63,9 +63,15 @@ def own_datasets_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def written(
     tmp_path: Path, format: str, content: list[ReleaseRow] | None = None, **options: Any
 ) -> tuple[Path, Exported]:
-    release = build(tmp_path / "birds", content=content)
+    release = build(tmp_path / "birds", content=fitting(format, content))
     to = tmp_path / "out" / format
     return to, export(release.folder, to, format, **options)
+
+
+def fitting(format: str, content: list[ReleaseRow] | None = None) -> list[ReleaseRow]:
+    """Rows that the format can hold: pairs need a rejected candidate."""
+    content = rows() if content is None else content
+    return [with_rejected(one) for one in content] if FORMATS[format].pairs else content
 
 
 def prompted(number: int, prompt: str = "What is here?", caption: str = "A caption") -> ReleaseRow:
@@ -123,6 +129,34 @@ def read_sharegpt(to: Path) -> Iterator[tuple[bytes, str | None, str]]:
         yield (to / one[columns["images"]][0]).read_bytes(), question.removeprefix("<image>"), caption
 
 
+def read_preference(to: Path) -> Iterator[tuple[bytes, str | None, str]]:
+    for one in read_parquet(to):
+        (prompt,), (chosen,), (rejected,) = one["prompt"], one["chosen"], one["rejected"]
+        assert [turn["role"] for turn in (prompt, chosen, rejected)] == ["user", "assistant", "assistant"]
+        assert rejected["content"] != chosen["content"]
+        yield one["images"][0]["bytes"], prompt["content"], chosen["content"]
+
+
+def read_ranking(to: Path) -> Iterator[tuple[bytes, str | None, str]]:
+    """As LLaMA-Factory does for `ranking: true`: the conversation ends with a user, the answers stand beside it."""
+    info = json.loads((to / "dataset_info.json").read_text())["preferences"]
+    assert info["ranking"] is True
+    for one in datasets.load_dataset("json", data_files=str(to / info["file_name"]), split="train"):
+        (human,) = one["conversations"]
+        assert [turn["from"] for turn in (human, one["chosen"], one["rejected"])] == ["human", "gpt", "gpt"]
+        texts = human["value"] + one["chosen"]["value"] + one["rejected"]["value"]
+        assert texts.count("<image>") == len(one["images"]) == 1
+        yield (to / one["images"][0]).read_bytes(), human["value"].removeprefix("<image>"), one["chosen"]["value"]
+
+
+def read_swift(to: Path) -> Iterator[tuple[bytes, str | None, str]]:
+    for one in datasets.load_dataset("json", data_files=str(to / "train.jsonl"), split="train"):
+        user, answer = one["messages"]
+        assert [user["role"], answer["role"]] == ["user", "assistant"]
+        assert one["rejected_response"] != answer["content"]
+        yield (to / one["images"][0]).read_bytes(), user["content"].removeprefix("<image>"), answer["content"]
+
+
 def read_tars(to: Path) -> Iterator[tuple[bytes, str | None, str]]:
     for path in sorted(to.glob("*.tar")):
         samples: dict[str, dict[str, bytes]] = {}
@@ -147,6 +181,9 @@ READERS: dict[str, Callable[[Path], Iterator[tuple[bytes, str | None, str]]]] = 
     "sharegpt": read_sharegpt,
     "webdataset": read_tars,
     "energon": read_tars,
+    "preference": read_preference,
+    "preference_sharegpt": read_ranking,
+    "preference_swift": read_swift,
 }
 
 
@@ -183,7 +220,7 @@ def test_a_row_that_does_not_fit_is_left_out_with_its_reason(tmp_path: Path, for
 @pytest.mark.parametrize("format", FORMATS)
 def test_ids_never_become_paths(tmp_path: Path, format: str) -> None:
     content = [dataclasses.replace(row(number), id=id) for number, id in enumerate(HOSTILE_IDS)]
-    release = build(tmp_path / "birds", content=content)
+    release = build(tmp_path / "birds", content=fitting(format, content))
     before = set(tmp_path.rglob("*"))
     to = tmp_path / "in" / "here"
     done = export(release.folder, to, format)
@@ -255,7 +292,7 @@ def test_an_export_that_fails_half_way_leaves_nothing(
         wrote(tally, example)
 
     monkeypatch.setattr(Tally, "wrote", full)
-    release = build(tmp_path / "birds")
+    release = build(tmp_path / "birds", content=fitting(format))
     with pytest.raises(OSError, match="No space left"):
         export(release.folder, tmp_path / "out", format)
     assert [path.name for path in tmp_path.iterdir()] == ["birds"]
@@ -263,7 +300,7 @@ def test_an_export_that_fails_half_way_leaves_nothing(
 
 @pytest.mark.parametrize("format", FORMATS)
 def test_the_same_release_gives_the_same_bytes(tmp_path: Path, format: str) -> None:
-    release = build(tmp_path / "birds")
+    release = build(tmp_path / "birds", content=fitting(format))
 
     def hashes(name: str) -> dict[str, str]:
         export(release.folder, tmp_path / name, format, prompts=("One?", "Two?"))
@@ -496,3 +533,40 @@ def test_a_run_is_exported_by_its_directory(tmp_path: Path) -> None:
     (run / "metrics.json").write_text(json.dumps({"release": {"url": str(release.folder)}}))
     done = export_format(str(run), str(tmp_path / "out"), "text")
     assert (done.written, done.lines()[0].split()[0]) == (20, "text")
+
+
+# --- pairs --------------------------------------------------------------------------------------------------------------
+
+
+def the_pair(tmp_path: Path, one: ReleaseRow, **options: Any) -> tuple[str, str]:
+    (pair,) = read_parquet(written(tmp_path, "preference", [one], **options)[0])
+    return pair["chosen"][0]["content"], pair["rejected"][0]["content"]
+
+
+def test_the_rejected_caption_is_the_worst_that_a_filter_turned_down(tmp_path: Path) -> None:
+    one = with_rejected(row(0, "A bird"), "A bird and a cat")
+    worse = {**one.captions[1], "candidate": 2, "text": "A cat", "score_length": 0.05}
+    lost = {**worse, "candidate": 3, "text": "A bird too", "score_length": 0.0, "reason": "best_of:length"}
+    cut = {**worse, "candidate": 4, "text": "A", "score_length": 0.0, "cut_from": 2}
+    other = {**worse, "candidate": 5, "text": "Ein Vogel", "score_length": 0.0, "prompt": "Was ist hier?"}
+    one = dataclasses.replace(one, captions=[*one.captions, worse, lost, cut, other])
+    # `written` gives pairs formats one more rejected candidate, which is better than these
+    assert the_pair(tmp_path, one) == ("A bird", "A cat")
+
+
+def test_an_image_without_a_rejected_caption_is_left_out_and_counted(tmp_path: Path) -> None:
+    release = build(tmp_path / "birds", content=[row(0, "Alone"), with_rejected(row(1, "Two"))])
+    done = export(release.folder, tmp_path / "out", "preference")
+    assert (done.written, done.left_out) == (1, {"no_rejected": 1})
+
+
+def test_only_the_named_filters_reject(tmp_path: Path) -> None:
+    content = [
+        with_rejected(row(number, f"A bird {number}", {"length": 0.5, "shape": 0.5}), reason=f"require:{name}")
+        for number, name in enumerate(("length", "shape"))
+    ]
+    release = build(tmp_path / "birds", content=content)
+    done = export(release.folder, tmp_path / "out", "preference_swift", rejected_by=("shape",))
+    assert (done.written, done.left_out) == (1, {"no_rejected": 1})
+    with pytest.raises(ReleaseError, match="rejected_by goes with preference"):
+        export(release.folder, tmp_path / "sft", "sft", rejected_by=("shape",))
