@@ -148,14 +148,16 @@ def loads_as_vlm(start: str, revision: str | None) -> None:
         )
 
 
-def first_row(files: tuple[str, ...]) -> dict[str, Any]:
-    """The first row of `sft` files, with image bytes."""
+def first_row(files: tuple[str, ...], columns: tuple[str, ...]) -> dict[str, Any]:
+    """The first row of the files with image bytes, prompt and completion (of a pair: the chosen one)."""
     import pyarrow.parquet as pq
 
     for file in files:
         with pq.ParquetFile(file) as parquet:
-            for batch in parquet.iter_batches(1, columns=["images", "prompt", "completion"]):
-                return dict(batch.to_pylist()[0])
+            for batch in parquet.iter_batches(1, columns=list(columns)):
+                row = dict(batch.to_pylist()[0])
+                answer = row["completion"] if "completion" in row else row["chosen"]
+                return {"images": row["images"], "prompt": row["prompt"], "completion": answer}
     raise TrainingError("no rows to learn from")
 
 

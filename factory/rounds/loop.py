@@ -37,6 +37,8 @@ from factory.work.plan import make_plan
 HELD_OUT: Final = "held-out.sha256"
 LOCK: Final = "loop.lock"
 FIXED: Final = "fixed"
+ENDS: Final = ("saturated", "worse", "refused")
+"""Verdicts after which no round follows."""
 
 
 @dataclass(frozen=True)
@@ -74,9 +76,10 @@ class LoopRun:
         lines += [f"round {entry['round']}: in the ledger, {entry['verdict']['word']}" for entry in entries[:standing]]
         if standing < len(entries):
             lines.append(
-                f"{len(entries) - standing} later round(s) were made by other settings and are made again; what they left is kept"
+                f"{len(entries) - standing} later round(s) were made or judged by other settings and are made again; "
+                "of what they left, all that still fits is used"
             )
-        ended = bool(standing) and entries[standing - 1]["verdict"]["word"] in ("saturated", "worse", "refused")
+        ended = bool(standing) and entries[standing - 1]["verdict"]["word"] in ENDS
         if ended:
             return [*lines, f"the loop has ended: {entries[standing - 1]['verdict']['why']}"]
         for number in range(standing, rounds + 1):
@@ -98,13 +101,15 @@ class LoopRun:
         with self._only_one():
             aside = self.ledger.keep(self._standing(self.ledger.entries()))
             for entry in aside:
-                self.say(f"round {entry['round']} was made by other settings; it is made again")
+                self.say(
+                    f"round {entry['round']} was made or judged by other settings; it is made again, from what still fits"
+                )
             held_out = self._held_out()
             while len(entries := self.ledger.entries()) <= rounds:
-                if entries and entries[-1]["verdict"]["word"] in ("saturated", "worse", "refused"):
+                if entries and entries[-1]["verdict"]["word"] in ENDS:
                     break
                 entry = self._first(held_out) if not entries else self._round(len(entries), entries, held_out)
-                entry["asked"] = self._asked(entry["round"])
+                entry |= {"asked": self._asked(entry["round"]), "rules": self._rules()}
                 self.ledger.append(entry)
                 self.say(f"round {entry['round']}: {entry['verdict']['word']}: {entry['verdict']['why']}")
             return self.ledger.entries()
@@ -154,7 +159,10 @@ class LoopRun:
             "judge": audit,
             "arms": {},
         }
-        problems = self._refusals(audit, outcome)
+        problems, warnings = self._refusals(audit, outcome)
+        for warning in warnings:
+            self.say(f"round {number}: warning: {warning}")
+        entry["warnings"] = warnings
         if problems:
             return entry | {"verdict": {"word": "refused", "why": "; ".join(problems)}}
         assert release is not None  # something was kept
@@ -191,14 +199,15 @@ class LoopRun:
         for name, arm in self.loop.arms.items():
             yield name, arm.stages or self.loop.round
 
-    def _refusals(self, audit: Mapping[str, Any] | None, outcome: Outcome) -> list[str]:
-        """Why a round is not trained on, in words."""
+    def _refusals(self, audit: Mapping[str, Any] | None, outcome: Outcome) -> tuple[list[str], list[str]]:
+        """Why a round is not trained on, and what is only warned of, in words."""
         guard = self.loop.guard
         if not outcome.selection["kept"]:
-            return ["nothing was kept of its captions"]
+            return ["nothing was kept of its captions"], []
         if audit is None:
-            return []
-        problems = []
+            return [], []
+        problems: list[str] = []
+        warnings: list[str] = []
         if audit["auroc"] is not None and audit["auroc"] < guard.auroc:
             problems.append(
                 f"the judge {audit['judge']} tells right sentences from wrong ones with AUROC {audit['auroc']:.2f}, below {guard.auroc:g}"
@@ -209,11 +218,11 @@ class LoopRun:
                 and found["precision"] is not None
                 and found["precision"] < guard.precision
             ):
-                problems.append(
-                    f"of the sentences about a {kind} that {audit['judge']} lets through {found['precision']:.0%} are right, "
+                (warnings if kind in guard.warn else problems).append(
+                    f"of the sentences of the kind '{kind}' that {audit['judge']} lets through {found['precision']:.0%} are right, "
                     f"below {guard.precision:.0%}"
                 )
-        return problems
+        return problems, warnings
 
     def _verdict(self, now: Judged, before: Judged) -> dict[str, Any]:
         guard, gain = self.loop.guard, now.gain_over(before)
@@ -334,13 +343,19 @@ class LoopRun:
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
     def _standing(self, entries: Sequence[Mapping[str, Any]]) -> int:
-        """How many of the first rounds were made by what the loop file says now."""
+        """How many of the first rounds stand: made by what the loop file says now, and, where one ended the loop, by its rules of now."""
         count = 0
         for entry in entries:
-            if entry.get("asked") != self._asked(entry["round"]):
+            ended = entry["verdict"]["word"] in ENDS
+            if entry.get("asked") != self._asked(entry["round"]) or (ended and entry.get("rules") != self._rules()):
                 break
             count += 1
         return count
+
+    def _rules(self) -> str:
+        """Identifies the rules by which a verdict is found."""
+        content = self.loop.model_dump(mode="json", include={"go_on", "guard"})
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
     @contextmanager
     def _only_one(self) -> Iterator[None]:

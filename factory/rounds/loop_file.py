@@ -75,6 +75,11 @@ class Guard(Part):
     precision: float = Field(
         default=0.8, ge=0, le=1, description="Least share of right ones among these, for every kind of claim."
     )
+    warn: tuple[str, ...] = Field(
+        default=(),
+        description="Kinds of claims that may fall below `precision`: the ledger warns, the round goes on. For what a judge is known not "
+        "to see, such as printed words.",
+    )
     auroc: float = Field(default=0.7, ge=0, le=1, description="Least AUROC of the judge on the round's sentences.")
     claims: int = Field(default=50, ge=1, description="A kind with fewer audited sentences is not decided on.")
     distinct: float = Field(

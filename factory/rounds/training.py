@@ -126,7 +126,10 @@ def train(
             return done
         with quiet_stderr(str(work / "logs"), "libraries"):
             loads_as_vlm(start.path, _revision(start))
-        learned = [find_rows(opened, weight, settings.view, work / "data") for opened, weight in releases.values()]
+        learned = [
+            find_rows(opened, weight, settings.view, work / "data", settings.method)
+            for opened, weight in releases.values()
+        ]
         rows = choose_rows(learned, settings, hashes)
         if settings.command is not None:
             write_rows(rows, work / "sft")
@@ -210,6 +213,7 @@ def _run_trl(work: Path, start: Model, rows: Rows, settings: Training, say: Call
             "settings": settings.model_dump(mode="json"),
             "folder": str(work),
             "files": rows.files,
+            "columns": rows.columns,
             "start": start.path,
             "revision": _revision(start),
             "stored": stored_dtype(start.path, _revision(start)),
@@ -398,7 +402,7 @@ def _finish(
     say: Callable[[str], None],
 ) -> Trained:
     say("checking the checkpoint")
-    row = first_row(rows.files)
+    row = first_row(rows.files, rows.columns)
     try:
         with quiet_stderr(str(work / "logs"), "libraries"):
             canary = check_checkpoint(work / MODEL, start.path, _revision(start), row, settings.max_pixels)

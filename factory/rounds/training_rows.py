@@ -23,18 +23,21 @@ from factory.rounds.training_settings import Training
 if TYPE_CHECKING:
     import numpy as np
 
+COLUMNS: Final = {"sft": ("images", "prompt", "completion"), "dpo": ("images", "prompt", "chosen", "rejected")}
+"""What a row has, by method."""
 MOST_VALIDATION: Final = 1024
 """Images set aside at most: beyond, the loss on them costs more than it tells."""
 
 
 @dataclass(frozen=True)
 class Rows:
-    """`files`: Parquet in order. `order`: the row of each place of the training, steps x batch. `validation`: rows set aside.
+    """`columns`: what a row has. `files`: Parquet in order. `order`: the row of each place of the training, steps x batch. `validation`: rows set aside.
 
     `counts`: rows, images, without_caption (images of the release that have none to learn), held_out (rows left out because their
     image is held out), validation and learned (rows).
     """
 
+    columns: tuple[str, ...]
     files: tuple[str, ...]
     order: np.ndarray
     validation: np.ndarray
@@ -52,23 +55,29 @@ class Learned:
     left_out: int = 0
 
 
-def find_rows(opened: OpenedRelease, weight: float, view: str | None, scratch: Path) -> Learned:
-    """Find the `sft` rows of a release; they are written below `scratch` where it has none of that view.
+def find_rows(opened: OpenedRelease, weight: float, view: str | None, scratch: Path, method: str = "sft") -> Learned:
+    """Find the rows of a release for a method; they are written below `scratch` where it has no `sft` rows of that view.
 
     Raises:
         TrainingError: the release has no caption of the view, or no rows.
     """
     name = str(opened.folder)
-    if view is None:
+    if view is None and method == "sft":
         try:
             return Learned(name, tuple(opened.data_files("sft")), weight)
         except ReleaseError:
             pass  # a release without the config: it is made from the default one
-    folder = scratch / f"sft-{opened.release.manifest_sha256[:12]}-{view or 'released'}"
+    format = "sft" if method == "sft" else "preference"
+    folder = scratch / f"{format}-{opened.release.manifest_sha256[:12]}-{view or 'released'}"
     if not folder.exists():
         try:
-            export(opened, folder, "sft", view=view)
+            export(opened, folder, format, view=view)
         except ReleaseError as error:
+            if "no_rejected" in str(error) or "turned down" in str(error):
+                raise TrainingError(
+                    f"{opened.folder}: no image has a rejected caption beside its released one, so there is nothing for dpo to learn: "
+                    "ask for several candidates (sampling.n), and let `select.require` turn the unfaithful ones down"
+                ) from None
             raise TrainingError(_without(view, opened, error)) from None
     left_out = sum(json.loads((folder / SUMMARY).read_text())["left_out"].values())
     return Learned(name, tuple(sorted(str(path) for path in folder.rglob("*.parquet"))), weight, left_out)
@@ -145,7 +154,9 @@ def choose_rows(learned: list[Learned], settings: Training, held_out: frozenset[
         "validation": len(validation),
         "learned": total,
     }
-    return Rows(tuple(file for one in learned for file in one.files), order, validation, steps, counts)
+    return Rows(
+        COLUMNS[settings.method], tuple(file for one in learned for file in one.files), order, validation, steps, counts
+    )
 
 
 def _image_hashes(file: str) -> Iterator[str]:
@@ -188,12 +199,12 @@ def _order(sources: list[np.ndarray], weights: list[float], places: int, seed: i
     return ordered
 
 
-def as_dataset(files: tuple[str, ...], rows: np.ndarray, cache: str | None = None) -> Any:
-    """These rows as a `datasets` dataset with undecoded images."""
+def as_dataset(files: tuple[str, ...], columns: tuple[str, ...], rows: np.ndarray, cache: str | None = None) -> Any:
+    """These rows and columns as a `datasets` dataset with undecoded images."""
     from datasets import Image, List, load_dataset
 
     whole = load_dataset("parquet", data_files=list(files), split="train", cache_dir=cache)
-    whole = whole.select_columns(["images", "prompt", "completion"]).cast_column("images", List(Image(decode=False)))
+    whole = whole.select_columns(list(columns)).cast_column("images", List(Image(decode=False)))
     return whole.select(rows)
 
 
@@ -211,6 +222,6 @@ def write_rows(rows: Rows, folder: Path) -> None:
     chosen = {"train": rows.order[np.sort(first)], "validation": rows.validation}
     for split, places in chosen.items():
         if len(places):
-            dataset = as_dataset(rows.files, places, str(folder.parent / "cache"))
+            dataset = as_dataset(rows.files, rows.columns, places, str(folder.parent / "cache"))
             dataset.cast_column("images", List(Image())).to_parquet(str(folder / f"{split}-00000.parquet"))
     (folder / "whole").touch()

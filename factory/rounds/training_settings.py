@@ -35,6 +35,12 @@ class Training(Part):
         default="demo:base", min_length=1, description="Model to begin from: directory, Hub id (org/name) or demo:base."
     )
     start_revision: str | None = Field(default=None, description="Commit, tag or branch of a Hub id.")
+    method: Literal["sft", "dpo"] = Field(
+        default="sft",
+        description="sft: the released captions are learned. dpo: that they are preferred to a rejected caption of the same image and "
+        "prompt (arXiv 2305.18290); `learn` needs a release whose selection turned candidates down.",
+    )
+    beta: float = Field(default=0.1, gt=0, description="Of dpo: how near the model stays to where it began.")
     init: Literal["base", "scratch"] = Field(
         default="base",
         description="base: the weights of `start`. scratch: its config alone, weights drawn from the seed.",
@@ -115,6 +121,8 @@ class Training(Part):
             )
         if self.init == "scratch" and self.lora is not None:
             raise ValueError("lora: adapters on weights that were never trained; set init: base, or lora: null")
+        if self.method == "dpo" and self.init == "scratch":
+            raise ValueError("method: dpo begins from a model that captions; set init: base")
         if self.command is not None and not any("{to}" in word for word in self.command):
             raise ValueError("command: one word holds {to}, where the checkpoint is expected")
         return self

@@ -1,4 +1,4 @@
-"""The training loop of one worker: TRL's SFTTrainer on the rows that were chosen, from the last checkpoint on.
+"""The training loop of one worker: TRL's SFTTrainer or DPOTrainer on the rows that were chosen, from the last checkpoint on.
 
 It runs in a process that Ray Train started. Everything that it leaves is below the training's own folder, `.training/`
 of the checkpoint's directory: `checkpoint-N/` (of which the best and the last stay), `curve.jsonl`, `attempts.txt`, and at the
@@ -29,7 +29,7 @@ STATE: Final = "trainer_state.json"  # transformers writes it last, so a checkpo
 
 
 def train_loop(config: dict[str, Any]) -> None:
-    """Train. `config`: settings, folder, files, start (a path or Hub id), revision, steps, checkpoint_every, micro_batch,
+    """Train. `config`: settings, folder, files, columns, start (a path or Hub id), revision, steps, checkpoint_every, micro_batch,
     accumulate, threads.
 
     Raises:
@@ -85,7 +85,7 @@ def _train(config: dict[str, Any], folder: Path) -> None:
     import numpy as np
     import torch
     from transformers import AutoProcessor
-    from trl import SFTTrainer
+    from trl import DPOTrainer, SFTTrainer
 
     from factory.rounds.training_rows import as_dataset
 
@@ -96,8 +96,10 @@ def _train(config: dict[str, Any], folder: Path) -> None:
     model = _model(config, settings)
     rows = np.load(folder / "rows.npz")
     cache = str(folder / "cache")
-    learned = as_dataset(config["files"], rows["order"], cache)
-    validation = as_dataset(config["files"], rows["validation"], cache) if len(rows["validation"]) else None
+    learned = as_dataset(config["files"], config["columns"], rows["order"], cache)
+    validation = (
+        as_dataset(config["files"], config["columns"], rows["validation"], cache) if len(rows["validation"]) else None
+    )
     before = last_checkpoint(folder) if main else None
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         shared = [str(before) if before else None]
@@ -108,7 +110,7 @@ def _train(config: dict[str, Any], folder: Path) -> None:
         with (folder / ATTEMPTS).open("a") as attempts:
             attempts.write(f"{resumed}\n")
     arguments = _arguments(config, settings, folder, validates=validation is not None)
-    trainer = SFTTrainer(
+    trainer = {"sft": SFTTrainer, "dpo": DPOTrainer}[settings.method](
         model=model,
         args=arguments,
         train_dataset=learned,
@@ -163,7 +165,7 @@ def _adapters(model: Any, settings: Training) -> Any:
 
 def _arguments(config: dict[str, Any], settings: Training, folder: Path, validates: bool) -> Any:
     import torch
-    from trl import SFTConfig
+    from trl import DPOConfig, SFTConfig
 
     on_gpu = torch.cuda.is_available()
     warmup = settings.warmup if settings.warmup >= 1 else settings.warmup * config["steps"]
@@ -181,8 +183,6 @@ def _arguments(config: dict[str, Any], settings: Training, folder: Path, validat
         "data_seed": settings.seed,
         "train_sampling_strategy": "sequential",  # the rows are already in their order
         "max_length": None,  # truncation can cut image tokens
-        "completion_only_loss": True,
-        "packing": False,
         "bf16": config["bfloat16"],
         "use_cpu": not on_gpu,
         "gradient_checkpointing": False,
@@ -202,22 +202,26 @@ def _arguments(config: dict[str, Any], settings: Training, folder: Path, validat
         **({"eval_steps": config["checkpoint_every"], "metric_for_best_model": "eval_loss"} if validates else {}),
         "optim": "adamw_torch",
     }
+    values |= {"beta": settings.beta} if settings.method == "dpo" else {"completion_only_loss": True, "packing": False}
     try:
-        return SFTConfig(**{**values, **settings.arguments})
+        return {"sft": SFTConfig, "dpo": DPOConfig}[settings.method](**{**values, **settings.arguments})
     except (TypeError, ValueError) as error:
         if not settings.arguments:
             raise
-        raise TrainingError(f"arguments: {error}; they are those of TRL's SFTConfig") from None
+        raise TrainingError(f"arguments: {error}; they are those of TRL's {settings.method.upper()}Config") from None
 
 
 def _collator(processor: Any, settings: Training) -> Any:
     from PIL import Image
+    from trl.trainer.dpo_trainer import DataCollatorForVisionPreference
     from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
 
     from factory.images.prepare import Rejection, prepare_image
 
     wanted = ImageSettings(max_pixels=settings.max_pixels)
-    inner = DataCollatorForVisionLanguageModeling(processor, max_length=None, completion_only_loss=True)
+    inner: Any = DataCollatorForVisionPreference(processor)
+    if settings.method == "sft":
+        inner = DataCollatorForVisionLanguageModeling(processor, max_length=None, completion_only_loss=True)
 
     def picture(image: dict[str, Any]) -> Image.Image:
         prepared = prepare_image(image["bytes"] or b"", wanted)

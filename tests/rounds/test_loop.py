@@ -111,11 +111,11 @@ def test_a_judge_that_lets_wrong_sentences_through_is_refused_by_kind_of_claim(t
     outcome: Any = SimpleNamespace(selection={"kept": 10})
     good = {"sentences": 900, "right": 0.8, "precision": 0.95, "recall": 0.9}
     audit = {"judge": "vqa", "auroc": 0.95, "kinds": {"thing": good, "word": good | {"precision": 0.5}}}
-    assert run._refusals(audit | {"kinds": {"thing": good}}, outcome) == []
-    assert "sentences about a word" in run._refusals(audit, outcome)[0]
+    assert run._refusals(audit | {"kinds": {"thing": good}}, outcome)[0] == []
+    assert "of the kind 'word'" in run._refusals(audit, outcome)[0][0]
     few = good | {"precision": 0.5, "sentences": 3}
-    assert run._refusals(audit | {"kinds": {"word": few}}, outcome) == []
-    assert "AUROC 0.52" in run._refusals(audit | {"auroc": 0.52, "kinds": {}}, outcome)[0]
+    assert run._refusals(audit | {"kinds": {"word": few}}, outcome)[0] == []
+    assert "AUROC 0.52" in run._refusals(audit | {"auroc": 0.52, "kinds": {}}, outcome)[0][0]
 
 
 def test_gains_are_paired_by_image() -> None:

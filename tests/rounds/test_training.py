@@ -28,7 +28,7 @@ from factory.rounds.training import Trained, train
 from factory.rounds.training_rows import Rows, choose_rows, find_rows
 from factory.rounds.training_settings import Training, load_training
 from factory.rounds.trl_loop import explained
-from tests.releases import build, row, rows
+from tests.releases import build, row, rows, with_rejected
 
 pytest.importorskip("trl", reason="needs the extra: pip install 'caption-factory[train]'")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -138,6 +138,22 @@ def test_what_is_no_hash_is_refused(release: str, tmp_path: Path) -> None:
 
 
 # ---- the built-in trainer
+
+
+def test_dpo_learns_from_captions_that_were_turned_down(tmp_path: Path, ray: None) -> None:
+    pairs = [with_rejected(scene_row(index), scene_row(index + 1).caption) for index in range(SCENES - 1)]
+    told = build(tmp_path / "pairs", content=[*pairs, scene_row(SCENES)]).folder
+    settings = few_steps(method="dpo", start="demo:small", train=("language",), lr=1e-4)
+    done = train(str(told), tmp_path / "one", settings)
+    assert (done.counts["rows"], done.counts["without_caption"], done.steps) == (SCENES - 1, 1, 3)
+    before = load_file(checkpoint_path() / "model.safetensors")
+    after = load_file(Path(done.checkpoint) / "model.safetensors")
+    assert {name for name in before if not before[name].equal(after[name])}
+
+
+def test_dpo_on_a_release_without_rejected_captions_says_how_to_get_some(release: str, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match=r"nothing for dpo to learn: ask for several candidates"):
+        train(release, tmp_path / "one", few_steps(method="dpo"))
 
 
 def test_a_training_leaves_a_checkpoint_whose_tower_is_the_start_s(trained: Trained) -> None:
