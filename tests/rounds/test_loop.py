@@ -110,11 +110,14 @@ def test_a_judge_that_lets_wrong_sentences_through_is_refused_by_kind_of_claim(t
     run = loop_run(tmp_path)
     outcome: Any = SimpleNamespace(selection={"kept": 10})
     good = {"sentences": 900, "right": 0.8, "precision": 0.95, "recall": 0.9}
-    audit = {"judge": "vqa", "auroc": 0.95, "kinds": {"thing": good, "word": good | {"precision": 0.5}}}
+    audit = {"judge": "vqa", "auroc": 0.95, "kinds": {"count": good, "thing": good | {"precision": 0.5}}}
     assert run._refusals(audit | {"kinds": {"thing": good}}, outcome)[0] == []
-    assert "of the kind 'word'" in run._refusals(audit, outcome)[0][0]
+    assert "of the kind 'thing'" in run._refusals(audit, outcome)[0][0]
     few = good | {"precision": 0.5, "sentences": 3}
-    assert run._refusals(audit | {"kinds": {"word": few}}, outcome)[0] == []
+    assert run._refusals(audit | {"kinds": {"thing": few}}, outcome)[0] == []
+    problems, warnings = run._refusals(audit | {"kinds": {"word": good | {"precision": 0.5}}}, outcome)
+    assert problems == []
+    assert "of the kind 'word'" in warnings[0]  # the shipped loop says: its judge cannot read
     assert "AUROC 0.52" in run._refusals(audit | {"auroc": 0.52, "kinds": {}}, outcome)[0][0]
 
 
@@ -153,7 +156,7 @@ def test_a_changed_loop_file_says_which_rounds_are_made_again(tmp_path: Path) ->
     changed = loop_run(tmp_path, round=[{"learn": "captions", "training": {"steps": 9}}])
     lines = "\n".join(changed.plan())
     assert "round 0: in the ledger" in lines
-    assert "1 later round(s) were made by other settings and are made again" in lines
+    assert "1 later round(s) were made or judged by other settings and are made again" in lines
 
 
 def test_a_damaged_ledger_is_named(tmp_path: Path) -> None:
@@ -206,3 +209,14 @@ def test_sentences_have_the_kinds_of_their_claims() -> None:
     assert claim_kinds('There is a red circle and the word "SUN".') == ("thing", "word")
     assert claim_kinds("There are three shapes.") == ("count",)
     assert claim_kinds("A lovely day!") == ("other",)
+
+
+def test_a_round_that_ended_the_loop_is_judged_again_when_the_rules_changed(tmp_path: Path) -> None:
+    run = loop_run(tmp_path)
+    refused = {"round": 0, "verdict": {"word": "refused"}, "asked": run._asked(0), "rules": run._rules()}
+    assert run._standing([refused]) == 1
+    changed = LoopRun(
+        run.loop.model_copy(update={"guard": run.loop.guard.model_copy(update={"auroc": 0.6})}), run.folder, print
+    )
+    assert changed._standing([refused]) == 0
+    assert changed._standing([refused | {"verdict": {"word": "better"}}]) == 1
