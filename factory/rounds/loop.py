@@ -265,7 +265,7 @@ class LoopRun:
             )
             identity = resolve_model(model, training.start_revision).identity
             learned = [_manifest(release), {_manifest(one): weight for one, weight in mix.items()}]
-            settings = training.model_dump(mode="json", exclude={"start"})
+            settings = training.model_dump(mode="json", exclude={"start"}, exclude_defaults=True)
             name = fingerprint("stage", [identity, learned, settings])
             to = home / f"{place}-{stage.learn}-{name[:8]}"
             trained = train(
@@ -337,9 +337,11 @@ class LoopRun:
 
     def _asked(self, number: int) -> str:
         """Identifies what the loop file says of a round."""
-        content = self.loop.model_dump(mode="json", exclude={"rounds", "name", "go_on", "guard"})
+        # Without defaults, so that a setting that a later version adds redoes nothing.
+        content = self.loop.model_dump(mode="json", exclude={"rounds", "name", "go_on", "guard"}, exclude_defaults=True)
         if number == 0:
-            content = {name: content[name] for name in ("seed", "base", "releases", "first", "evaluate")}
+            first = ("seed", "base", "releases", "first", "evaluate")
+            content = {name: content[name] for name in first if name in content}
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
     def _standing(self, entries: Sequence[Mapping[str, Any]]) -> int:
@@ -354,7 +356,7 @@ class LoopRun:
 
     def _rules(self) -> str:
         """Identifies the rules by which a verdict is found."""
-        content = self.loop.model_dump(mode="json", include={"go_on", "guard"})
+        content = self.loop.model_dump(mode="json", include={"go_on", "guard"}, exclude_defaults=True)
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
     @contextmanager

@@ -7,6 +7,7 @@ identity, as no file is whose path has a part that starts with a dot.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import json
@@ -178,6 +179,9 @@ def _begin(target: Path, work: Path, parents: dict[str, Any], settings: Training
     """Note what is asked; the record, where it is done already."""
     asked = {"parents": parents, "settings": settings.model_dump(mode="json")}
     before = read_json(work / ASKED)
+    if before is not None:
+        with contextlib.suppress(ValueError):  # what an older version wrote lacks the settings that are new
+            before["settings"] = Training.model_validate(before["settings"]).model_dump(mode="json")
     if before is not None and before != asked:
         changed = [name for name, value in asked["settings"].items() if before["settings"].get(name) != value]
         changed += [name for name, value in parents.items() if before["parents"].get(name) != value]
