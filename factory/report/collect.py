@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -13,36 +12,17 @@ from factory.images.reasons import REASONS, Reason
 from factory.judging.judge_report import judge_metrics, judge_rows, judge_warnings
 from factory.outcome import LEFT_OUT, Outcome, outcome_metrics
 from factory.report.calibration_plot import calibration_plot
-from factory.report.data import CaptionCard, Doubt, Fact, Histogram, ImageCard, Rejected, ReportData
-from factory.runs import tables
+from factory.report.data import Fact, Histogram, Rejected, ReportData
+from factory.report.gallery import gallery
+from factory.report.truth import demo_truth, truth_facts
+from factory.report.variety import variety
 from factory.runs.run import METRICS, RECIPE, REPORT, SELECTION, Run
-from factory.runs.tables import CAPTION_KEY
-from factory.work.scorer import Scorer
 from factory.work.work import Work, reopen
-from filters.asking.claims import Claims
-from filters.asking.questions import VlmFilter
-from filters.asking.vqa_faithfulness import VqaFaithfulness
 
 if TYPE_CHECKING:
     from filters.calibration.calibration import Calibration
 
 BINS = 20
-DOUBTFUL = 0.5
-GALLERY_CARDS = 60
-SAMPLED_PER_REASON = 12
-VARIETY_CAPTIONS = 50_000
-VARIETY = {
-    "words_p5": "words, 5 %",
-    "words_p50": "50 %",
-    "words_p95": "95 %",
-    "distinct_1": "distinct words",
-    "distinct_2": "pairs",
-    "exact_duplicates": "said before",
-    "compression_ratio": "compression",
-    "names": "names",
-    "opener_share": "commonest opener",
-    "opener": "which is",
-}
 QUARANTINE_ROWS = 200
 
 
@@ -78,7 +58,6 @@ def render(data: ReportData) -> bytes:
 def collect(work: Work, metrics: dict[str, Any]) -> ReportData:
     """Everything on the page."""
     decided = work.run.storage.scan([SELECTION])
-    gallery = _gallery(work)
     states = {name: number for name, number in metrics["images"].items() if name != "source_rows"}
     return ReportData(
         title=work.recipe.name,
@@ -87,13 +66,13 @@ def collect(work: Work, metrics: dict[str, Any]) -> ReportData:
         views=tuple(_views(work, decided)),
         reasons=tuple(metrics["selection"].get("dropped", {}).items()),
         histograms=tuple(_histograms(work, work.calibrations)),
-        gallery=tuple(gallery),
+        gallery=tuple(gallery(work)),
         quarantine=tuple(_quarantine(work)),
         quarantine_reasons=tuple(_quarantine_reasons(work)),
-        truth=_truth_facts(metrics.get("truth")),
+        truth=truth_facts(metrics.get("truth")),
         recipe=work.run.storage.read(RECIPE).decode(),
         notes=tuple(_notes(metrics)),
-        variety=tuple(_variety(work, metrics)),
+        variety=tuple(variety(work, metrics)),
         judges=tuple(judge_rows(metrics.get("judges", []))),
         calibrations=tuple(calibration_plot(*one) for one in work.calibrations.items()),
     )
@@ -154,47 +133,6 @@ def _views(work: Work, decided: pl.LazyFrame) -> list[dict[str, str]]:
     return table
 
 
-def _variety(work: Work, metrics: dict[str, Any]) -> list[dict[str, str]]:
-    """How varied the captions are, all of them and those kept, each by a sample of the same size."""
-    from filters.sets.diversity import diversity
-
-    kept = int(metrics["selection"].get("kept", 0))
-    total = int(metrics["selection"].get("captions", 0))
-    size = min(VARIETY_CAPTIONS, kept)
-    if not size:
-        return []
-    keys = ["shard", *CAPTION_KEY]
-    identity = pl.concat_str(keys, separator="\x1f").hash(29).alias("identity")
-    decided = work.run.storage.scan([SELECTION]).select(identity, "kept")
-    texts = work.run.captions(work.caption_fingerprints).select(identity, "text")
-    drawn = pl.col("identity") / 2.0**64
-    chosen = {
-        "all captions": decided.filter(drawn < size / total),
-        "kept": decided.filter("kept", drawn < size / kept),
-    }
-    table = []
-    for name, rows in chosen.items():
-        sample = rows.collect(engine="streaming")["identity"]
-        found = diversity(
-            [texts.filter(pl.col("identity").is_in(sample.implode())).select("text").collect(engine="streaming")]
-        )
-        shown = {column: found[column] for column in VARIETY}
-        table.append({"captions": name} | {VARIETY[column]: _shown(value) for column, value in shown.items()})
-    return table
-
-
-def _shown(value: float | int | str | None) -> str:
-    if value is None:
-        return ""
-    return (
-        f"{value:.3f}"
-        if isinstance(value, float) and value < 10
-        else f"{value:,.0f}"
-        if not isinstance(value, str)
-        else value
-    )
-
-
 def _histograms(work: Work, calibrations: Mapping[str, Calibration]) -> list[Histogram]:
     drawn = []
     for scorer in work.scorers:
@@ -212,137 +150,6 @@ def _histograms(work: Work, calibrations: Mapping[str, Calibration]) -> list[His
             below = int(mine.filter(pl.col("score") < threshold).select(pl.len()).collect(engine="streaming").item())
         drawn.append(Histogram(scorer.name, summary, bins, threshold, int(counts.get(None, 0)), below))
     return drawn
-
-
-def _gallery(work: Work) -> list[ImageCard]:
-    """A sample with kept and dropped captions of every reason as even as they come."""
-    pictures = (
-        work.run.scan("gallery", tables.GALLERY)
-        .unique("image_key", keep="any")
-        .select("image_key", "thumbnail")
-        .collect()
-    )
-    keys = pictures["image_key"] if pictures.height else _sampled_keys(work)
-    shown = pl.col("image_key").is_in(keys.implode())
-    decided = work.run.storage.scan([SELECTION]).filter(shown).collect(engine="streaming")
-    captions = work.run.captions(work.caption_fingerprints).filter(shown).drop("reason").collect(engine="streaming")
-    frame = decided.join(captions, on=["shard", *CAPTION_KEY, "fingerprint"], how="inner")
-    for scorer in work.scorers:
-        scored = work.run.scores(scorer.name, scorer.fingerprint).filter(shown)
-        wanted = [name for name in ("sentences", "claims") if name in scorer.filter.evidence]
-        beside = [pl.col(name).alias(f"{name}_{scorer.name}") for name in wanted] if _is_doubting(work, scorer) else []
-        if "sentences" not in scored.collect_schema():
-            beside = []
-        scores = scored.select(
-            *CAPTION_KEY, "caption_fingerprint", pl.col("score").alias(f"score_{scorer.name}"), *beside
-        )
-        frame = frame.join(
-            scores.collect(engine="streaming"),
-            left_on=[*CAPTION_KEY, "fingerprint"],
-            right_on=[*CAPTION_KEY, "caption_fingerprint"],
-            how="left",
-        )
-    frame = frame.sort(*CAPTION_KEY)
-    thumbnails = dict(pictures.iter_rows())
-    cards = [
-        ImageCard(
-            str(key),
-            thumbnails.get(str(key), b""),
-            None,
-            tuple(_caption_card(work, row) for row in group.iter_rows(named=True)),
-        )
-        for (key,), group in frame.group_by("image_key", maintain_order=True)
-    ]
-    return _even(cards)
-
-
-def _sampled_keys(work: Work) -> pl.Series:
-    """Keys of captions without images: the same few for the same captions, of every reason as many."""
-    drawn = (pl.col("image_key").hash(17) / 2.0**64).alias("drawn")
-    rows = work.run.storage.scan([SELECTION]).select(pl.col("reason").fill_null(""), "image_key", drawn)
-    counts = dict(rows.group_by("reason").len().collect(engine="streaming").iter_rows())
-    # Sorting all of a reason would take memory for every caption: a share of which a few times as many is expected.
-    shares = {reason: min(1.0, 8 * SAMPLED_PER_REASON / count) for reason, count in counts.items()}
-    near = [(pl.col("reason") == reason) & (pl.col("drawn") <= share) for reason, share in shares.items()]
-    some = rows.filter(pl.any_horizontal(False, *near))
-    few = some.collect(engine="streaming").sort("drawn").group_by("reason").head(SAMPLED_PER_REASON)
-    return few["image_key"].unique()
-
-
-def _even(cards: list[ImageCard]) -> list[ImageCard]:
-    """At most GALLERY_CARDS cards; those whose verdict is rare among the chosen come first."""
-    shown: Counter[str] = Counter()
-    waiting = list(cards)
-    chosen: list[ImageCard] = []
-    while waiting and len(chosen) < GALLERY_CARDS:
-        card = min(waiting, key=lambda one: shown[_verdict(one)])
-        waiting.remove(card)
-        chosen.append(card)
-        shown[_verdict(card)] += 1
-    return sorted(chosen, key=lambda one: one.key)
-
-
-def _verdict(card: ImageCard) -> str:
-    return next((one.reason or one.status for one in card.captions if not one.kept), "kept")
-
-
-def _caption_card(work: Work, row: dict[str, Any]) -> CaptionCard:
-    return CaptionCard(
-        view=row["view"],
-        candidate=row["candidate"],
-        text=row["text"] or row["detail"] or "",
-        status=row["status"],
-        kept=row["kept"],
-        reason=row["reason"],
-        prompt=row["prompt"] or "",
-        scores=tuple((scorer.name, row[f"score_{scorer.name}"]) for scorer in work.scorers),
-        doubts=_doubts(work, row),
-        lineage=_lineage(row),
-    )
-
-
-def _lineage(row: dict[str, Any]) -> str:
-    again = f", try {row['rung'] + 1}" if row["rung"] else ""
-    return f"{again}, cut from #{row['cut_from']}" if row["cut_from"] is not None else again
-
-
-def _is_doubting(work: Work, scorer: Scorer) -> bool:
-    """Whether a filter's verdict on single sentences is shown: of judges, and where the recipe has a threshold for it."""
-    return scorer.filter.judges_sentences and (
-        isinstance(scorer.filter, VqaFaithfulness | Claims)
-        or isinstance(work.recipe.select.require.get(scorer.name), float)
-    )
-
-
-def _repairs_below(work: Work, scorer: Scorer) -> float | None:
-    repair = work.recipe.repair
-    return repair.least if repair is not None and repair.by == scorer.name else None
-
-
-def _doubts(work: Work, row: dict[str, Any]) -> tuple[Doubt, ...]:
-    """The sentences that score below the recipe's threshold, or below one half where it has none, each by its worst filter."""
-    worst: dict[tuple[int, int], Doubt] = {}
-    for scorer in work.scorers:
-        least = work.recipe.select.require.get(scorer.name, _repairs_below(work, scorer))
-        below = least if isinstance(least, float) else DOUBTFUL
-        for one in row.get(f"sentences_{scorer.name}") or ():
-            place = one["start"], one["end"]
-            if one["score"] is None or one["score"] >= below or (place in worst and worst[place].score <= one["score"]):
-                continue
-            sentence = (row["text"] or "")[place[0] : place[1]]
-            claims = _claims_of(row.get(f"claims_{scorer.name}") or [], place)
-            asked = scorer.filter.asked_of(sentence, claims) if isinstance(scorer.filter, VlmFilter) else None
-            worst[place] = Doubt(*place, scorer.name, one["score"], asked)
-    return tuple(worst[place] for place in sorted(worst))
-
-
-def _claims_of(claims: list[dict[str, Any]], place: tuple[int, int]) -> list[dict[str, Any]]:
-    """The claims of a sentence, and for those that were skipped the ones that failed them."""
-    found = [claim for claim in claims if (claim["start"], claim["end"]) == place]
-    for claim in found:  # grows as it goes
-        if claim["state"] == "skipped":
-            found += [claims[parent] for parent in claim["parents"] if claims[parent] not in found]
-    return found
 
 
 def _quarantine(work: Work) -> list[Rejected]:
@@ -378,38 +185,3 @@ def _notes(metrics: dict[str, Any]) -> list[str]:
     if metrics["this_time"]["engine_deaths"]:
         notes.append(f"Engines died {metrics['this_time']['engine_deaths']} times and were replaced.")
     return notes
-
-
-def demo_truth(work: Work) -> dict[str, Any] | None:
-    """Sentences of the captions that are true, before and after selection; only the demo world knows."""
-    from factory.recipe import DemoSource
-
-    if not isinstance(work.recipe.source, DemoSource):
-        return None
-    from factory.demo.truth import sentence_accuracy
-
-    decided = work.run.storage.scan([SELECTION])
-    columns = ["shard", *CAPTION_KEY, "text", "rung", "cut_from"]
-    texts = work.run.captions(work.caption_fingerprints).select(columns).drop_nulls("text")
-    joined = decided.join(texts, on=["shard", *CAPTION_KEY], how="inner").collect()
-    first = joined.filter(pl.col("rung").is_null(), pl.col("cut_from").is_null())
-    pairs = {"before": first, "after": joined.filter("kept")}
-    result: dict[str, Any] = {}
-    for name, frame in pairs.items():
-        correct, total = sentence_accuracy(frame.select("text", "image_key").iter_rows(), work.recipe.source.seed)
-        result[name] = {"correct": correct, "sentences": total, "captions": frame.height}
-    return result
-
-
-def _truth_facts(truth: dict[str, Any] | None) -> tuple[Fact, ...]:
-    if not truth:
-        return ()
-    return tuple(
-        Fact(f"correct sentences {name} selection", f"{share(part):.1%} ({part['correct']:,} of {part['sentences']:,})")
-        for name, part in truth.items()
-    )
-
-
-def share(part: dict[str, int]) -> float:
-    """Correct sentences over all, 0 where there are none."""
-    return part["correct"] / part["sentences"] if part["sentences"] else 0.0

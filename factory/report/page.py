@@ -15,9 +15,14 @@ import math
 import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from importlib import resources
+from typing import TYPE_CHECKING
 
 from factory.report.calibration_plot import AREA, draw_calibration
 from factory.report.data import CaptionCard, Doubt, Histogram, ImageCard, ReportData
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
 
 LONG_CHARACTERS, LONG_LINES = 600, 12
 """A text beyond either is folded to its beginning."""
@@ -124,6 +129,8 @@ def render_report(data: ReportData) -> str:
     cards = [(image, [(caption, _meters(caption, thresholds)) for caption in image.captions]) for image in data.gallery]
     return environment.get_template("page.html.jinja").render(
         data=data,
+        style=_own_text("page.css"),
+        script=_own_text("page.js"),
         states=_stacked(data.images),
         reasons=_listed(data.reasons),
         quarantine_reasons=_listed(data.quarantine_reasons),
@@ -164,6 +171,13 @@ def _is_unseen(character: str) -> bool:
         or code & 0xFFFE == 0xFFFE  # the noncharacters
         or 0xFDD0 <= code <= 0xFDEF
     )
+
+
+def _own_text(name: str) -> Markup:
+    """A file of this folder, which goes onto the page as it is."""
+    from markupsafe import Markup
+
+    return Markup(resources.files("factory.report").joinpath(name).read_text())
 
 
 def _csp_hash(content: str) -> str:
