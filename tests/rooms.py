@@ -33,6 +33,7 @@ MAY_IMPORT: dict[str, str] = {
     "filters": "filters/*",
     "exports": "filters",
     "exports/formats": "exports",
+    "exports/mixture": "exports exports/formats",
     "factory/errors.py": "",
     "factory/progress.py": "exports",
     "factory/demo": "factory/errors.py",

@@ -123,9 +123,9 @@ def read_examples(
         ReleaseError: a file lacks a column that every release has.
     """
     for path in files:
-        for row in _rows(path, options, images):
+        for row in read_rows(path, images):
             tally.read += 1
-            example = _example(row, options, tally, images, asks, pairs)
+            example = example_of(row, options, tally, images, asks, pairs)
             if example is not None:
                 yield example
 
@@ -150,7 +150,8 @@ def _flat(schema: pa.Schema) -> list[pa.Field]:
     return [column for column in schema if any(kind(column.type) for kind in kinds)]
 
 
-def _rows(path: str, options: Options, images: bool) -> Iterator[dict[str, Any]]:
+def read_rows(path: str, images: bool) -> Iterator[dict[str, Any]]:
+    """The rows of one file of a release as `example_of` takes them. Raises ReleaseError where it is no such file."""
     import pyarrow.parquet as pq
 
     with pq.ParquetFile(path, buffer_size=BUFFER_BYTES, pre_buffer=False) as file:
@@ -167,9 +168,10 @@ def _rows(path: str, options: Options, images: bool) -> Iterator[dict[str, Any]]
             yield from batch.to_pylist()
 
 
-def _example(
+def example_of(
     row: dict[str, Any], options: Options, tally: Tally, images: bool, asks: bool, pairs: bool
 ) -> Example | None:
+    """One row as a format takes it; None, and the reason counted in `tally`, where it cannot. Takes columns out of `row`."""
     candidates = row.pop("captions", None) or []
     turns = row.pop("turns", None) or []
     image = row.pop("image", None)

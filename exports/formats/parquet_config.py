@@ -1,4 +1,4 @@
-"""Parquet shards with a card, as `datasets.load_dataset(DIR)` reads them: what sft and messages share."""
+"""Parquet shards with a card, as `datasets.load_dataset(DIR)` reads them: what sft, messages and mixtures share."""
 
 from __future__ import annotations
 
@@ -71,7 +71,8 @@ def _groups(rows: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
 
 
 def _bytes(row: dict[str, Any]) -> int:
-    return sum(len(image["bytes"]) for image in row["images"]) + 1000
+    texts = [row.get("text"), *(row.get("texts") or ())]  # documents of a mixture may be long
+    return sum(len(image["bytes"]) for image in row["images"]) + sum(len(text) for text in texts if text) + 1000
 
 
 def _leaves(schema: Any) -> list[str]:
