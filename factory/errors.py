@@ -9,7 +9,7 @@ class FactoryError(Exception):
     exit_code = 1
 
 
-class RecipeError(FactoryError):
+class RecipeError(FactoryError, ValueError):
     """One or more problems of a recipe, each with its file and line."""
 
     exit_code = 2

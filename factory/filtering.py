@@ -34,6 +34,7 @@ def filter_recipe(
     name: str,
     filters: str | None = None,
     overrides: tuple[str, ...] = (),
+    listed: list[Any] | None = None,
     **columns: str | None,
 ) -> Recipe:
     """The recipe of `factory filter`: the texts of a source, filters and rules; no captioner.
@@ -43,6 +44,7 @@ def filter_recipe(
         name: of the run.
         filters: a YAML file with `filters`, and perhaps `select` and `release`; unset: DEFAULTS.
         overrides: `--set` texts.
+        listed: filters as a recipe lists them, instead of a file; those of DEFAULTS have their rules.
         columns: `text`, `image` and `id`: names of columns, as the source's kind takes them.
 
     Raises:
@@ -53,7 +55,7 @@ def filter_recipe(
         raise RecipeError(
             [f"{text.file}: a filters file has the keys filters, select, release and seed, as a recipe has"]
         )
-    text.data.setdefault("filters", list(DEFAULTS))
+    text.data.setdefault("filters", list(DEFAULTS) if listed is None else listed)
     text.data |= {"name": name, "original": True, "source": source_settings(source, **columns)}
     chosen = [override for override in overrides if re.match(r"filters\b", override)]
     for override in chosen:

@@ -61,15 +61,9 @@ def run_command(
       factory run recipes/quickstart.yaml --set views.detailed.sampling.n=2 --out runs/two
       factory run hub:org/web-recaption@v1.2.0 --set release.to=datasets/again
     """
-    from factory.pipeline import run_recipe
-    from factory.recipe import load_recipe, recipe_yaml
-    from factory.releasing.released_recipe import recipe_file, released_limit
+    from factory.api.calls import run
 
-    file = recipe_file(recipe)
-    loaded = load_recipe(file, overrides)
-    limit = limit or released_limit(file)
-    out = out or f"runs/{loaded.name}"
-    outcome = run_recipe(loaded, recipe_yaml(loaded), out, limit, fresh, quiet or as_json, retry)
+    outcome = run(recipe, out, overrides=overrides, limit=limit, fresh=fresh, retry=retry, quiet=quiet or as_json)
     if as_json:
         say(json.dumps(outcome.summary()))
     else:
@@ -90,17 +84,10 @@ def plan_command(recipe: str, overrides: tuple[str, ...], out: str | None, limit
     Example:
       factory plan recipes/quickstart.yaml --set filters.length.params.min_words=4
     """
-    from exports.storage import Storage
+    from factory.api import calls
     from factory.judging.judge_report import plan_lines, plan_summary
-    from factory.recipe import load_recipe
-    from factory.releasing.released_recipe import recipe_file, released_limit
-    from factory.runs.run import Run
-    from factory.work.plan import make_plan
 
-    file = recipe_file(recipe)
-    loaded = load_recipe(file, overrides)
-    limit = limit or released_limit(file)
-    plan = make_plan(loaded, Run(Storage(out or f"runs/{loaded.name}")), limit)
+    plan = calls.plan(recipe, out, overrides=overrides, limit=limit)
     if as_json:
         say(json.dumps(plan.summary() | plan_summary(plan)))
     else:

@@ -6,12 +6,14 @@ from typing import Any
 
 from pydantic import Field, field_validator, model_validator
 
-from factory.recipe.part import NAME_PATTERN, Part, did_you_mean, is_reference
+from factory.recipe.part import NAME_PATTERN, Part, is_reference
+from factory.recipe.problems import did_you_mean
 from factory.recipe.release import Release
 from factory.recipe.repair import Repair
 from factory.recipe.select import Select
 from factory.recipe.source import CaptionsSource, HuggingFaceSource, ParquetSource, Source, WebDatasetSource
 from factory.recipe.view import View
+from filters.contract.filter import Filter
 
 
 class FilterUse(Part):
@@ -24,7 +26,11 @@ class FilterUse(Part):
 class Recipe(Part):
     """Everything a run does."""
 
-    name: str = Field(pattern=NAME_PATTERN, description="Name of the run; also the default run directory.")
+    name: str = Field(
+        default="captions",
+        pattern=NAME_PATTERN,
+        description="Name of the run; also the default run directory. Unset in a file: the file's own name.",
+    )
     seed: int = Field(default=0, ge=0, lt=2**32, description="Seed of prompt choice, sampling and draws.")
     source: Source
     original: bool = Field(
@@ -39,7 +45,7 @@ class Recipe(Part):
     @field_validator("filters", mode="before")
     @classmethod
     def _filter_shorthand(cls, value: Any) -> Any:
-        """`- repetition` and `- length: {min_words: 5}` are the two ways to write a filter."""
+        """`- repetition` and `- length: {min_words: 5}` are the two ways to write a filter; in Python, `Length(min_words=5)`."""
         if not isinstance(value, (list, tuple)):
             return value
         return [_filter_use(item) for item in value]
@@ -124,6 +130,8 @@ class Recipe(Part):
 def _filter_use(item: Any) -> Any:
     if isinstance(item, str):
         return {"name": item}
+    if isinstance(item, Filter):
+        return {"name": item.name, "params": item.model_dump(mode="json", exclude_unset=True)}
     if isinstance(item, dict) and len(item) == 1 and "name" not in item:
         name, params = next(iter(item.items()))
         if params is None or isinstance(params, dict):
