@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 
 class FactoryError(Exception):
     """What was wrong, where, and what to do. `exit_code` is what the command ends with."""
@@ -33,3 +35,33 @@ class EngineError(FactoryError):
 
 class TrainingError(FactoryError):
     """A training cannot start, broke, or left no checkpoint that can be used."""
+
+
+EXTRAS: Final = {
+    "ray": "cpu",
+    "vllm": "cpu",
+    "torch": "cpu",
+    "transformers": "cpu",
+    "openai": "cpu",
+    "datasets": "datasets",
+    "scipy": "calibrate",
+    "accelerate": "train",
+    "peft": "train",
+    "trl": "train",
+    "onnxruntime": "ocr",
+    "rapidocr": "ocr",
+    "s3fs": "s3",
+    "gcsfs": "gcs",
+    "pillow_heif": "heic",
+}
+"""Module -> the extra of this package that brings it; `gpu` brings what `cpu` does."""
+
+
+def missing_extra(module: str | None) -> str | None:
+    """What to install where a module is not there; None for a module that no extra brings."""
+    name = (module or "").partition(".")[0]
+    if name not in EXTRAS:
+        return None
+    extra = EXTRAS[name]
+    other = ", or 'caption-factory[gpu]' on a machine with a GPU" if extra == "cpu" else ""
+    return f"this needs the package '{name}', which is not installed: pip install 'caption-factory[{extra}]'{other}"

@@ -35,12 +35,14 @@ MAY_IMPORT: dict[str, str] = {
     "exports/formats": "exports",
     "factory/errors.py": "",
     "factory/progress.py": "exports",
+    "factory/notice.py": "exports factory/errors.py",
     "factory/demo": "factory/errors.py",
     "factory/models": "factory/errors.py factory/demo",
-    "factory/recipe": "filters/* factory/errors.py factory/models",
+    "factory/plugins.py": "filters/* exports/formats factory/errors.py",
+    "factory/recipe": "filters/* factory/errors.py factory/models factory/plugins.py",
     "factory/runs": "filters/* exports factory/errors.py",
     "factory/images": "filters/images/decoding factory/errors.py factory/recipe",
-    "factory/sources": "exports factory/errors.py factory/demo factory/recipe factory/runs factory/images",
+    "factory/sources": "exports factory/errors.py factory/plugins.py factory/demo factory/recipe factory/runs factory/images",
     "factory/work": (
         "filters/* exports factory/errors.py factory/models factory/recipe factory/runs factory/images factory/sources"
     ),
@@ -75,6 +77,7 @@ MAY_IMPORT: dict[str, str] = {
         "factory/evaluation factory/calibration factory/outcome.py"
     ),
     "factory/filtering.py": "exports factory/errors.py factory/recipe factory/sources",
+    "factory/first_recipe.py": "exports factory/errors.py factory/recipe factory/runs factory/sources factory/work factory/filtering.py",
     "factory/pipeline.py": (
         "exports factory/errors.py factory/progress.py factory/recipe factory/runs factory/sources factory/work "
         "factory/captioning factory/scoring factory/selection factory/repair factory/releasing factory/outcome.py "
@@ -85,7 +88,8 @@ MAY_IMPORT: dict[str, str] = {
         "factory/engines factory/scoring factory/evaluation factory/releasing factory/outcome.py factory/pipeline.py"
     ),
     "factory/api": (
-        "filters/* exports factory/errors.py factory/recipe factory/runs factory/work factory/repair factory/releasing factory/outcome.py "
+        "filters/* exports factory/errors.py factory/notice.py factory/recipe factory/runs factory/work factory/repair "
+        "factory/releasing factory/outcome.py "
         "factory/filtering.py factory/pipeline.py factory/rounds"
     ),
     "factory": "factory/errors.py factory/recipe factory/work factory/outcome.py factory/api",

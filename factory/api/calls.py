@@ -10,6 +10,7 @@ from typing import Any
 from exports.release import ReleaseResult
 from exports.storage import Storage
 from factory.api.opened_run import OpenedRun
+from factory.notice import Notice
 from factory.outcome import LEFT_OUT, Outcome
 from factory.recipe import Recipe, as_recipe, recipe_yaml
 from factory.recipe.loading import Overrides
@@ -31,6 +32,8 @@ def run(
     fresh: bool = False,
     retry: Sequence[Retry] = (),
     quiet: bool = False,
+    plugins: Sequence[str | Path] = (),
+    notify: str | None = None,
 ) -> Outcome:
     """Run a recipe: caption what is missing, score, select, release, report. Run again, it makes only what is missing.
 
@@ -42,6 +45,8 @@ def run(
         fresh: set an older run in this directory aside (it is kept in before-*/) and start anew.
         retry: what is tried once more although it is done: truncated, unfaithful, unanswered, failed.
         quiet: no progress on stderr.
+        plugins: Python files with filters or sources of your own (docs/plugins.md), beside those the recipe names.
+        notify: an http(s) address that is told how it ended (docs/notice.md); None: FACTORY_WEBHOOK, if that is set.
 
     Returns: what the run ended with; `print` shows it, `.summary()` is it as data, `.run` opens its tables.
 
@@ -51,12 +56,21 @@ def run(
     """
     from factory.pipeline import run_recipe
 
-    loaded, limit = _recipe_and_limit(recipe, overrides, limit)
-    return run_recipe(loaded, recipe_yaml(loaded), _run_directory(loaded, out), limit, fresh, quiet, retry)
+    loaded, limit = _recipe_and_limit(recipe, overrides, limit, plugins)
+    directory = _run_directory(loaded, out)
+    with Notice("run", directory, notify) as notice:
+        outcome = run_recipe(loaded, recipe_yaml(loaded), directory, limit, fresh, quiet, retry)
+        notice.result = outcome.lines()
+    return outcome
 
 
 def plan(
-    recipe: RecipeLike, out: str | Path | None = None, *, overrides: Overrides = (), limit: int | None = None
+    recipe: RecipeLike,
+    out: str | Path | None = None,
+    *,
+    overrides: Overrides = (),
+    limit: int | None = None,
+    plugins: Sequence[str | Path] = (),
 ) -> Plan:
     """What `run` would do: what is reused, what is made again and why. Starts no engine and writes nothing.
 
@@ -69,7 +83,7 @@ def plan(
     """
     from factory.work.plan import make_plan
 
-    loaded, limit = _recipe_and_limit(recipe, overrides, limit)
+    loaded, limit = _recipe_and_limit(recipe, overrides, limit, plugins)
     return make_plan(loaded, Run(Storage(_run_directory(loaded, out))), limit)
 
 
@@ -85,6 +99,8 @@ def filter(
     limit: int | None = None,
     fresh: bool = False,
     quiet: bool = False,
+    plugins: Sequence[str | Path] = (),
+    notify: str | None = None,
 ) -> Outcome:
     """Score captions that others made and decide which to keep. Needs no captioner and no GPU.
 
@@ -95,7 +111,7 @@ def filter(
         filters: a YAML file with filters (and select, release), or a list of filters as a recipe has it; None: the text
             filters with the rules of docs/filters.md.
         text, image, id: columns of the caption, the image, and a unique id; None: the usual names are looked for.
-        overrides, limit, fresh, quiet: as of `run`.
+        overrides, limit, fresh, quiet, plugins, notify: as of `run`.
 
     Raises:
         RecipeError, SourceError, RunError, FilterError: what is wrong and what to do.
@@ -107,8 +123,12 @@ def filter(
     file = str(filters) if isinstance(filters, str | Path) else None
     listed = [_as_written(one) for one in filters] if filters is not None and file is None else None
     sets = as_texts(overrides)
-    recipe = filter_recipe(str(source), run_name(str(out)), file, sets, listed, text=text, image=image, id=id)
-    return run_recipe(recipe, recipe_yaml(recipe), str(out), limit, fresh, quiet)
+    columns = {"text": text, "image": image, "id": id}
+    recipe = filter_recipe(str(source), run_name(str(out)), file, sets, listed, plugins, **columns)
+    with Notice("filter", str(out), notify) as notice:
+        outcome = run_recipe(recipe, recipe_yaml(recipe), str(out), limit, fresh, quiet)
+        notice.result = outcome.lines()
+    return outcome
 
 
 @dataclass(frozen=True)
@@ -160,6 +180,7 @@ def loop(
     rounds: int | None = None,
     overrides: Overrides = (),
     quiet: bool = False,
+    notify: str | None = None,
     say: Callable[[str], None] = print,
 ) -> list[dict[str, Any]]:
     """Caption, release, train, judge, and again with the better model: the rounds of a loop file.
@@ -172,6 +193,7 @@ def loop(
         rounds: how many after the first model; None: as the file says.
         overrides: as of `run`.
         quiet: no progress.
+        notify: as of `run`.
         say: hears what happens, a line at a time, unless quiet.
 
     Returns: the ledger, an entry a round.
@@ -180,22 +202,29 @@ def loop(
         RecipeError: what is wrong with the loop file. FactoryError: what to do; what was finished is kept.
     """
     from factory.recipe.loading import as_texts
+    from factory.rounds.ledger import table
     from factory.rounds.loop import LoopRun
     from factory.rounds.loop_file import load_loop
 
     loaded = load_loop(file, as_texts(overrides))
     hear = (lambda line: None) if quiet else say
-    return LoopRun(loaded, Path(out or f"loops/{loaded.name}"), hear, quiet).run(rounds)
+    made = LoopRun(loaded, Path(out or f"loops/{loaded.name}"), hear, quiet)
+    with Notice("loop", str(made.folder), notify) as notice:
+        entries = made.run(rounds)
+        notice.result = table(entries)
+    return entries
 
 
-def _recipe_and_limit(recipe: RecipeLike, overrides: Overrides, limit: int | None) -> tuple[Recipe, int | None]:
+def _recipe_and_limit(
+    recipe: RecipeLike, overrides: Overrides, limit: int | None, plugins: Sequence[str | Path]
+) -> tuple[Recipe, int | None]:
     """The recipe, and the limit: that of the release it comes from unless another is asked for."""
     from factory.releasing.released_recipe import recipe_file, released_limit
 
     if not isinstance(recipe, str | Path):
-        return as_recipe(recipe, overrides), limit
+        return as_recipe(recipe, overrides, plugins), limit
     file = recipe_file(recipe)
-    return as_recipe(file, overrides), limit or released_limit(file)
+    return as_recipe(file, overrides, plugins, released=file != Path(recipe)), limit or released_limit(file)
 
 
 def _as_written(one: Any) -> Any:

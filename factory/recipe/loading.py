@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -35,11 +35,7 @@ def load_recipe(path: str | Path, overrides: tuple[str, ...] = ()) -> Recipe:
     Raises:
         RecipeError: everything that is wrong with it, each with file and line and what to do.
     """
-    text = read_yaml(path)
-    text.data.setdefault("name", _name_of(Path(path)))
-    for override in overrides:
-        set_value(text, override)
-    return parse_recipe(text)
+    return as_recipe(path, overrides)
 
 
 Overrides = Mapping[str, Any] | tuple[str, ...]
@@ -53,21 +49,46 @@ def as_texts(overrides: Overrides) -> tuple[str, ...]:
     return tuple(overrides)
 
 
-def as_recipe(recipe: Recipe | Mapping[str, Any] | str | Path, overrides: Overrides = ()) -> Recipe:
+def as_recipe(
+    recipe: Recipe | Mapping[str, Any] | str | Path,
+    overrides: Overrides = (),
+    plugins: Sequence[str | Path] = (),
+    released: bool = False,
+) -> Recipe:
     """The recipe that a caller means: an object, a mapping of its keys, or a file; checked as a file is.
+
+    Args:
+        recipe: see above.
+        overrides: values changed first.
+        plugins: Python files to load beside those that the recipe names.
+        released: the file came with a release: what it names as plugins is another's code, and `plugins` must be given instead.
 
     Raises:
         RecipeError: everything that is wrong with it, each with where it stands and what to do.
     """
     sets = as_texts(overrides)
-    if isinstance(recipe, str | Path):
-        return load_recipe(recipe, sets)
     if isinstance(recipe, Recipe):
-        if not sets:
+        if not sets and not plugins:
             _check_filters(RecipeText("Recipe", {}), recipe)
             return recipe
         recipe = recipe.model_dump(mode="json", exclude_unset=True)
-    text = RecipeText("recipe", dict(recipe))
+    if isinstance(recipe, str | Path):
+        text = read_yaml(recipe)
+        text.data.setdefault("name", _name_of(Path(recipe)))
+    else:
+        text = RecipeText("recipe", dict(recipe))
+    named = text.data.get("plugins")
+    if released and named:
+        if not plugins:
+            raise RecipeError(
+                [
+                    f"{text.where(('plugins',))}: this release was made with plugins ({named}); code of others is not run: "
+                    "read it, and name your copy with --plugin"
+                ]
+            )
+        text.data["plugins"] = named = []
+    if plugins:
+        text.data["plugins"] = [*(named if isinstance(named, (list, tuple)) else ()), *map(str, plugins)]
     for one in sets:
         set_value(text, one)
     return parse_recipe(text)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, SerializeAsAny, field_validator, model_validator
 
+from factory.plugins import BUILT_IN_KINDS, PluginError, load_plugin, source_kinds
 from factory.recipe.part import NAME_PATTERN, Part, is_reference
 from factory.recipe.problems import did_you_mean
 from factory.recipe.release import Release
@@ -32,7 +34,11 @@ class Recipe(Part):
         description="Name of the run; also the default run directory. Unset in a file: the file's own name.",
     )
     seed: int = Field(default=0, ge=0, lt=2**32, description="Seed of prompt choice, sampling and draws.")
-    source: Source
+    plugins: tuple[str, ...] = Field(
+        default=(),
+        description="Python files of this machine with filters or sources of your own (docs/plugins.md). They are run.",
+    )
+    source: SerializeAsAny[Source]
     original: bool = Field(
         default=False, description="Score, select and release the source's own texts too, as the view 'original'."
     )
@@ -41,6 +47,26 @@ class Recipe(Part):
     repair: Repair | None = Field(default=None, description="Unset: what is unfaithful is only dropped.")
     select: Select = Select()
     release: Release | None = Field(default=None, description="Unset: the run ends with the selection.")
+
+    @field_validator("plugins", mode="after")
+    @classmethod
+    def _load_plugins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        """Before the source and the filters are looked at, which they may bring."""
+        for file in value:
+            try:
+                load_plugin(file)
+            except PluginError as error:
+                raise ValueError(str(error)) from None
+        return value
+
+    @field_validator("source", mode="wrap")
+    @classmethod
+    def _source_of_a_plugin(cls, value: Any, handler: Callable[[Any], Any]) -> Any:
+        kind = value.get("kind") if isinstance(value, dict) else getattr(value, "kind", None)
+        if not isinstance(kind, str) or kind in BUILT_IN_KINDS:
+            return handler(value)
+        brought = source_kinds().get(kind)
+        return handler(value) if brought is None else brought.settings.model_validate(value)
 
     @field_validator("filters", mode="before")
     @classmethod
