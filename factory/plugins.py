@@ -48,7 +48,7 @@ class Loaded:
 
 
 def load_plugin(file: str | Path) -> Loaded:
-    """Import a file and register what it defines: subclasses of `Filter`, classes with `settings`, `shards` and `read`, `Format`s.
+    """Import a file and register what it defines: subclasses of `Filter`, classes with `Settings`, `shards` and `read`, `Format`s.
 
     The same file is loaded once, whoever names it.
 
@@ -77,7 +77,7 @@ def _loaded(file: str, code: bytes) -> Loaded:
     formats = [one for one in vars(module).values() if isinstance(one, Format) and one.name]
     if not (filters or sources or formats):
         raise PluginError(
-            f"plugin {file}: it defines no filter (a subclass of filters.Filter), no source (a class with settings, shards and read) "
+            f"plugin {file}: it defines no filter (a subclass of filters.Filter), no source (a class with Settings, shards and read) "
             "and no format (an exports.formats.Format with a name); see docs/plugins.md"
         )
     try:
@@ -139,7 +139,7 @@ def source_kinds() -> dict[str, type[Any]]:
             ) from error
         if not (isinstance(kind, type) and _is_source(kind)) or _kind(kind) != point.name:
             raise PluginError(
-                f"the source plugin {point.name!r} ({point.value}) is no class with settings of that kind, shards and read; update or "
+                f"the source plugin {point.name!r} ({point.value}) is no class with Settings of that kind, shards and read; update or "
                 "uninstall its package"
             )
         if point.name in BUILT_IN_KINDS or found.get(point.name, kind) is not kind:
@@ -151,20 +151,20 @@ def source_kinds() -> dict[str, type[Any]]:
 
 
 def _is_source(kind: type[Any]) -> bool:
-    settings = getattr(kind, "settings", None)
+    settings = getattr(kind, "Settings", None)
     is_model = isinstance(settings, type) and issubclass(settings, BaseModel) and "kind" in settings.model_fields
     return is_model and callable(getattr(kind, "shards", None)) and callable(getattr(kind, "read", None))
 
 
 def _kind(source: type[Any]) -> str:
-    values = get_args(source.settings.model_fields["kind"].annotation)
+    values = get_args(source.Settings.model_fields["kind"].annotation)
     return str(values[0]) if len(values) == 1 else ""
 
 
 def _register_source(source: type[Any]) -> None:
     kind = _kind(source)
     if not kind:
-        raise ValueError(f'the settings of {source.__name__} need kind: Literal["name"] = "name"')
+        raise ValueError(f'{source.__name__}.Settings needs kind: Literal["name"] = "name"')
     if kind in BUILT_IN_KINDS or _sources.get(kind, source) is not source:
         raise ValueError(f"there is a source of the kind '{kind}' already; choose another name")
     _sources[kind] = source

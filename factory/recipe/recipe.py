@@ -66,7 +66,7 @@ class Recipe(Part):
         if not isinstance(kind, str) or kind in BUILT_IN_KINDS:
             return handler(value)
         brought = source_kinds().get(kind)
-        return handler(value) if brought is None else brought.settings.model_validate(value)
+        return handler(value) if brought is None else brought.Settings.model_validate(value)
 
     @field_validator("filters", mode="before")
     @classmethod
