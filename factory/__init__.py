@@ -15,7 +15,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from factory.api.calls import Released, filter, loop, plan, release, run
     from factory.api.opened_run import OpenedRun as Run
-    from factory.errors import EngineError, FactoryError, RecipeError, RunError, SourceError, TrainingError
+    from factory.errors import (
+        EngineError,
+        FactoryError,
+        MissingExtra,
+        RecipeError,
+        RunError,
+        SourceError,
+        TrainingError,
+    )
     from factory.outcome import Outcome
     from factory.recipe import (
         CaptionsSource,
@@ -39,7 +47,7 @@ _PARTS = (
     "CaptionsSource DemoSource FolderSource HuggingFaceSource ImageSettings ParquetSource Prompt Recipe Release Repair "
     "Sampling Select View WebDatasetSource"
 )
-_ERRORS = "EngineError FactoryError RecipeError RunError SourceError TrainingError"
+_ERRORS = "EngineError FactoryError MissingExtra RecipeError RunError SourceError TrainingError"
 _WHERE = {
     **dict.fromkeys(["Released", "filter", "loop", "plan", "release", "run"], "factory.api.calls"),
     **dict.fromkeys(_PARTS.split(), "factory.recipe"),
@@ -58,6 +66,7 @@ __all__ = [
     "FolderSource",
     "HuggingFaceSource",
     "ImageSettings",
+    "MissingExtra",
     "Outcome",
     "ParquetSource",
     "Plan",

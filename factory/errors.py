@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 
@@ -31,6 +33,10 @@ class RunError(FactoryError):
 
 class EngineError(FactoryError):
     """The engine cannot work at all; carries the engine's own message."""
+
+
+class MissingExtra(FactoryError):
+    """A package is needed that an extra of this one brings; the message says which."""
 
 
 class TrainingError(FactoryError):
@@ -65,3 +71,15 @@ def missing_extra(module: str | None) -> str | None:
     extra = EXTRAS[name]
     other = ", or 'caption-factory[gpu]' on a machine with a GPU" if extra == "cpu" else ""
     return f"this needs the package '{name}', which is not installed: pip install 'caption-factory[{extra}]'{other}"
+
+
+@contextmanager
+def extras_named() -> Iterator[None]:
+    """Where a module is missing that an extra brings, MissingExtra says which, instead of ModuleNotFoundError."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        advice = missing_extra(error.name)
+        if advice is None:
+            raise
+        raise MissingExtra(advice) from error

@@ -10,6 +10,7 @@ from typing import Any
 from exports.release import ReleaseResult
 from exports.storage import Storage
 from factory.api.opened_run import OpenedRun
+from factory.errors import extras_named
 from factory.notice import Notice
 from factory.outcome import LEFT_OUT, Outcome
 from factory.recipe import Recipe, as_recipe, recipe_yaml
@@ -58,7 +59,7 @@ def run(
 
     loaded, limit = _recipe_and_limit(recipe, overrides, limit, plugins)
     directory = _run_directory(loaded, out)
-    with Notice("run", directory, notify) as notice:
+    with Notice("run", directory, notify) as notice, extras_named():
         outcome = run_recipe(loaded, recipe_yaml(loaded), directory, limit, fresh, quiet, retry)
         notice.result = outcome.lines()
     return outcome
@@ -125,7 +126,7 @@ def filter(
     sets = as_texts(overrides)
     columns = {"text": text, "image": image, "id": id}
     recipe = filter_recipe(str(source), run_name(str(out)), file, sets, listed, plugins, **columns)
-    with Notice("filter", str(out), notify) as notice:
+    with Notice("filter", str(out), notify) as notice, extras_named():
         outcome = run_recipe(recipe, recipe_yaml(recipe), str(out), limit, fresh, quiet)
         notice.result = outcome.lines()
     return outcome
@@ -209,7 +210,7 @@ def loop(
     loaded = load_loop(file, as_texts(overrides))
     hear = (lambda line: None) if quiet else say
     made = LoopRun(loaded, Path(out or f"loops/{loaded.name}"), hear, quiet)
-    with Notice("loop", str(made.folder), notify) as notice:
+    with Notice("loop", str(made.folder), notify) as notice, extras_named():
         entries = made.run(rounds)
         notice.result = table(entries)
     return entries

@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from factory.errors import RunError
+from factory.errors import RunError, extras_named
 from factory.recipe import Recipe
 from factory.runs.run import METRICS, REPORT, SELECTION, find_run
 from factory.work.recipe_of import recipe_of
@@ -116,7 +116,8 @@ class OpenedRun:
         Raises:
             SourceError: the source is gone. What is to be published is made by `factory.release`.
         """
-        import datasets
+        with extras_named():
+            import datasets
 
         rows = self.captions()
         rows = rows.filter("kept") if kept else rows

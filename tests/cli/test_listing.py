@@ -11,7 +11,7 @@ from click.testing import CliRunner
 import factory
 from factory.cli import cli
 from factory.cli.app import COMMANDS, explain
-from factory.errors import EXTRAS, missing_extra
+from factory.errors import EXTRAS, extras_named, missing_extra
 
 
 def said(*arguments: str) -> str:
@@ -54,6 +54,13 @@ def test_a_missing_extra_is_named_with_how_to_get_it(module: str) -> None:
     text, code = explain(ModuleNotFoundError("gone", name=f"{module}.inner"))
     assert code == 1
     assert f"pip install 'caption-factory[{EXTRAS[module]}]'" in text
+
+
+def test_from_python_a_missing_extra_is_an_error_of_the_factory() -> None:
+    with pytest.raises(factory.MissingExtra, match=r"caption-factory\[calibrate\]"), extras_named():
+        raise ModuleNotFoundError("gone", name="scipy.special")
+    with pytest.raises(ModuleNotFoundError), extras_named():
+        raise ModuleNotFoundError("gone", name="nothing_of_ours")
 
 
 def test_a_missing_module_that_no_extra_brings_stays_a_bug() -> None:
