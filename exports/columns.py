@@ -36,6 +36,7 @@ DICTIONARY: Final = frozenset(
 def features(config: str, filters: Iterable[str]) -> Features:
     """The columns of a config as `datasets` describes them. Scores are float64 in [0, 1], higher is better."""
     text, number = Value("string"), Value("float64")
+    columns: dict[str, Any]
     scores = {f"score_{name}": number for name in filters}
     message = List({"role": text, "content": text})
     if config == "sft":

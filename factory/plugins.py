@@ -31,6 +31,7 @@ SOURCES_GROUP: Final = "caption_factory.sources"
 BUILT_IN_KINDS: Final = ("folder", "parquet", "webdataset", "huggingface", "captions", "demo")
 MAX_BYTES: Final = 10_000_000
 _sources: dict[str, type[Any]] = {}
+_brought: dict[str, Loaded] = {}  # by file
 
 
 class PluginError(FactoryError):
@@ -42,6 +43,7 @@ class Loaded:
     """What a plugin file brought, by name."""
 
     file: str
+    sha256: str  # of the file
     filters: tuple[str, ...]
     sources: tuple[str, ...]
     formats: tuple[str, ...]
@@ -50,7 +52,7 @@ class Loaded:
 def load_plugin(file: str | Path) -> Loaded:
     """Import a file and register what it defines: subclasses of `Filter`, classes with `Settings`, `shards` and `read`, `Format`s.
 
-    The same file is loaded once, whoever names it.
+    The same file is loaded once, whoever names it; one that was changed since replaces what it brought before.
 
     Raises:
         PluginError: no such file, it fails when imported, it defines nothing of the kind, or a name that is taken.
@@ -63,13 +65,15 @@ def load_plugin(file: str | Path) -> Loaded:
     return _loaded(str(path.resolve()), path.read_bytes())
 
 
-@cache
 def _loaded(file: str, code: bytes) -> Loaded:
-    from exports.formats.export import Format, register_format
+    from exports.formats.export import Format, register_format, unregister_format
     from filters.contract.filter import Filter, FilterError
-    from filters.registry import register
+    from filters.registry import register, unregister
 
-    module = _imported(file, code)
+    digest = hashlib.sha256(code).hexdigest()
+    if file in _brought and _brought[file].sha256 == digest:
+        return _brought[file]
+    module = _imported(file, code, digest)
     own = [value for value in vars(module).values() if getattr(value, "__module__", None) == module.__name__]
     kinds = [one for one in own if isinstance(one, type)]
     filters = [one for one in kinds if issubclass(one, Filter) and not isabstract(one)]
@@ -80,6 +84,13 @@ def _loaded(file: str, code: bytes) -> Loaded:
             f"plugin {file}: it defines no filter (a subclass of filters.Filter), no source (a class with Settings, shards and read) "
             "and no format (an exports.formats.Format with a name); see docs/plugins.md"
         )
+    before = _brought.pop(file, None)
+    for name in before.filters if before else ():
+        unregister(name)
+    for name in before.sources if before else ():
+        _sources.pop(name, None)
+    for name in before.formats if before else ():
+        unregister_format(name)
     try:
         for kind in filters:
             register(kind)
@@ -89,17 +100,20 @@ def _loaded(file: str, code: bytes) -> Loaded:
             register_format(one)
     except (FilterError, ValueError) as error:
         raise PluginError(f"plugin {file}: {error}") from None
-    return Loaded(
+    brought = Loaded(
         file,
+        digest,
         tuple(kind.name for kind in filters),
         tuple(_kind(one) for one in sources),
         tuple(one.name or "" for one in formats),
     )
+    _brought[file] = brought
+    return brought
 
 
-def _imported(file: str, code: bytes) -> ModuleType:
+def _imported(file: str, code: bytes, digest: str) -> ModuleType:
     """The file as a module that child processes find by its name, in a folder that holds nothing else."""
-    name = f"caption_factory_plugin_{hashlib.sha256(code).hexdigest()[:16]}"
+    name = f"caption_factory_plugin_{digest[:16]}"
     folder = _folder()
     (Path(folder) / f"{name}.py").write_bytes(code)
     try:

@@ -116,6 +116,11 @@ def register(kind: type[Filter]) -> None:
     _REGISTERED[kind.name] = kind
 
 
+def unregister(name: str) -> None:
+    """Forget a filter that `register` made known, so that another may have its name."""
+    _REGISTERED.pop(name, None)
+
+
 def registered() -> dict[str, type[Filter]]:
     """Every filter by name, the built-in ones first.
 

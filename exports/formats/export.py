@@ -55,6 +55,11 @@ def register_format(format: Format) -> None:
     _REGISTERED[name] = format
 
 
+def unregister_format(name: str) -> None:
+    """Forget a format that `register_format` made known, so that another may have its name."""
+    _REGISTERED.pop(name, None)
+
+
 def known_formats() -> dict[str, Format]:
     """Every format by name: of this package, of files that were loaded, and of packages that are installed.
 

@@ -121,8 +121,11 @@ def filter(
     from factory.pipeline import run_recipe
     from factory.recipe.loading import as_texts
 
-    file = str(filters) if isinstance(filters, str | Path) else None
-    listed = [_as_written(one) for one in filters] if filters is not None and file is None else None
+    file, listed = None, None
+    if isinstance(filters, str | Path):
+        file = str(filters)
+    elif filters is not None:
+        listed = [_as_written(one) for one in filters]
     sets = as_texts(overrides)
     columns = {"text": text, "image": image, "id": id}
     recipe = filter_recipe(str(source), run_name(str(out)), file, sets, listed, plugins, **columns)
@@ -212,7 +215,7 @@ def loop(
     made = LoopRun(loaded, Path(out or f"loops/{loaded.name}"), hear, quiet)
     with Notice("loop", str(made.folder), notify) as notice, extras_named():
         entries = made.run(rounds)
-        notice.result = table(entries)
+        notice.result = list(table(entries))
     return entries
 
 

@@ -80,7 +80,7 @@ class OpenedRun:
                 rows = with_score(self._run, rows, part, scorer.name, scorer.fingerprint, f"score_{scorer.name}")
             parts.append(rows.filter(pl.col("fingerprint").is_in(work.caption_fingerprints)))
         scores = {f"score_{scorer.name}": pl.Float64() for scorer in work.scorers}
-        frame = pl.concat(parts) if parts else pl.DataFrame(schema=CAPTIONS | scores)
+        frame = pl.concat(parts) if parts else pl.DataFrame(schema={**CAPTIONS, **scores})
         keys = ["shard", *CAPTION_KEY, "fingerprint"]
         if self._run.storage.exists(SELECTION):
             decided = self._run.storage.scan([SELECTION]).select(*keys, "kept", drop_reason="reason").collect()

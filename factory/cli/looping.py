@@ -60,7 +60,7 @@ def loop_command(
             return
         with Notice("loop", str(run.folder), notify) as notice:
             entries = run.run(rounds)
-            notice.result = table(entries)
+            notice.result = list(table(entries))
     if as_json:
         say(json.dumps({"loop": str(run.folder), "rounds": entries}))
         return

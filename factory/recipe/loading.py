@@ -71,7 +71,7 @@ def as_recipe(
         if not sets and not plugins:
             _check_filters(RecipeText("Recipe", {}), recipe)
             return recipe
-        recipe = recipe.model_dump(mode="json", exclude_unset=True)
+        recipe = recipe.model_dump(mode="json")
     if isinstance(recipe, str | Path):
         text = read_yaml(recipe)
         text.data.setdefault("name", _name_of(Path(recipe)))

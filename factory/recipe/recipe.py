@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from pydantic import Field, SerializeAsAny, field_validator, model_validator
+from pydantic import Field, SerializeAsAny, ValidationError, field_validator, model_validator
 
 from factory.plugins import BUILT_IN_KINDS, PluginError, load_plugin, source_kinds
 from factory.recipe.part import NAME_PATTERN, Part, is_reference
-from factory.recipe.problems import did_you_mean
+from factory.recipe.problems import did_you_mean, problem
 from factory.recipe.release import Release
 from factory.recipe.repair import Repair
 from factory.recipe.select import Select
 from factory.recipe.source import CaptionsSource, HuggingFaceSource, ParquetSource, Source, WebDatasetSource
 from factory.recipe.view import View
+from factory.recipe.yaml_text import RecipeText
 from filters.contract.filter import Filter
 
 
@@ -66,7 +67,13 @@ class Recipe(Part):
         if not isinstance(kind, str) or kind in BUILT_IN_KINDS:
             return handler(value)
         brought = source_kinds().get(kind)
-        return handler(value) if brought is None else brought.Settings.model_validate(value)
+        if brought is None:
+            return handler(value)
+        try:
+            return brought.Settings.model_validate(value)
+        except ValidationError as error:
+            text = RecipeText(f"of the kind {kind}", value)
+            raise ValueError("; ".join(problem(text, item, brought.Settings) for item in error.errors())) from None
 
     @field_validator("filters", mode="before")
     @classmethod

@@ -63,7 +63,9 @@ def test_a_recipe_made_of_objects_is_the_recipe_of_the_file(tmp_path: Path) -> N
 
 def test_source_and_views_make_a_recipe_of_objects() -> None:
     view = factory.View(name="detailed", model="demo:small", prompts="Describe the image.")  # type: ignore[arg-type]
-    plan = factory.plan(factory.Recipe(source=factory.DemoSource(scenes=8), views=[view]))  # type: ignore[arg-type]
+    recipe = factory.Recipe(source=factory.DemoSource(scenes=8), views=[view])  # type: ignore[arg-type]
+    plan = factory.plan(recipe)
+    assert factory.plan(recipe, overrides={"source.scenes": 9}).source_rows == 9
     assert plan.source_rows == 8
     assert "8 to caption" in repr(plan)
 
