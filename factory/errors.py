@@ -73,13 +73,22 @@ def missing_extra(module: str | None) -> str | None:
     return f"this needs the package '{name}', which is not installed: pip install 'caption-factory[{extra}]'{other}"
 
 
+def advice_of(error: BaseException | None) -> str | None:
+    """What to install where an error, or one that it came from, is of a missing module that an extra brings; else None."""
+    while error is not None:
+        if isinstance(error, ModuleNotFoundError) and (advice := missing_extra(error.name)) is not None:
+            return advice
+        error = error.__cause__ or error.__context__
+    return None
+
+
 @contextmanager
 def extras_named() -> Iterator[None]:
     """Where a module is missing that an extra brings, MissingExtra says which, instead of ModuleNotFoundError."""
     try:
         yield
-    except ModuleNotFoundError as error:
-        advice = missing_extra(error.name)
+    except ImportError as error:
+        advice = advice_of(error)
         if advice is None:
             raise
         raise MissingExtra(advice) from error

@@ -115,5 +115,5 @@ def test_a_package_brings_a_source_and_a_format_by_entry_points(
         archive.writestr("a.png", b"no image")
     raw = demo_recipe(source={"kind": "zipped", "path": str(tmp_path / "images.zip")})
     assert factory.plan(raw, tmp_path / "run").source_rows == 1
-    with pytest.raises(factory.RecipeError, match=r"source: of the kind zipped: pth: unknown key; did you mean 'path'"):
+    with pytest.raises(factory.RecipeError, match=r"of the kind zipped: pth: unknown key; did you mean 'path'"):
         factory.plan(raw | {"source": {"kind": "zipped", "pth": "x"}}, tmp_path / "run")

@@ -12,7 +12,7 @@ from typing import Any, Final
 import click
 
 from exports.foreign_text import plain
-from factory.errors import FactoryError, missing_extra
+from factory.errors import FactoryError, advice_of
 
 RECIPE = click.argument("recipe", metavar="RECIPE|RELEASE")
 SET = click.option(
@@ -138,7 +138,7 @@ def explain(error: BaseException) -> tuple[str, int]:
         return f"error: {error}", error.exit_code
     if isinstance(error, (ReleaseError, FilterError)):
         return f"error: {error}", 1
-    if isinstance(error, ModuleNotFoundError) and (advice := missing_extra(error.name)) is not None:
+    if isinstance(error, ImportError) and (advice := advice_of(error)) is not None:
         return f"error: {advice}", 1
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return (
