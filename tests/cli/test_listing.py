@@ -57,13 +57,9 @@ def test_a_missing_extra_is_named_with_how_to_get_it(module: str) -> None:
 
 
 def test_a_missing_extra_behind_another_library_s_error_is_named() -> None:
-    try:
-        try:
-            raise ModuleNotFoundError("gone", name="s3fs")
-        except ModuleNotFoundError as inner:
-            raise ImportError("Install s3fs to access S3") from inner
-    except ImportError as error:
-        assert "caption-factory[s3]" in explain(error)[0]
+    error = ImportError("Install s3fs to access S3")
+    error.__cause__ = ModuleNotFoundError("gone", name="s3fs")
+    assert "caption-factory[s3]" in explain(error)[0]
 
 
 def test_from_python_a_missing_extra_is_an_error_of_the_factory() -> None:
