@@ -2,14 +2,15 @@
 # make quickstart   set-up, then the whole factory on 512 drawn scenes
 # make test         set-up, then lint, types and tests
 # make test-slow    soak and fault matrices
+# make docs         the generated pages; make site: the documentation as a web site in site/
 # make bench        the numbers of bench/README.md (hours; `python -m bench.NAME --help` for one of them)
-.PHONY: setup quickstart test test-slow lint bench clean docs
+.PHONY: setup quickstart test test-slow lint bench clean docs site
 
 PYTHON ?= python3
 BUILD ?= auto
 VENV := .venv
 STAMP := $(VENV)/.ready
-BENCHMARKS := throughput memory kill release filters filter_scale faithfulness reads rounds
+BENCHMARKS := newcomer throughput memory kill release filters filter_scale faithfulness reads rounds
 
 setup: $(STAMP)
 
@@ -34,7 +35,13 @@ test-slow: setup
 docs: setup
 	$(VENV)/bin/factory schema --out recipes/recipe.schema.json
 	$(VENV)/bin/python -m factory.cli.recipe_reference docs/recipe.md
+	$(VENV)/bin/python -m factory.cli.command_reference docs/commands.md
+	$(VENV)/bin/python -m factory.cli.table_reference docs/tables.md
+	$(VENV)/bin/python docs/pictures/draw.py
 	$(VENV)/bin/python -m tests.rooms docs/architecture.md
+
+site: setup docs
+	$(VENV)/bin/mkdocs build --strict
 
 bench: setup
 	@for name in $(BENCHMARKS); do echo "== $$name"; $(VENV)/bin/python -m bench.$$name --json || exit 1; done

@@ -200,7 +200,7 @@ def _metadata(info: ReleaseInfo, manifest: dict[str, Any]) -> dict[str, Any]:
             for name in configs
         ],
         "dataset_info": [
-            {"config_name": name, "features": features(name, info.filters)._to_yaml_list()} for name in configs
+            {"config_name": name, "features": features(name, info.filters).card_list()} for name in configs
         ],
     }
 

@@ -13,8 +13,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final
 
+from exports.features import Features, Image, List, Value
+
 if TYPE_CHECKING:
-    import datasets
     import polars as pl
 
 CAPTION_FIELDS: Final = (
@@ -32,11 +33,10 @@ DICTIONARY: Final = frozenset(
 """Columns of few different values, at whatever depth."""
 
 
-def features(config: str, filters: Iterable[str]) -> datasets.Features:
-    """The columns of a config as `datasets` features. Scores are float64 in [0, 1], higher is better."""
-    from datasets import Features, Image, List, Value
-
+def features(config: str, filters: Iterable[str]) -> Features:
+    """The columns of a config as `datasets` describes them. Scores are float64 in [0, 1], higher is better."""
     text, number = Value("string"), Value("float64")
+    columns: dict[str, Any]
     scores = {f"score_{name}": number for name in filters}
     message = List({"role": text, "content": text})
     if config == "sft":

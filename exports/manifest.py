@@ -47,4 +47,4 @@ def writer_versions() -> dict[str, str]:
     """The packages that decide how rows become bytes."""
     from importlib.metadata import version
 
-    return {name: version(name) for name in ("datasets", "polars", "pyarrow")}
+    return {name: version(name) for name in ("polars", "pyarrow")}

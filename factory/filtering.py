@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Iterator
-from pathlib import PurePosixPath
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 from factory.errors import RecipeError, SourceError
@@ -34,6 +34,8 @@ def filter_recipe(
     name: str,
     filters: str | None = None,
     overrides: tuple[str, ...] = (),
+    listed: list[Any] | None = None,
+    plugins: Sequence[str | Path] = (),
     **columns: str | None,
 ) -> Recipe:
     """The recipe of `factory filter`: the texts of a source, filters and rules; no captioner.
@@ -43,18 +45,29 @@ def filter_recipe(
         name: of the run.
         filters: a YAML file with `filters`, and perhaps `select` and `release`; unset: DEFAULTS.
         overrides: `--set` texts.
+        listed: filters as a recipe lists them, instead of a file; those of DEFAULTS have their rules.
+        plugins: Python files with filters or sources of the user's own.
         columns: `text`, `image` and `id`: names of columns, as the source's kind takes them.
 
     Raises:
         RecipeError, SourceError: what is wrong and what to do.
     """
     text = read_yaml(filters) if filters else RecipeText("factory filter", {})
-    if not isinstance(text.data, dict) or set(text.data) - {"filters", "select", "release", "seed", "$schema"}:
+    if not isinstance(text.data, dict) or set(text.data) - {
+        "filters",
+        "select",
+        "release",
+        "seed",
+        "plugins",
+        "$schema",
+    }:
         raise RecipeError(
-            [f"{text.file}: a filters file has the keys filters, select, release and seed, as a recipe has"]
+            [f"{text.file}: a filters file has the keys filters, select, release, seed and plugins, as a recipe has"]
         )
-    text.data.setdefault("filters", list(DEFAULTS))
+    text.data.setdefault("filters", list(DEFAULTS) if listed is None else listed)
     text.data |= {"name": name, "original": True, "source": source_settings(source, **columns)}
+    if plugins:
+        text.data["plugins"] = [*text.data.get("plugins", ()), *map(str, plugins)]
     chosen = [override for override in overrides if re.match(r"filters\b", override)]
     for override in chosen:
         set_value(text, override)

@@ -20,9 +20,9 @@ LEFT_OUT = {
 """Images that are not in the release as selected, by reason, in words that follow their number."""
 
 
-@dataclass
+@dataclass(repr=False)
 class Outcome:
-    """What a run ended with. Times are seconds."""
+    """What a run ended with. Times are seconds. Printed, it is its last lines."""
 
     work: Work  # settled: as it was when selection decided
     made: Made = field(default_factory=Made)  # this time
@@ -38,6 +38,9 @@ class Outcome:
     def summary(self) -> dict[str, Any]:
         """As JSON data."""
         return {"run": self.work.run.url, "report": self.report, **self.metrics}
+
+    def __repr__(self) -> str:
+        return "\n".join(self.lines())
 
     def lines(self) -> list[str]:
         """The last lines of a run on a terminal."""

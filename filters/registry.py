@@ -100,12 +100,33 @@ BUILT_IN: Final[dict[str, type[Filter]]] = {
 }
 
 
+_REGISTERED: dict[str, type[Filter]] = {}
+
+
+def register(kind: type[Filter]) -> None:
+    """Make a filter known by its name in this process, without a package.
+
+    Raises FilterError where it is no whole filter, or another one has its name. The same class may come again.
+    """
+    what = f"The filter {getattr(kind, '__name__', kind)!r}"
+    _check(what, kind)
+    known = BUILT_IN.get(kind.name) or _REGISTERED.get(kind.name)
+    if known is not None and known is not kind:
+        raise FilterError(f"{what} calls itself {kind.name!r}, as another filter does; it must have a name of its own.")
+    _REGISTERED[kind.name] = kind
+
+
+def unregister(name: str) -> None:
+    """Forget a filter that `register` made known, so that another may have its name."""
+    _REGISTERED.pop(name, None)
+
+
 def registered() -> dict[str, type[Filter]]:
     """Every filter by name, the built-in ones first.
 
     Raises FilterError, naming the plugin and its package, where one cannot be loaded or is no filter.
     """
-    return BUILT_IN | {name: _load(point) for name, point in _plugins().items()}
+    return BUILT_IN | _REGISTERED | {name: _load(point) for name, point in _plugins().items()}
 
 
 def build(name: str, params: Mapping[str, Any]) -> Filter:
@@ -113,11 +134,11 @@ def build(name: str, params: Mapping[str, Any]) -> Filter:
 
     Raises FilterError for an unknown name or parameter (with the nearest one), or a value out of range.
     """
-    kind = BUILT_IN.get(name)
+    kind = BUILT_IN.get(name) or _REGISTERED.get(name)
     if kind is None:
         plugins = _plugins()
         if name not in plugins:
-            raise FilterError(_unknown(f"There is no filter {name!r}", name, [*BUILT_IN, *plugins]))
+            raise FilterError(_unknown(f"There is no filter {name!r}", name, [*BUILT_IN, *_REGISTERED, *plugins]))
         kind = _load(plugins[name])
     if not isinstance(params, Mapping):
         raise FilterError(f"{name}: parameters come as a mapping of names to values, not as {params!r}.")
@@ -132,6 +153,8 @@ def _plugins() -> dict[str, EntryPoint]:
     for point in entry_points(group=GROUP):
         if point.name in BUILT_IN:
             raise FilterError(f"{_plugin(point)} takes the name of a built-in filter; it must have a name of its own.")
+        if point.name in _REGISTERED:
+            raise FilterError(f"{_plugin(point)} has the name of a filter from a file; leave out one of them.")
         if point.name in found and found[point.name].value != point.value:
             raise FilterError(
                 f"{_plugin(point)} and {_plugin(found[point.name])} have one name; uninstall one of them."
@@ -147,13 +170,18 @@ def _load(point: EntryPoint) -> type[Filter]:
         raise FilterError(
             f"{_plugin(point)} cannot be loaded: {type(error).__name__}: {error}. Update or uninstall its package."
         ) from error
-    if not (isinstance(kind, type) and issubclass(kind, Filter)):
-        raise FilterError(f"{_plugin(point)} is {kind!r}, which is no subclass of filters.Filter.")
-    unset = [field for field in ("name", "version", "needs") if not hasattr(kind, field)]
-    if unset:
-        raise FilterError(f"{_plugin(point)} leaves its class variables {', '.join(unset)} unset.")
+    kind = _check(_plugin(point), kind)
     if kind.name != point.name:
         raise FilterError(f"{_plugin(point)} calls itself {kind.name!r}; both names must be the same.")
+    return kind
+
+
+def _check(what: str, kind: Any) -> type[Filter]:
+    if not (isinstance(kind, type) and issubclass(kind, Filter)):
+        raise FilterError(f"{what} is {kind!r}, which is no subclass of filters.Filter.")
+    unset = [field for field in ("name", "version", "needs") if not hasattr(kind, field)]
+    if unset:
+        raise FilterError(f"{what} leaves its class variables {', '.join(unset)} unset.")
     return kind
 
 

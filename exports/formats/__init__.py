@@ -3,7 +3,7 @@
 Each format is one file. All of them stream, keep the original image bytes, and appear whole or not at all.
 """
 
-from exports.formats.example import Options
-from exports.formats.export import FORMATS, Exported, export
+from exports.formats.example import Example, Options, Tally
+from exports.formats.export import FORMATS, Exported, Format, export, known_formats
 
-__all__ = ["FORMATS", "Exported", "Options", "export"]
+__all__ = ["FORMATS", "Example", "Exported", "Format", "Options", "Tally", "export", "known_formats"]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from exports.consume import OpenedRelease, Report, open_release
 from exports.formats.example import Options, Tally, flat_schema, read_examples
@@ -18,12 +20,14 @@ SUMMARY = "export.json"
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """What a format is for, and what it needs of a row."""
+    """What a format is for, and what it needs of a row. One of a plugin has a name and a function that writes it, too."""
 
     summary: str
     images: bool = True
     pairs: bool = False  # a caption and a worse one
     asks: bool = True  # question and caption go to a VLM's tokenizer, so they hold no placeholder
+    name: str | None = None
+    write: Callable[..., None] | None = None  # of (examples, folder, options, tally), as exports/formats/text.py has it
 
 
 FORMATS = {
@@ -38,6 +42,49 @@ FORMATS = {
     "preference_sharegpt": Format("LLaMA-Factory DPO: JSON lines and image files", pairs=True),
     "preference_swift": Format("ms-swift DPO: JSON lines and image files", pairs=True),
 }
+
+
+GROUP: Final = "caption_factory.formats"
+"""The entry point group. An entry point's name is the format's name, its value `package.module:OBJECT`, a `Format`."""
+_REGISTERED: dict[str, Format] = {}
+
+
+def register_format(format: Format) -> None:
+    """Make a format known by its name in this process. Raises ValueError where it lacks something, or its name is taken."""
+    name = format.name
+    if not name or format.write is None:
+        raise ValueError("a format needs a name and a function that writes it: Format(summary, name=..., write=...)")
+    if name in FORMATS or _REGISTERED.get(name, format) is not format:
+        raise ValueError(f"there is a format '{name}' already; choose another name")
+    _REGISTERED[name] = format
+
+
+def unregister_format(name: str) -> None:
+    """Forget a format that `register_format` made known, so that another may have its name."""
+    _REGISTERED.pop(name, None)
+
+
+def known_formats() -> dict[str, Format]:
+    """Every format by name: of this package, of files that were loaded, and of packages that are installed.
+
+    Raises ReleaseError, naming the plugin, where one cannot be loaded or is no format.
+    """
+    found = FORMATS | _REGISTERED
+    for point in entry_points(group=GROUP):
+        try:
+            format = point.load()
+        except Exception as error:
+            raise ReleaseError(
+                f"the format plugin {point.name!r} ({point.value}) cannot be loaded: {type(error).__name__}: {error}; update or "
+                "uninstall its package"
+            ) from error
+        if not isinstance(format, Format) or format.write is None or found.get(point.name, format) is not format:
+            raise ReleaseError(
+                f"the format plugin {point.name!r} ({point.value}) is no exports.formats.Format with a name of its own; update or "
+                "uninstall its package"
+            )
+        found[point.name] = format
+    return found
 
 
 @dataclass(frozen=True)
@@ -93,7 +140,7 @@ def export(
     Args:
         release: an opened release, or what `open_release` takes: hub:org/name@v1.2.0, or a directory.
         to: a directory that is not there yet (or is empty); it appears when all of it is written.
-        format: one of FORMATS.
+        format: one of `known_formats()`.
         report: called with a line of progress while the release is fetched and checked.
         options: fields of `Options`: view, prompts, seed, shard_mb, rejected_by.
 
@@ -105,26 +152,27 @@ def export(
         ReleaseError: unknown format, `to` exists, no such release, or no row fits the format.
         OSError: the disk is full or not writable; nothing is left of the export then.
     """
-    if format not in FORMATS:
-        raise ReleaseError(f"'{format}' is no format; there are {', '.join(FORMATS)}")
+    formats = known_formats()
+    if format not in formats:
+        raise ReleaseError(f"'{format}' is no format; there are {', '.join(formats)}")
     chosen = Options(**options)
-    if chosen.rejected_by and not FORMATS[format].pairs:
+    if chosen.rejected_by and not formats[format].pairs:
         raise ReleaseError(
-            f"rejected_by goes with {', '.join(name for name in FORMATS if FORMATS[name].pairs)}, not {format}"
+            f"rejected_by goes with {', '.join(name for name, one in formats.items() if one.pairs)}, not {format}"
         )
     if chosen.shard_mb < 1:
         raise ReleaseError(f"shard_mb is {chosen.shard_mb}; it is at least 1")
-    adapter: Any = importlib.import_module(f"exports.formats.{format}")
+    needs = formats[format]
+    write: Any = needs.write or importlib.import_module(f"exports.formats.{format}").write
     with whole_directory(to) as folder:  # says that `to` exists before the release is fetched
         opened = release if isinstance(release, OpenedRelease) else open_release(release, report=report)
         files = opened.data_files()
         tally = Tally()
-        needs = FORMATS[format]
         examples = read_examples(files, chosen, tally, images=needs.images, asks=needs.asks, pairs=needs.pairs)
         more = {"schema": flat_schema(files)} if format == "webdataset" else {}
-        adapter.write(examples, folder, chosen, tally, **more)
+        write(examples, folder, chosen, tally, **more)
         if not tally.written:
-            reasons = ", ".join(f"{count:,} {REASONS[name]}" for name, count in tally.left_out.items())
+            reasons = ", ".join(f"{count:,} {REASONS.get(name, name)}" for name, count in tally.left_out.items())
             raise ReleaseError(f"nothing to write as {format}: {reasons or 'the release has no rows'}")
         exported = Exported(
             format=format,

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    import datasets
+from exports.features import Features
 
 ROW_GROUP_BYTES = 32_000_000
 CARD = """---
@@ -21,9 +20,7 @@ configs:
 """
 
 
-def write_shards(
-    rows: Iterable[dict[str, Any]], features: datasets.Features, folder: Path, name: str, shard_bytes: int
-) -> None:
+def write_shards(rows: Iterable[dict[str, Any]], features: Features, folder: Path, name: str, shard_bytes: int) -> None:
     """Write `data/train-NNNNN.parquet` and the card. Memory is that of one row group.
 
     Args:

@@ -11,14 +11,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from exports.features import Features, Image, List, Value
 from exports.formats.example import Example, Options, Tally
 from exports.formats.parquet_config import write_shards
 
 
 def write(examples: Iterable[Example], folder: Path, options: Options, tally: Tally) -> None:
     """Write the examples below `folder`."""
-    from datasets import Features, Image, List, Value
-
     text = Value("string")
     turns = List({"role": text, "content": text})
     features = Features({"id": text, "images": List(Image()), "prompt": turns, "completion": turns})

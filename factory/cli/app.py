@@ -12,7 +12,7 @@ from typing import Any, Final
 import click
 
 from exports.foreign_text import plain
-from factory.errors import FactoryError
+from factory.errors import FactoryError, advice_of
 
 RECIPE = click.argument("recipe", metavar="RECIPE|RELEASE")
 SET = click.option(
@@ -23,9 +23,22 @@ OUT = click.option(
     "--out", metavar="DIR", help="Run directory, local or any fsspec URL.  [default: runs/<recipe name>]"
 )
 LIMIT = click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N rows of the source.")
+PLUGIN = click.option(
+    "--plugin",
+    "plugins",
+    multiple=True,
+    metavar="FILE.py",
+    help="Load filters, sources or formats of your own from a file (docs/plugins.md); may be repeated.",
+)
+NOTIFY = click.option(
+    "--notify",
+    metavar="URL",
+    help="Tell this address how it ended (docs/notice.md).  [default: FACTORY_WEBHOOK, if set]",
+)
 
 
 COMMANDS: Final = {
+    "init": "beginning",
     "plan": "running",
     "preview": "running",
     "run": "running",
@@ -47,6 +60,8 @@ COMMANDS: Final = {
     "filters": "looking_up",
     "schema": "looking_up",
     "doctor": "looking_up",
+    "ls": "listing",
+    "completion": "looking_up",
 }
 """Command -> the file that holds it, in the order of work."""
 
@@ -123,6 +138,8 @@ def explain(error: BaseException) -> tuple[str, int]:
         return f"error: {error}", error.exit_code
     if isinstance(error, (ReleaseError, FilterError)):
         return f"error: {error}", 1
+    if isinstance(error, ImportError) and (advice := advice_of(error)) is not None:
+        return f"error: {advice}", 1
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return (
             f"error: no space left on the disk of {error.filename or 'the run, the release or the temporary files'}; make room "

@@ -117,7 +117,7 @@ def _torchvision() -> Check:
 def _ray() -> Check:
     version = _version("ray")
     if not version:
-        return Check("ray", "missing", "not installed", "make setup")
+        return Check("ray", "missing", "not installed", "pip install 'caption-factory[cpu]' (or [gpu]), or make setup")
     address = os.environ.get("RAY_ADDRESS")
     if not address:
         return Check("ray", "ok", f"{version}; starts on this machine (set RAY_ADDRESS to join a cluster)")

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from factory.cli.app import JSON, LIMIT, SET, command, say
+from factory.cli.app import JSON, LIMIT, NOTIFY, PLUGIN, SET, command, say
 
 
 @command("filter")
@@ -21,6 +21,8 @@ from factory.cli.app import JSON, LIMIT, SET, command, say
 @SET
 @LIMIT
 @click.option("--fresh", is_flag=True, help="Set an older run in this directory aside and start anew.")
+@PLUGIN
+@NOTIFY
 @click.option("--quiet", is_flag=True, help="No progress.")
 @JSON
 def filter_command(
@@ -33,6 +35,8 @@ def filter_command(
     overrides: tuple[str, ...],
     limit: int | None,
     fresh: bool,
+    plugins: tuple[str, ...],
+    notify: str | None,
     quiet: bool,
     as_json: bool,
 ) -> None:
@@ -46,12 +50,22 @@ def filter_command(
       factory filter captions.jsonl --out runs/theirs --text caption
       factory select runs/theirs --set select.require.repetition=0.9
     """
-    from factory.filtering import filter_recipe, run_name
-    from factory.pipeline import run_recipe
-    from factory.recipe import recipe_yaml
+    from factory.api import calls
 
-    recipe = filter_recipe(source, run_name(out), file, overrides, text=text, image=image, id=key)
-    outcome = run_recipe(recipe, recipe_yaml(recipe), out, limit, fresh, quiet or as_json)
+    outcome = calls.filter(
+        source,
+        out,
+        filters=file,
+        text=text,
+        image=image,
+        id=key,
+        overrides=overrides,
+        limit=limit,
+        fresh=fresh,
+        quiet=quiet or as_json,
+        plugins=plugins,
+        notify=notify,
+    )
     say(json.dumps(outcome.summary()) if as_json else "\n".join(outcome.lines()))
 
 

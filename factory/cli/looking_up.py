@@ -1,4 +1,4 @@
-"""Commands that explain: filters, schema, doctor."""
+"""Commands that explain: filters, schema, doctor, completion."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from pathlib import Path
 
 import click
 
-from factory.cli.app import JSON, command, say
+from factory.cli.app import JSON, PLUGIN, command, say
 
 
 @command("filters")
 @click.argument("name", required=False)
+@PLUGIN
 @JSON
-def filters_command(name: str | None, as_json: bool) -> None:
+def filters_command(name: str | None, plugins: tuple[str, ...], as_json: bool) -> None:
     """List the filters, or explain one with its parameters.
 
     \b
@@ -22,13 +23,17 @@ def filters_command(name: str | None, as_json: bool) -> None:
       factory filters repetition
     """
     from factory.cli.filter_pages import filter_list, filter_page
+    from factory.plugins import load_plugin
 
+    for file in plugins:
+        load_plugin(file)
     say(filter_page(name, as_json) if name else filter_list(as_json))
 
 
 @command("schema")
 @click.option("--out", "file", type=click.Path(path_type=Path), help="Write to a file instead of the terminal.")
-def schema_command(file: Path | None) -> None:
+@JSON
+def schema_command(file: Path | None, as_json: bool) -> None:
     """Print the JSON Schema of recipes, so that editors complete and check them.
 
     \b
@@ -42,7 +47,7 @@ def schema_command(file: Path | None) -> None:
         say(text, nl=False)
     else:
         file.write_text(text)
-        say(f"schema: {file}")
+        say(json.dumps({"schema": str(file)}) if as_json else f"schema: {file}")
 
 
 @command("doctor")
@@ -64,3 +69,25 @@ def doctor_command(as_json: bool) -> None:
             say(check.line())
     if any(check.state == "missing" for check in checks):
         sys.exit(1)
+
+
+@command("completion")
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+@JSON
+def completion_command(shell: str, as_json: bool) -> None:
+    """Print what makes a shell complete the commands and options of `factory`.
+
+    \b
+    Example:
+      factory completion bash >> ~/.bashrc
+      factory completion zsh >> ~/.zshrc
+      factory completion fish > ~/.config/fish/completions/factory.fish
+    """
+    from click.shell_completion import get_completion_class
+
+    from factory.cli.app import cli
+
+    kind = get_completion_class(shell)
+    assert kind is not None
+    text = kind(cli, {}, "factory", "_FACTORY_COMPLETE").source()
+    say(json.dumps({"shell": shell, "script": text}) if as_json else text)

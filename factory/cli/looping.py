@@ -11,7 +11,7 @@ from typing import TextIO
 import click
 
 from exports.foreign_text import plain
-from factory.cli.app import JSON, SET, command, say
+from factory.cli.app import JSON, NOTIFY, SET, command, say
 
 
 @command("loop")
@@ -22,6 +22,7 @@ from factory.cli.app import JSON, SET, command, say
 @click.option("--out", metavar="DIR", help="Directory of the loop.  [default: loops/<name>]")
 @SET
 @click.option("--plan", "only_plan", is_flag=True, help="Say what would be made and what is reused; start nothing.")
+@NOTIFY
 @click.option("--quiet", is_flag=True, help="No progress.")
 @JSON
 def loop_command(
@@ -30,6 +31,7 @@ def loop_command(
     out: str | None,
     overrides: tuple[str, ...],
     only_plan: bool,
+    notify: str | None,
     quiet: bool,
     as_json: bool,
 ) -> None:
@@ -41,6 +43,7 @@ def loop_command(
     Example:
       factory loop recipes/loops/vila2.yaml --rounds 2
     """
+    from factory.notice import Notice
     from factory.rounds.ledger import PAGE, table
     from factory.rounds.loop import LoopRun
     from factory.rounds.loop_file import load_loop
@@ -55,7 +58,9 @@ def loop_command(
             lines = run.plan(rounds)
             say(json.dumps({"plan": lines}) if as_json else "\n".join(lines))
             return
-        entries = run.run(rounds)
+        with Notice("loop", str(run.folder), notify) as notice:
+            entries = run.run(rounds)
+            notice.result = list(table(entries))
     if as_json:
         say(json.dumps({"loop": str(run.folder), "rounds": entries}))
         return

@@ -19,6 +19,29 @@ EXPORT_FORMATS = (  # exports.formats.FORMATS
 )  # fmt: skip
 
 
+class _FormatName(click.Choice[str]):
+    """A format of this package, or one that a plugin brought."""
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> str:
+        if value not in EXPORT_FORMATS:
+            from exports.formats import known_formats
+
+            if value in known_formats():
+                return str(value)
+        return super().convert(value, parameter, context)
+
+
+def _load_plugins(context: click.Context, parameter: click.Parameter, files: tuple[str, ...]) -> None:
+    """Before `--format` is looked at, which they may bring."""
+    from factory.plugins import PluginError, load_plugin
+
+    for file in files:
+        try:
+            load_plugin(file)
+        except PluginError as error:
+            raise click.BadParameter(str(error)) from None
+
+
 def _version(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
     """A version as releases have it; 'v1.2.0', as tags are written, is the same."""
     from exports.release import SEMVER
@@ -47,7 +70,7 @@ def _version(context: click.Context, parameter: click.Parameter, value: str | No
 )
 @click.option("--uids", metavar="FILE", help="Write DataComp's sorted ids of what was kept (.npy) instead.")
 @click.option(
-    "--format", type=click.Choice(EXPORT_FORMATS), help="Write a release in a trainer's format (docs/formats.md)."
+    "--format", type=_FormatName(EXPORT_FORMATS), help="Write a release in a trainer's format (docs/formats.md)."
 )
 @click.option("--view", metavar="NAME", help="Of --format: the kept caption of this view, not the released one.")
 @click.option("--prompt", "prompts", multiple=True, help="Of --format: ask one of these questions; may be repeated.")
@@ -59,6 +82,15 @@ def _version(context: click.Context, parameter: click.Parameter, value: str | No
     multiple=True,
     metavar="FILTER",
     help="Of --format preference...: only what this filter turned down is a rejected caption; may be repeated.  [default: any]",
+)
+@click.option(
+    "--plugin",
+    multiple=True,
+    metavar="FILE.py",
+    is_eager=True,
+    expose_value=False,
+    callback=_load_plugins,
+    help="Load formats of your own from a file (docs/plugins.md); may be repeated.",
 )
 @JSON
 def export_command(target: str, as_json: bool, **options: Any) -> None:

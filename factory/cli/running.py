@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from factory.cli.app import JSON, LIMIT, OUT, RECIPE, SET, command, say
+from factory.cli.app import JSON, LIMIT, NOTIFY, OUT, PLUGIN, RECIPE, SET, command, say
 
 
 def _retries(_: click.Context, __: click.Parameter, value: str | None) -> tuple[str, ...]:
@@ -39,6 +39,8 @@ def _retries(_: click.Context, __: click.Parameter, value: str | None) -> tuple[
     callback=_retries,
     help="Try once more what is truncated, unfaithful (by the recipe's repair) or unanswered; several with commas.",
 )
+@PLUGIN
+@NOTIFY
 @click.option("--quiet", is_flag=True, help="No progress.")
 @JSON
 def run_command(
@@ -48,6 +50,8 @@ def run_command(
     limit: int | None,
     fresh: bool,
     retry: tuple[Any, ...],
+    plugins: tuple[str, ...],
+    notify: str | None,
     quiet: bool,
     as_json: bool,
 ) -> None:
@@ -61,15 +65,19 @@ def run_command(
       factory run recipes/quickstart.yaml --set views.detailed.sampling.n=2 --out runs/two
       factory run hub:org/web-recaption@v1.2.0 --set release.to=datasets/again
     """
-    from factory.pipeline import run_recipe
-    from factory.recipe import load_recipe, recipe_yaml
-    from factory.releasing.released_recipe import recipe_file, released_limit
+    from factory.api.calls import run
 
-    file = recipe_file(recipe)
-    loaded = load_recipe(file, overrides)
-    limit = limit or released_limit(file)
-    out = out or f"runs/{loaded.name}"
-    outcome = run_recipe(loaded, recipe_yaml(loaded), out, limit, fresh, quiet or as_json, retry)
+    outcome = run(
+        recipe,
+        out,
+        overrides=overrides,
+        limit=limit,
+        fresh=fresh,
+        retry=retry,
+        quiet=quiet or as_json,
+        plugins=plugins,
+        notify=notify,
+    )
     if as_json:
         say(json.dumps(outcome.summary()))
     else:
@@ -82,25 +90,26 @@ def run_command(
 @SET
 @OUT
 @LIMIT
+@PLUGIN
 @JSON
-def plan_command(recipe: str, overrides: tuple[str, ...], out: str | None, limit: int | None, as_json: bool) -> None:
+def plan_command(
+    recipe: str,
+    overrides: tuple[str, ...],
+    out: str | None,
+    limit: int | None,
+    plugins: tuple[str, ...],
+    as_json: bool,
+) -> None:
     """Show what a run would do: what is reused, what is done again and why. Starts no engine.
 
     \b
     Example:
       factory plan recipes/quickstart.yaml --set filters.length.params.min_words=4
     """
-    from exports.storage import Storage
+    from factory.api import calls
     from factory.judging.judge_report import plan_lines, plan_summary
-    from factory.recipe import load_recipe
-    from factory.releasing.released_recipe import recipe_file, released_limit
-    from factory.runs.run import Run
-    from factory.work.plan import make_plan
 
-    file = recipe_file(recipe)
-    loaded = load_recipe(file, overrides)
-    limit = limit or released_limit(file)
-    plan = make_plan(loaded, Run(Storage(out or f"runs/{loaded.name}")), limit)
+    plan = calls.plan(recipe, out, overrides=overrides, limit=limit, plugins=plugins)
     if as_json:
         say(json.dumps(plan.summary() | plan_summary(plan)))
     else:
@@ -112,8 +121,11 @@ def plan_command(recipe: str, overrides: tuple[str, ...], out: str | None, limit
 @SET
 @OUT
 @click.option("-n", "--images", type=click.IntRange(1, 192), default=16, show_default=True, help="How many images.")
+@PLUGIN
 @JSON
-def preview_command(recipe: str, overrides: tuple[str, ...], out: str | None, images: int, as_json: bool) -> None:
+def preview_command(
+    recipe: str, overrides: tuple[str, ...], out: str | None, images: int, plugins: tuple[str, ...], as_json: bool
+) -> None:
     """Take a few images through everything and write an HTML page of image, captions and verdicts. Releases nothing.
 
     \b
@@ -122,12 +134,13 @@ def preview_command(recipe: str, overrides: tuple[str, ...], out: str | None, im
     """
     from exports.storage import Storage
     from factory.pipeline import run_recipe
-    from factory.recipe import load_recipe, recipe_yaml
+    from factory.recipe import as_recipe, recipe_yaml
     from factory.releasing.released_recipe import recipe_file
     from factory.runs.run import Run
     from factory.work.calibrations import copy_calibrations
 
-    loaded = load_recipe(recipe_file(recipe), overrides).model_copy(update={"release": None})
+    file = recipe_file(recipe)
+    loaded = as_recipe(file, overrides, plugins, released=str(file) != recipe).model_copy(update={"release": None})
     out = out or f"runs/{loaded.name}.preview"
     copy_calibrations(Run(Storage(f"runs/{loaded.name}")), Run(Storage(out)))
     outcome = run_recipe(loaded, recipe_yaml(loaded), out, images, quiet=as_json)

@@ -1,6 +1,6 @@
 """What a user wrote: one file a section, and `loading`, which reads them."""
 
-from factory.recipe.loading import load_recipe, parse_recipe, recipe_schema, recipe_yaml
+from factory.recipe.loading import as_recipe, load_recipe, parse_recipe, recipe_schema, recipe_yaml
 from factory.recipe.part import (
     CALIBRATION,
     CALIBRATION_PATTERN,
@@ -10,8 +10,8 @@ from factory.recipe.part import (
     STACK,
     TEMPLATE_FIELD,
     Part,
-    did_you_mean,
 )
+from factory.recipe.problems import did_you_mean
 from factory.recipe.recipe import FilterUse, Recipe
 from factory.recipe.release import CaptionRule, Release
 from factory.recipe.repair import Repair, Rung
@@ -56,6 +56,7 @@ __all__ = [
     "Source",
     "View",
     "WebDatasetSource",
+    "as_recipe",
     "did_you_mean",
     "load_recipe",
     "parse_recipe",

@@ -7,16 +7,19 @@ the key that was probably meant.
 
 from __future__ import annotations
 
+import json
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
 from factory.errors import RecipeError
 from factory.models.resolve import filter_params
-from factory.recipe.part import Part, did_you_mean
+from factory.recipe.part import Part
+from factory.recipe.problems import problem
 from factory.recipe.recipe import Recipe
-from factory.recipe.source import Source
 from factory.recipe.yaml_text import RecipeText, read_yaml, set_value
 
 SomePart = TypeVar("SomePart", bound=Part)
@@ -32,10 +35,67 @@ def load_recipe(path: str | Path, overrides: tuple[str, ...] = ()) -> Recipe:
     Raises:
         RecipeError: everything that is wrong with it, each with file and line and what to do.
     """
-    text = read_yaml(path)
-    for override in overrides:
-        set_value(text, override)
+    return as_recipe(path, overrides)
+
+
+Overrides = Mapping[str, Any] | tuple[str, ...]
+"""`key.path` -> value, or texts `key.path=value` as `--set` takes them."""
+
+
+def as_texts(overrides: Overrides) -> tuple[str, ...]:
+    """Overrides as `--set` takes them; a value is written as JSON, which YAML reads."""
+    if isinstance(overrides, Mapping):
+        return tuple(f"{key}={json.dumps(value)}" for key, value in overrides.items())
+    return tuple(overrides)
+
+
+def as_recipe(
+    recipe: Recipe | Mapping[str, Any] | str | Path,
+    overrides: Overrides = (),
+    plugins: Sequence[str | Path] = (),
+    released: bool = False,
+) -> Recipe:
+    """The recipe that a caller means: an object, a mapping of its keys, or a file; checked as a file is.
+
+    Args:
+        recipe: see above.
+        overrides: values changed first.
+        plugins: Python files to load beside those that the recipe names.
+        released: the file came with a release: what it names as plugins is another's code, and `plugins` must be given instead.
+
+    Raises:
+        RecipeError: everything that is wrong with it, each with where it stands and what to do.
+    """
+    sets = as_texts(overrides)
+    if isinstance(recipe, Recipe):
+        if not sets and not plugins:
+            _check_filters(RecipeText("Recipe", {}), recipe)
+            return recipe
+        recipe = recipe.model_dump(mode="json")
+    if isinstance(recipe, str | Path):
+        text = read_yaml(recipe)
+        text.data.setdefault("name", _name_of(Path(recipe)))
+    else:
+        text = RecipeText("recipe", dict(recipe))
+    named = text.data.get("plugins")
+    if released and named:
+        if not plugins:
+            raise RecipeError(
+                [
+                    f"{text.where(('plugins',))}: this release was made with plugins ({named}); code of others is not run: "
+                    "read it, and name your copy with --plugin"
+                ]
+            )
+        text.data["plugins"] = named = []
+    if plugins:
+        text.data["plugins"] = [*(named if isinstance(named, (list, tuple)) else ()), *map(str, plugins)]
+    for one in sets:
+        set_value(text, one)
     return parse_recipe(text)
+
+
+def _name_of(file: Path) -> str:
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", file.stem).strip("-._")[:100] or "captions"
 
 
 def parse_recipe(text: RecipeText) -> Recipe:
@@ -50,7 +110,7 @@ def parse_part(text: RecipeText, part: type[SomePart]) -> SomePart:
     try:
         return part.model_validate(text.data)
     except ValidationError as error:
-        raise RecipeError([_problem(text, item, part) for item in error.errors()]) from None
+        raise RecipeError([problem(text, item, part) for item in error.errors()]) from None
 
 
 def _check_filters(text: RecipeText, recipe: Recipe) -> None:
@@ -65,65 +125,6 @@ def _check_filters(text: RecipeText, recipe: Recipe) -> None:
             problems.append(f"{text.where(('filters', place))}: filters.{place}: {error}")
     if problems:
         raise RecipeError(problems)
-
-
-def _problem(text: RecipeText, item: Any, part: type[Part]) -> str:
-    loc = tuple(item["loc"])
-    path, model = _resolve(text, loc, part)
-    name = ".".join(str(step) for step in path) or part.__name__.lower()
-    message = item["msg"].removeprefix("Value error, ")
-    if item["type"] == "extra_forbidden":
-        message = f"unknown key{did_you_mean(str(loc[-1]), _keys(model), every=True)}"
-    elif item["type"] == "missing":
-        message = "this key is missing"
-    elif item["type"] == "union_tag_invalid":
-        kinds = [part.model_fields["kind"].annotation.__args__[0] for part in _union_members(Source)]
-        given = text.get(path).get("kind") if isinstance(text.get(path), dict) else None
-        message = f"unknown kind '{given}'{did_you_mean(str(given), kinds, every=True)}"
-        path, name = (*path, "kind"), f"{name}.kind"
-    elif item["type"] == "union_tag_not_found":
-        message = "'kind' is missing: folder, parquet, webdataset, huggingface, captions or demo"
-    return f"{text.where(path)}: {name}: {message}"
-
-
-def _resolve(text: RecipeText, loc: tuple[Any, ...], whole: type[Part]) -> tuple[tuple[Any, ...], type[Part]]:
-    """The YAML path of a pydantic location (union tags are not in the YAML), and the model the last key belongs to."""
-    model: Any = whole
-    owner = whole
-    path: list[Any] = []
-    for step in loc:
-        members = _union_members(model)
-        tagged = [part for part in members if isinstance(step, str) and _tag(part) == step]
-        if tagged:
-            model = tagged[0]
-            continue
-        if isinstance(model, type) and issubclass(model, Part):
-            owner = model
-            field = model.model_fields.get(str(step))
-            model = field.annotation if field else None
-        elif isinstance(step, int) and get_origin(model) is tuple:
-            model = get_args(model)[0]
-        elif isinstance(step, str) and text.get((*path, step)) is None:
-            continue  # a branch of a plain union such as `replicas`; not a key of the file
-        path.append(step)
-    return tuple(path), owner
-
-
-def _union_members(annotation: Any) -> list[Any]:
-    if get_origin(annotation) is Annotated:
-        annotation = get_args(annotation)[0]
-    if get_origin(annotation) is Union:
-        return [part for part in get_args(annotation) if isinstance(part, type) and issubclass(part, Part)]
-    return []
-
-
-def _tag(part: type[Part]) -> str | None:
-    kind = part.model_fields.get("kind")
-    return get_args(kind.annotation)[0] if kind else None
-
-
-def _keys(model: type[Part]) -> list[str]:
-    return list(model.model_fields)
 
 
 def recipe_schema() -> dict[str, Any]:
@@ -145,6 +146,9 @@ def recipe_schema() -> dict[str, Any]:
         "minProperties": 1,
         "maxProperties": 1,
     }
+    for part in schema["$defs"].values():  # in Python the class says it
+        if "const" in part.get("properties", {}).get("kind", {}):
+            part["required"] = list(dict.fromkeys(["kind", *part.get("required", ())]))
     schema["properties"]["filters"] = {
         "type": "array",
         "description": "The filters that score every caption.",

@@ -1,12 +1,18 @@
-"""What every part of a recipe is: a frozen pydantic model without unknown keys; names, references to calibrations, hints."""
+"""What every part of a recipe is: a frozen pydantic model without unknown keys; names, references to calibrations."""
 
 from __future__ import annotations
 
-import difflib
 import re
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic._internal._model_construction import (
+    ModelMetaclass,
+)  # what SQLModel derives from, too; nothing public is there
+
+from factory.errors import RecipeError
+from factory.recipe.problems import problem
+from factory.recipe.yaml_text import RecipeText
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 TEMPLATE_FIELD = re.compile(r"\{([A-Za-z0-9][A-Za-z0-9._-]*)\}")
@@ -20,7 +26,19 @@ STACK = "stack"
 """Stands for the score of the stack that a calibration holds, where `require` names its threshold."""
 
 
-class Part(BaseModel):
+class PartType(ModelMetaclass):
+    """The type of parts: one that is made in Python has the errors of one that is read from a file."""
+
+    def __call__(cls, *args: Any, **values: Any) -> Any:
+        """A part of these values. Raises RecipeError with all problems at once."""
+        try:
+            return super().__call__(*args, **values)
+        except ValidationError as error:
+            text = RecipeText(cls.__name__, values)
+            raise RecipeError([problem(text, item, cls) for item in error.errors()]) from None  # type: ignore[arg-type]
+
+
+class Part(BaseModel, metaclass=PartType):
     """Common rules of every recipe part: unknown keys are errors, values do not change after loading."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -43,11 +61,3 @@ def least_score(name: str, value: Any) -> float | str:
 
 
 LeastInFile = Annotated[float, Field(ge=0, le=1)] | Annotated[str, Field(pattern=f"^{CALIBRATION_PATTERN.pattern}$")]
-
-
-def did_you_mean(word: str, known: list[str] | tuple[str, ...], every: bool = False) -> str:
-    """'; did you mean ...?' for a near miss; with `every`, otherwise the whole list of what is known."""
-    near = difflib.get_close_matches(word.lower(), known, n=1, cutoff=0.6)
-    if near:
-        return f"; did you mean '{near[0]}'?"
-    return f"; known: {', '.join(known)}" if every and known else ""

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, SerializeAsAny, ValidationError, field_validator, model_validator
 
-from factory.recipe.part import NAME_PATTERN, Part, did_you_mean, is_reference
+from factory.plugins import BUILT_IN_KINDS, PluginError, load_plugin, source_kinds
+from factory.recipe.part import NAME_PATTERN, Part, is_reference
+from factory.recipe.problems import did_you_mean, problem
 from factory.recipe.release import Release
 from factory.recipe.repair import Repair
 from factory.recipe.select import Select
 from factory.recipe.source import CaptionsSource, HuggingFaceSource, ParquetSource, Source, WebDatasetSource
 from factory.recipe.view import View
+from factory.recipe.yaml_text import RecipeText
+from filters.contract.filter import Filter
 
 
 class FilterUse(Part):
@@ -24,9 +29,17 @@ class FilterUse(Part):
 class Recipe(Part):
     """Everything a run does."""
 
-    name: str = Field(pattern=NAME_PATTERN, description="Name of the run; also the default run directory.")
+    name: str = Field(
+        default="captions",
+        pattern=NAME_PATTERN,
+        description="Name of the run; also the default run directory. Unset in a file: the file's own name.",
+    )
     seed: int = Field(default=0, ge=0, lt=2**32, description="Seed of prompt choice, sampling and draws.")
-    source: Source
+    plugins: tuple[str, ...] = Field(
+        default=(),
+        description="Python files of this machine with filters or sources of your own (docs/plugins.md). They are run.",
+    )
+    source: SerializeAsAny[Source]
     original: bool = Field(
         default=False, description="Score, select and release the source's own texts too, as the view 'original'."
     )
@@ -36,10 +49,36 @@ class Recipe(Part):
     select: Select = Select()
     release: Release | None = Field(default=None, description="Unset: the run ends with the selection.")
 
+    @field_validator("plugins", mode="after")
+    @classmethod
+    def _load_plugins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        """Before the source and the filters are looked at, which they may bring."""
+        for file in value:
+            try:
+                load_plugin(file)
+            except PluginError as error:
+                raise ValueError(str(error)) from None
+        return value
+
+    @field_validator("source", mode="wrap")
+    @classmethod
+    def _source_of_a_plugin(cls, value: Any, handler: Callable[[Any], Any]) -> Any:
+        kind = value.get("kind") if isinstance(value, dict) else getattr(value, "kind", None)
+        if not isinstance(kind, str) or kind in BUILT_IN_KINDS:
+            return handler(value)
+        brought = source_kinds().get(kind)
+        if brought is None:
+            return handler(value)
+        try:
+            return brought.Settings.model_validate(value)
+        except ValidationError as error:
+            text = RecipeText(f"of the kind {kind}", value)
+            raise ValueError("; ".join(problem(text, item, brought.Settings) for item in error.errors())) from None
+
     @field_validator("filters", mode="before")
     @classmethod
     def _filter_shorthand(cls, value: Any) -> Any:
-        """`- repetition` and `- length: {min_words: 5}` are the two ways to write a filter."""
+        """`- repetition` and `- length: {min_words: 5}` are the two ways to write a filter; in Python, `Length(min_words=5)`."""
         if not isinstance(value, (list, tuple)):
             return value
         return [_filter_use(item) for item in value]
@@ -124,6 +163,8 @@ class Recipe(Part):
 def _filter_use(item: Any) -> Any:
     if isinstance(item, str):
         return {"name": item}
+    if isinstance(item, Filter):
+        return {"name": item.name, "params": item.model_dump(mode="json", exclude_unset=True)}
     if isinstance(item, dict) and len(item) == 1 and "name" not in item:
         name, params = next(iter(item.items()))
         if params is None or isinstance(params, dict):

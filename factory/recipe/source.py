@@ -16,7 +16,7 @@ class FolderSource(Part):
     or from `.txt` / `.json` files beside the images. Every other file is a row, also one that is no image.
     """
 
-    kind: Literal["folder"]
+    kind: Literal["folder"] = "folder"
     path: str = Field(description="Folder, local or any fsspec URL (s3://..., hf://...).")
     text: str | None = Field(
         default=None,
@@ -31,7 +31,7 @@ class FolderSource(Part):
 class ParquetSource(Part):
     """Parquet files with an image column: bytes, struct<bytes, path>, or a path relative to `root`."""
 
-    kind: Literal["parquet"]
+    kind: Literal["parquet"] = "parquet"
     path: str = Field(description="File, folder or glob, local or any fsspec URL.")
     image: str = Field(default="image", description="Column with the image.")
     text: str | None = Field(
@@ -52,7 +52,7 @@ class ParquetSource(Part):
 class WebDatasetSource(Part):
     """WebDataset tars: members that share a name up to the first dot are one sample."""
 
-    kind: Literal["webdataset"]
+    kind: Literal["webdataset"] = "webdataset"
     path: str = Field(description="Tar, glob or {00000..00099} braces, local or any fsspec URL.")
     image: str = Field(
         default="jpg;jpeg;png;webp;gif;bmp;tif;tiff;avif;jp2;img",
@@ -74,7 +74,7 @@ class WebDatasetSource(Part):
 class HuggingFaceSource(Part):
     """A Hugging Face dataset, from the Hub or from disk. Image bytes are never re-encoded."""
 
-    kind: Literal["huggingface"]
+    kind: Literal["huggingface"] = "huggingface"
     path: str = Field(description="Hub id (org/name) or a local directory.")
     revision: str | None = Field(default=None, description="Commit, tag or branch; needed for a Hub id.")
     config: str | None = Field(default=None, description="Configuration name.")
@@ -98,7 +98,7 @@ class HuggingFaceSource(Part):
 class CaptionsSource(Part):
     """Captions without images: Parquet, JSON lines, CSV, or plain text with a caption a line."""
 
-    kind: Literal["captions"]
+    kind: Literal["captions"] = "captions"
     path: str = Field(
         description="File (.parquet, .jsonl, .csv, .txt; .gz too), folder or glob, local or any fsspec URL."
     )
@@ -115,7 +115,7 @@ class CaptionsSource(Part):
 class DemoSource(Part):
     """The demo world: small drawn scenes, no download."""
 
-    kind: Literal["demo"]
+    kind: Literal["demo"] = "demo"
     scenes: int = Field(default=512, ge=1, le=100_000_000, description="How many scenes.")
     seed: int = Field(default=0, ge=0, description="Which world.")
     text: Literal["alt", "web", "truth", "none"] = Field(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -82,7 +82,9 @@ class View(Part):
     lora: str | None = Field(default=None, description="LoRA adapter: local directory or Hub id.")
     lora_revision: str | None = Field(default=None, description="Commit, tag or branch of the adapter's Hub id.")
     system: str | None = Field(default=None, description="System prompt.")
-    prompts: tuple[Prompt, ...] = Field(min_length=1, description="The prompt pool; one is drawn per image.")
+    prompts: tuple[Prompt, ...] = Field(
+        min_length=1, description="The prompt pool, texts or prompts; one is drawn per image."
+    )
     sampling: Sampling = Sampling()
     image: ImageSettings = ImageSettings()
     engine: dict[str, Any] = Field(default_factory=dict, description="Arguments passed through to vLLM's engine.")
@@ -94,6 +96,17 @@ class View(Part):
     canary: bool = Field(
         default=True, description="Check at start that captions depend on the image and do not echo the prompt."
     )
+
+    @field_validator(
+        "prompts", mode="before", json_schema_input_type=str | Annotated[list[str | Prompt], Field(min_length=1)]
+    )
+    @classmethod
+    def _plain_prompts(cls, value: Any) -> Any:
+        """A prompt without a weight may be its text alone, and a pool of one that prompt."""
+        listed = [value] if isinstance(value, (str, dict, Prompt)) else value
+        if not isinstance(listed, (list, tuple)):
+            return value
+        return [{"text": one} if isinstance(one, str) else one for one in listed]
 
     @field_validator("replicas")
     @classmethod

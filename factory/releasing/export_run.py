@@ -40,7 +40,7 @@ def export_release(run: Run, to: str, **settings: Any) -> tuple[ReleaseResult, d
     given = {name: value for name, value in settings.items() if value is not None}
     base = recipe.release.model_dump() if recipe.release else {}
     try:
-        settings_of_release = Release(**(base | given | {"to": to}))
+        settings_of_release = Release.model_validate(base | given | {"to": to})
     except ValidationError as error:
         raise RunError("\n".join(f"release.{_where(one)}: {one['msg']}" for one in error.errors())) from None
     recipe = recipe.model_copy(update={"release": settings_of_release})

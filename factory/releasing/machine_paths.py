@@ -9,7 +9,7 @@ from typing import Any, Final
 import yaml
 
 ABSOLUTE: Final = re.compile(r"\A(?:file://)?(?:/|~|[A-Za-z]:[\\/]|\\\\)")
-PATH_KEYS: Final = frozenset({"path", "to", "model", "lora", "judge", "file"})
+PATH_KEYS: Final = frozenset({"path", "to", "model", "lora", "judge", "file", "plugins"})
 NOTE: Final = "# Paths of the machine that made this are cut to their last part; give yours: --set source.path=...\n"
 
 

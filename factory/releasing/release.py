@@ -83,7 +83,9 @@ def release(
 
 def recipe_fingerprint(work: Work) -> str:
     """Identifies the recipe of a release: all of it but where it goes, its version, and how much of the source there is."""
-    recipe = work.recipe.model_dump(mode="json", exclude={"source": True, "release": {"to", "version"}})
+    recipe = work.recipe.model_dump(
+        mode="json", exclude={"source": True, "plugins": True, "release": {"to", "version"}}
+    )
     return fingerprint("recipe", [recipe, source_identity(_public_source(work.recipe))])
 
 

@@ -9,7 +9,8 @@ from pydantic import Field, field_validator, model_validator
 
 from factory.errors import RecipeError
 from factory.recipe.loading import parse_part, parse_recipe
-from factory.recipe.part import NAME_PATTERN, Part, did_you_mean
+from factory.recipe.part import NAME_PATTERN, Part
+from factory.recipe.problems import did_you_mean
 from factory.recipe.recipe import Recipe
 from factory.recipe.yaml_text import RecipeText, read_yaml, set_value
 from factory.rounds.training_settings import Training

@@ -1,7 +1,8 @@
 """Where images come from. One file per kind; each lists shards lazily and reads a shard as a stream of rows.
 
 A kind is a model in `factory/recipe/source.py` (what a user may set) and a file here with the name of the kind, which has a
-`SOURCE`: a class that is made of the settings and a scratch directory and is an `ImageSource`. Nothing else knows the kinds.
+`SOURCE`: a class that is made of the settings and a scratch directory and is an `ImageSource`. Nothing else knows the kinds. Those
+of plugins (docs/plugins.md) have both in one class.
 """
 
 from __future__ import annotations
@@ -21,6 +22,9 @@ def open_source(recipe: Recipe, scratch: Storage) -> ImageSource:
     Raises:
         SourceError: it does not exist, cannot be read, or has not the columns the recipe names.
     """
-    reader = import_module(f"factory.sources.{recipe.source.kind}")
-    source: ImageSource = reader.SOURCE(recipe.source, scratch)
+    from factory.plugins import BUILT_IN_KINDS, source_kinds
+
+    kind = recipe.source.kind
+    reader = import_module(f"factory.sources.{kind}").SOURCE if kind in BUILT_IN_KINDS else source_kinds()[kind]
+    source: ImageSource = reader(recipe.source, scratch)
     return source

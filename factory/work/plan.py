@@ -43,9 +43,9 @@ class FilterPlan:
     to_score: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Plan:
-    """A work beside its source: which shards there are, and how much of them is done."""
+    """A work beside its source: which shards there are, and how much of them is done. Printed, it is its lines."""
 
     work: Work
     source: ImageSource
@@ -54,6 +54,9 @@ class Plan:
     counts: tuple[ViewPlan, ...]
     quarantined: int
     filter_counts: tuple[FilterPlan, ...]
+
+    def __repr__(self) -> str:
+        return "\n".join(self.lines())
 
     @property
     def pictures(self) -> Pictures:

@@ -38,6 +38,7 @@ SMALLEST_AND_SLOW: dict[str, tuple[str, set[str]]] = {
         {"calibration_held", "auroc_alignment", "image_per_s_all"},
     ),
     "kill": ("--images 60 --kills 2", {"lost", "duplicated", "recaptioned_beyond_in_flight", "differing"}),
+    "newcomer": ("", {"install_light_s", "install_light_mb", "first_report_s"}),
     "memory": ("--small 20 --large 30", {"peak_rss_growth"}),
     "release": (
         "--parts reupload memory faults --images 20 --memory-gb 0.002 0.003 --modes lfs --only create --jobs 2",

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 from PIL import Image, ImageDraw
-from pydantic import ValidationError
 
+from factory.errors import RecipeError
 from factory.images.prepare import PreparedImage, prepare_image
 from factory.recipe import ImageSettings, View
 from factory.work.fingerprint import image_fingerprint
@@ -134,7 +134,7 @@ def test_a_named_background_is_used_whatever_the_image(background: str, colour: 
 
 @pytest.mark.parametrize("background", ["red-ish", "", "#12345", "#ggg000", "AUTO!", "x" * 900])
 def test_an_unknown_background_is_refused_with_what_there_is(background: str) -> None:
-    with pytest.raises(ValidationError, match="auto, white, black, grey"):
+    with pytest.raises(RecipeError, match="auto, white, black, grey"):
         ImageSettings(background=background)
 
 

@@ -1,0 +1,1 @@
+"""The factory from Python: the calls that `import factory` gives, and a run that is opened to look at."""
