@@ -74,6 +74,10 @@ MAY_IMPORT: dict[str, str] = {
         "filters/* factory/errors.py factory/demo factory/recipe factory/runs factory/images factory/work factory/judging "
         "factory/evaluation factory/calibration factory/outcome.py"
     ),
+    "factory/review": (
+        "filters/* exports factory/errors.py factory/demo factory/recipe factory/runs factory/images factory/sources "
+        "factory/work factory/judging factory/calibration"
+    ),
     "factory/filtering.py": "exports factory/errors.py factory/recipe factory/sources",
     "factory/pipeline.py": (
         "exports factory/errors.py factory/progress.py factory/recipe factory/runs factory/sources factory/work "

@@ -33,6 +33,8 @@ COMMANDS: Final = {
     "report": "running",
     "filter": "filtering",
     "select": "filtering",
+    "review": "reviewing",
+    "sample": "reviewing",
     "calibrate": "judging",
     "agree": "judging",
     "evaluate": "judging",
