@@ -16,7 +16,7 @@ from factory.report.calibration_plot import calibration_plot
 from factory.report.data import CaptionCard, Doubt, Fact, Histogram, ImageCard, Rejected, ReportData
 from factory.runs import tables
 from factory.runs.run import METRICS, RECIPE, REPORT, SELECTION, Run
-from factory.runs.tables import CAPTION_KEY
+from factory.runs.tables import CAPTION_KEY, EDIT_CANDIDATES
 from factory.work.scorer import Scorer
 from factory.work.work import Work, reopen
 from filters.asking.claims import Claims
@@ -302,6 +302,8 @@ def _caption_card(work: Work, row: dict[str, Any]) -> CaptionCard:
 
 
 def _lineage(row: dict[str, Any]) -> str:
+    if row["candidate"] >= EDIT_CANDIDATES:
+        return f", edited by a person from #{row['cut_from']}"
     again = f", try {row['rung'] + 1}" if row["rung"] else ""
     return f"{again}, cut from #{row['cut_from']}" if row["cut_from"] is not None else again
 

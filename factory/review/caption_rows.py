@@ -63,17 +63,30 @@ def captions_of(index: CaptionIndex, places: pl.DataFrame, by_sentence: bool = F
     """The captions of rows of the index, in their order. `by_sentence`: with what filters and the truth say of sentences."""
     names = index.part_names()
     storage = index.run.storage
+    stretches = _stretches(list(places.select("part", "row").iter_rows()))
+    columns = {part: _there(index, names[part]) for part, _, _ in stretches}
     lazy = [
-        storage.scan([f"captions/{names[part]}.parquet"]).slice(row, 1).select(*_there(index, names[part]))
-        for part, row in places.select("part", "row").iter_rows()
+        storage.scan([f"captions/{names[part]}.parquet"]).slice(row, count).select(columns[part])
+        for part, row, count in stretches
     ]
-    found = pl.collect_all(lazy)
+    found = [row for frame in pl.collect_all(lazy) for row in frame.iter_rows(named=True)]
     captions = []
-    for known, frame in zip(places.iter_rows(named=True), found, strict=True):
-        row = dict.fromkeys(COLUMNS) | frame.row(0, named=True)
+    for known, read in zip(places.iter_rows(named=True), found, strict=True):
+        row = dict.fromkeys(COLUMNS) | read
         pieces = _pieces(index, names[known["part"]], known["row"], row) if by_sentence else ()
         captions.append(_caption(index, known, row, pieces))
     return captions
+
+
+def _stretches(places: list[tuple[int, int]]) -> list[tuple[int, int, int]]:
+    """(part, first row, rows): places that follow each other in a part are read together."""
+    found: list[tuple[int, int, int]] = []
+    for part, row in places:
+        if found and found[-1][0] == part and sum(found[-1][1:]) == row:
+            found[-1] = (part, found[-1][1], found[-1][2] + 1)
+        else:
+            found.append((part, row, 1))
+    return found
 
 
 def _there(index: CaptionIndex, part: str) -> list[str]:
