@@ -51,13 +51,14 @@ def test_ten_captions_are_labelled_by_keyboard_alone_and_calibrate(
     page.keyboard.type("Ann")
     page.keyboard.press("Enter")
     page.get_by_text("0 of 120").wait_for()
+    page.wait_for_load_state("load")  # keys count from here on
     for number, key in enumerate("1213211212", start=1):
         page.keyboard.press(key)
         page.get_by_text(f"{number} of 120").wait_for()
     page.keyboard.press("z")
     page.get_by_text("9 of 120").wait_for()
     other = context.new_page()  # a second tab of the same person goes on where the first one is
-    other.goto(f"{server.base}/label/caption")
+    other.goto(f"{server.base}/label/caption", wait_until="load")
     other.keyboard.press("2")
     other.get_by_text("10 of 120").wait_for()
     labels = last_labels(run)
@@ -111,11 +112,12 @@ def test_an_edit_is_typed_and_kept(chromium: Browser, stack: ExitStack, run: Run
 def test_axe_finds_no_serious_fault(chromium: Browser, stack: ExitStack, run: Run, scheme: str) -> None:
     package = pytest.importorskip("axe_core_python", reason="the package axe-core-python is not installed")
     axe = (Path(package.__file__).parent / "axe.min.js").read_text()
-    server, context, page = open_app(stack, chromium, run, color_scheme=scheme, bypass_csp=True)
+    server, _, page = open_app(stack, chromium, run, color_scheme=scheme, bypass_csp=True)
     page.goto(f"{server.base}/label")
     page.locator("input[name=name]").fill("Ann")
     page.keyboard.press("Enter")
     page.locator(".verdicts").wait_for()
+    page.wait_for_load_state("load")
     page.keyboard.press("1")
     page.get_by_text("1 of 120").wait_for()
     addresses = ["/", "/?words=nothing+like+this", "/label", "/label/caption", "/label/sentence", "/calibrate", "/live"]

@@ -24,20 +24,49 @@ function step(by) {
   cards[next].scrollIntoView({ block: "nearest" });
 }
 
-// A verdict is sent once, however often the key is hit.
+// A verdict is sent once, and the next caption takes the place of this one when it is there: until then keys do nothing.
+let waiting = false;
 document.addEventListener("submit", (event) => {
-  if (event.target.dataset.sent) event.preventDefault();
-  event.target.dataset.sent = "yes";
-});
-window.addEventListener("pageshow", () => {
-  for (const form of document.forms) delete form.dataset.sent;
+  const form = event.target;
+  if (waiting) return event.preventDefault();
+  if (!form.matches(".verdicts, .undo")) return;
+  event.preventDefault();
+  send(form, new URLSearchParams(new FormData(form, event.submitter)));
 });
 
-for (const image of document.querySelectorAll("img")) {
-  const gone = () => image.closest("figure, .open")?.classList.add("gone");
-  image.addEventListener("error", gone);
-  if (image.complete && image.naturalWidth === 0 && image.loading !== "lazy") gone();
+async function send(form, fields) {
+  waiting = true;
+  const main = document.querySelector("main");
+  main.setAttribute("aria-busy", "true");
+  try {
+    const answer = await fetch(form.action, { method: "POST", body: fields });
+    const next = new DOMParser().parseFromString(await answer.text(), "text/html").querySelector("main");
+    if (!next) throw new Error(answer.statusText);
+    main.replaceChildren(...next.childNodes);
+    watchPictures();
+  } catch {
+    if (!document.querySelector("#away")) {
+      const notice = document.createElement("p");
+      notice.id = "away";
+      notice.className = "notice";
+      notice.setAttribute("role", "alert");
+      notice.textContent = "The server does not answer, and this verdict is not kept. Start it again, and give it again.";
+      main.prepend(notice);
+    }
+  } finally {
+    waiting = false;
+    main.removeAttribute("aria-busy");
+  }
 }
+
+function watchPictures() {
+  for (const image of document.querySelectorAll("img")) {
+    const gone = () => image.closest("figure, .open")?.classList.add("gone");
+    image.addEventListener("error", gone);
+    if (image.complete && image.naturalWidth === 0 && image.loading !== "lazy") gone();
+  }
+}
+watchPictures();
 
 for (const box of document.querySelectorAll("details[data-small-closed]"))
   if (matchMedia("(max-width: 760px)").matches) box.open = false;
