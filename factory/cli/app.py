@@ -34,6 +34,7 @@ COMMANDS: Final = {
     "filter": "filtering",
     "select": "filtering",
     "review": "reviewing",
+    "compare": "reviewing",
     "sample": "reviewing",
     "calibrate": "judging",
     "agree": "judging",

@@ -3,33 +3,29 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import asynccontextmanager
-from functools import partial
-from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import parse_qsl, quote, unquote, urlencode
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlencode
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.applications import Starlette
-from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from factory.calibration.calibrate_run import calibrate_run
-from factory.errors import FactoryError
 from factory.review.access import Access
 from factory.review.caption_index import CaptionIndex, Wanted, counted
 from factory.review.caption_rows import captions_of
 from factory.review.deciding import CaptionName, Deciding
-from factory.review.labelling import VERDICTS, Labelling, annotator_name
+from factory.review.labelling import Labelling, annotator_name
 from factory.review.live import live
+from factory.review.pages import Pages, Refused, name_of, named, remember_name, share, whole
 from factory.review.picture_shelf import SIDES, PictureShelf
 from factory.review.sampling import MOST
 from factory.runs.by_people import CAPTION, SENTENCE
-from filters import FilterError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -39,16 +35,12 @@ PAGE: Final = 24
 LABELS_WANTED: Final = 400
 STATES: Final = ("kept", "dropped", "ok", "truncated", "failed", "edited", "accepted", "rejected")
 UNITS: Final = (CAPTION, SENTENCE)
-NAME_COOKIE: Final = "factory-review-name"
-
-
-class Refused(Exception):
-    """A request that makes no sense: a message for a person, and the status."""
-
-    def __init__(self, text: str, status: int = 400) -> None:
-        super().__init__(text)
-        self.text = text
-        self.status = status
+LINKS: Final = (
+    ("/", "Gallery", ("gallery", "image")),
+    ("/label", "Label", ("label", "label_start")),
+    ("/calibrate", "Calibrate", ("calibrate",)),
+    ("/live", "Live", ("live",)),
+)
 
 
 class ReviewApp:
@@ -60,30 +52,24 @@ class ReviewApp:
         self.pictures = PictureShelf(index.work.recipe)
         self.labelling = Labelling(index)
         self.deciding = Deciding(index)
-        self._pages = Environment(
-            loader=PackageLoader("factory.review"),
-            autoescape=True,
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
-        self._pages.globals |= {"title": index.work.recipe.name, "read_only": read_only, "verdicts": VERDICTS}
-        self._pages.filters["number"] = lambda value: f"{value:,}"
-        self._pages.filters["query"] = lambda pairs: urlencode({name: value for name, value in pairs.items() if value})
+        storage = index.run.storage
+        private = {storage.full(): "the run", storage.url: "the run"}
+        self.pages = Pages(index.work.recipe.name, LINKS, private, read_only)
+        guarded, self._show = self.pages.guarded, self.pages.show
         self.asgi = Starlette(
             routes=[
-                Route("/", self._page(self.gallery)),
-                Route("/image", self._page(self.image)),
-                Route("/picture", self._page(self.picture)),
-                Route("/label", self._page(self.label_start)),
-                Route("/label/begin", self._page(self.label_begin), methods=["POST"]),
-                Route("/label/{unit}", self._page(self.label)),
-                Route("/label/{unit}/verdict", self._page(self.verdict), methods=["POST"]),
-                Route("/label/{unit}/undo", self._page(self.undo), methods=["POST"]),
-                Route("/calibrate", self._page(self.calibrate)),
-                Route("/calibrate", self._page(self.calibrate_now), methods=["POST"]),
-                Route("/decide", self._page(self.decide), methods=["POST"]),
-                Route("/live", self._page(self.live)),
+                Route("/", guarded(self.gallery)),
+                Route("/image", guarded(self.image)),
+                Route("/picture", guarded(self.picture)),
+                Route("/label", guarded(self.label_start)),
+                Route("/label/begin", guarded(self.label_begin), methods=["POST"]),
+                Route("/label/{unit}", guarded(self.label)),
+                Route("/label/{unit}/verdict", guarded(self.verdict), methods=["POST"]),
+                Route("/label/{unit}/undo", guarded(self.undo), methods=["POST"]),
+                Route("/calibrate", guarded(self.calibrate)),
+                Route("/calibrate", guarded(self.calibrate_now), methods=["POST"]),
+                Route("/decide", guarded(self.decide), methods=["POST"]),
+                Route("/live", guarded(self.live)),
                 Mount("/static", StaticFiles(packages=[("factory.review", "static")])),
             ],
             middleware=[Middleware(Access, token=token, hosts=hosts, read_only=read_only)],
@@ -95,46 +81,12 @@ class ReviewApp:
         yield
         self.pictures.close()
 
-    def _page(self, function: Callable[[Request, Mapping[str, str]], Response]) -> Callable[[Request], Any]:
-        """A handler that reads the fields of the query or form, works in a thread, and says what is wrong as a page."""
-
-        async def handler(request: Request) -> Response:
-            raw = (
-                request.url.query
-                if request.method in ("GET", "HEAD")
-                else (await request.body()).decode("utf-8", "replace")
-            )
-            try:
-                fields = dict(parse_qsl(raw, keep_blank_values=True, max_num_fields=60))
-                return await run_in_threadpool(partial(function, request, fields))
-            except Refused as refused:
-                return self._show("message", refused.status, heading="This does not work", text=refused.text)
-            except (FactoryError, FilterError) as error:
-                text = self._without_paths(str(error))
-                return self._show("message", 409, heading="This does not work", text=text)
-            except ValueError:
-                return self._show(
-                    "message", 400, heading="This does not work", text="The address or form has a wrong value."
-                )
-
-        return handler
-
-    def _show(self, template: str, status: int = 200, /, **values: Any) -> HTMLResponse:
-        return HTMLResponse(self._pages.get_template(f"{template}.html.jinja").render(page=template, **values), status)
-
-    def _without_paths(self, text: str) -> str:
-        """A message without the directories of this machine."""
-        storage = self.index.run.storage
-        for path in sorted({storage.full(), storage.url}, key=len, reverse=True):
-            text = text.replace(path, "the run")
-        return text
-
     # --- looking ------------------------------------------------------------------------------------------------------
 
     def gallery(self, request: Request, fields: Mapping[str, str]) -> Response:
         """All captions, filtered and ordered, a page at a time."""
         wanted = self._wanted(fields)
-        number = _whole(fields.get("page", ""), 1, 10**7, 1)
+        number = whole(fields.get("page", ""), 1, 10**7, 1)
         places, total = self.index.page(wanted, (number - 1) * PAGE, PAGE)
         rows = self.index.rows()
         pages = max(1, math.ceil(total / PAGE))
@@ -168,7 +120,7 @@ class ReviewApp:
             raise Refused("There is no caption of such an image.", 404)
         has_truth = any(piece.right is not None for caption in captions for piece in caption.pieces)
         return self._show(
-            "image", key=key, captions=captions, shard=captions[0].shard, has_truth=has_truth, name=self._name(request)
+            "image", key=key, captions=captions, shard=captions[0].shard, has_truth=has_truth, name=name_of(request)
         )
 
     def picture(self, request: Request, fields: Mapping[str, str]) -> Response:
@@ -195,8 +147,8 @@ class ReviewApp:
             reason=fields.get("reason", ""),
             words=fields.get("words", "").strip()[:200],
             score=fields.get("score", "") if fields.get("score") in self.index.filters else "",
-            low=_share(fields.get("low", "")),
-            high=_share(fields.get("high", "")),
+            low=share(fields.get("low", "")),
+            high=share(fields.get("high", "")),
             order=order if order.removeprefix("-") in self.index.filters else "",
         )
 
@@ -206,7 +158,7 @@ class ReviewApp:
         """Who labels what, and how far everybody is."""
         return self._show(
             "label_start",
-            name=self._name(request),
+            name=name_of(request),
             annotators=self.labelling.annotators(),
             pairs=self.labelling.pairs(),
             count=LABELS_WANTED,
@@ -219,18 +171,17 @@ class ReviewApp:
         if not name:
             raise Refused("Write your name, so that labels say whose they are.")
         unit = _unit(fields.get("unit", CAPTION))
-        count = _whole(fields.get("count", ""), 1, MOST, LABELS_WANTED)
+        count = whole(fields.get("count", ""), 1, MOST, LABELS_WANTED)
         answer = RedirectResponse(f"/label/{unit}?count={count}", 303)
-        answer.set_cookie(NAME_COOKIE, quote(name), max_age=365 * 24 * 3600, httponly=True, samesite="lax", path="/")
-        return answer
+        return remember_name(answer, name)
 
     def label(self, request: Request, fields: Mapping[str, str]) -> Response:
         """The next caption or sentence without a verdict of this annotator."""
         unit = _unit(request.path_params["unit"])
-        name = self._name(request)
+        name = name_of(request)
         if not name:
             return RedirectResponse("/label", 303)
-        count = _whole(fields.get("count", ""), 1, MOST, LABELS_WANTED)
+        count = whole(fields.get("count", ""), 1, MOST, LABELS_WANTED)
         return self._show(
             "label",
             unit=unit,
@@ -243,8 +194,8 @@ class ReviewApp:
     def verdict(self, request: Request, fields: Mapping[str, str]) -> Response:
         """Write a verdict down, and go to the next."""
         unit = _unit(request.path_params["unit"])
-        name = self._named(request)
-        count = _whole(fields.get("count", ""), 1, MOST, LABELS_WANTED)
+        name = named(request)
+        count = whole(fields.get("count", ""), 1, MOST, LABELS_WANTED)
         start = fields.get("start", "")
         item = {
             "image_key": fields.get("image_key", ""),
@@ -262,8 +213,8 @@ class ReviewApp:
     def undo(self, request: Request, fields: Mapping[str, str]) -> Response:
         """Take the last verdict back; its caption comes again."""
         unit = _unit(request.path_params["unit"])
-        count = _whole(fields.get("count", ""), 1, MOST, LABELS_WANTED)
-        self.labelling.undo(unit, self._named(request))
+        count = whole(fields.get("count", ""), 1, MOST, LABELS_WANTED)
+        self.labelling.undo(unit, named(request))
         return RedirectResponse(f"/label/{unit}?count={count}", 303)
 
     def calibrate(self, request: Request, fields: Mapping[str, str]) -> Response:
@@ -273,7 +224,7 @@ class ReviewApp:
     def calibrate_now(self, request: Request, fields: Mapping[str, str]) -> Response:
         """Run `factory calibrate` with the labels of this run."""
         unit = _unit(fields.get("unit", CAPTION))
-        target = _share(fields.get("target", ""))
+        target = share(fields.get("target", ""))
         if target is None or not 0 < target < 1:
             raise Refused("The share that must be right is a number between 0 and 1, such as 0.9.")
         chosen = fields.get("filter", "")
@@ -285,7 +236,7 @@ class ReviewApp:
             filter_name=chosen if is_filter else None,
             stack="logistic" if chosen == "(stack)" else None,
         )
-        lines = [self._without_paths(line) for line in made.lines()]
+        lines = [self.pages.without_paths(line) for line in made.lines()]
         return self._calibration_page(fields, lines)
 
     def _calibration_page(self, fields: Mapping[str, str], lines: list[str] | None) -> Response:
@@ -303,7 +254,7 @@ class ReviewApp:
 
     def decide(self, request: Request, fields: Mapping[str, str]) -> Response:
         """Accept, reject, edit, or take back."""
-        name = annotator_name(fields.get("name", "")) or self._name(request)
+        name = annotator_name(fields.get("name", "")) or name_of(request)
         if not name:
             raise Refused("Write your name, so that decisions say whose they are.")
         caption = CaptionName(
@@ -320,38 +271,10 @@ class ReviewApp:
         else:
             raise Refused("No such decision.")
         answer = RedirectResponse(f"/image?{urlencode({'key': caption.image_key})}", 303)
-        answer.set_cookie(NAME_COOKIE, quote(name), max_age=365 * 24 * 3600, httponly=True, samesite="lax", path="/")
-        return answer
-
-    def _name(self, request: Request) -> str:
-        return annotator_name(unquote(request.cookies.get(NAME_COOKIE, "")))
-
-    def _named(self, request: Request) -> str:
-        name = self._name(request)
-        if not name:
-            raise Refused("Say your name at the start page of labelling first.")
-        return name
+        return remember_name(answer, name)
 
 
 def _unit(text: str) -> str:
     if text not in UNITS:
         raise Refused("Labels are about captions or sentences.", 404)
     return text
-
-
-def _whole(text: str, least: int, most: int, otherwise: int) -> int:
-    if not text:
-        return otherwise
-    number = int(text) if text.isdecimal() and text.isascii() and len(text) < 12 else 0
-    if not least <= number <= most:
-        raise Refused(f"A whole number from {least:,} to {most:,} is needed.")
-    return number
-
-
-def _share(text: str) -> float | None:
-    if not text.strip():
-        return None
-    number = float(text)
-    if not math.isfinite(number):
-        raise Refused("A score is a number from 0 to 1.")
-    return number

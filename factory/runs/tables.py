@@ -185,6 +185,21 @@ DECISIONS = _schema(
     }
 )
 
+# comparisons/: one row per answer of a person about two captions of an image, the last about the same pair counts.
+COMPARISONS = _schema(
+    {
+        "a": pl.String,  # what was compared, as it was named on the command line
+        "b": pl.String,
+        "image_key": pl.String,
+        "texts": pl.String,  # hash of the two captions
+        "left": pl.String,  # which of the two stood at the left, or first: a | b
+        "question": pl.String,  # made_up | says_more
+        "answer": pl.String,  # a | b | tie | undone
+        "annotator": pl.String,
+        "created_ms": pl.Int64,
+    }
+)
+
 
 def completed(frame: pl.LazyFrame, schema: pl.Schema) -> pl.LazyFrame:
     """The frame with the columns of the schema that it lacks, all null: what an older version wrote."""
