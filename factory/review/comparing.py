@@ -53,7 +53,7 @@ class Side:
             return shelf.picture(shard, key, size)
         if not self.images:
             return None
-        found = pl.scan_parquet(self.images, glob=False).filter(pl.col("id") == key).select("image").head(1).collect()
+        found = pl.scan_parquet(list(self.images), glob=False).filter(pl.col("id") == key).select("image").head(1).collect()
         cell = found.item() if found.height else None
         data = cell.get("bytes") if isinstance(cell, dict) else cell
         if not data:
@@ -103,7 +103,7 @@ def _has_versions(url: str) -> bool:
 def _of_release(target: str, url: str) -> Side:
     release = find_release(url)
     files = tuple(sorted((release.folder / "data").glob("train-*.parquet")))
-    rows = pl.scan_parquet(files, glob=False).select(
+    rows = pl.scan_parquet(list(files), glob=False).select(
         pl.col("id").alias("image_key"), pl.lit("").alias("shard"), pl.col("caption").alias("text")
     )
     return Side(target, _one_each(rows.collect()), None, files)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser
+    from playwright.sync_api import Browser, Page
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
@@ -66,3 +66,12 @@ def browser() -> Iterator[Browser]:
             yield started
         finally:
             started.close()
+
+
+def serious_faults(page: Page) -> list[str]:
+    """What axe-core finds on a page (whose context bypasses CSP) that is serious or critical, with the elements."""
+    package = pytest.importorskip("axe_core_python", reason="the package axe-core-python is not installed")
+    page.evaluate((Path(package.__file__).parent / "axe.min.js").read_text())
+    found = page.evaluate("axe.run()")["violations"]
+    serious = [one for one in found if one["impact"] in ("serious", "critical")]
+    return [f"{one['id']}: {node['html']}" for one in serious for node in one["nodes"]]
