@@ -109,6 +109,7 @@ def write_card(info: ReleaseInfo, manifest: dict[str, Any]) -> str:
         "",
         *_shares(counts),
         "",
+        *_reviewed(counts),
         *_left_out(counts),
         "### Scores",
         "",
@@ -259,6 +260,17 @@ def _shares(counts: dict[str, Any]) -> list[str]:
     most = sorted(dropped.items(), key=lambda one: (-one[1], one[0]))
     shares = "; ".join(f"{_cell(reason)} {number / lost:.1%}" for reason, number in most)
     return [f"Of the {lost:,} dropped captions: {shares}."]
+
+
+def _reviewed(counts: dict[str, Any]) -> list[str]:
+    found = counts.get("reviewed")
+    if not found:
+        return []
+    return [
+        f"People looked at captions one by one: {found['accepted']:,} kept ones were accepted by a person, {found['edited']:,} of them "
+        f"edited (their `model` is `person`), and {found['rejected']:,} were rejected.",
+        "",
+    ]
 
 
 def _left_out(counts: dict[str, Any]) -> list[str]:

@@ -77,6 +77,10 @@ MAY_IMPORT: dict[str, str] = {
         "filters/* factory/errors.py factory/demo factory/recipe factory/runs factory/images factory/work factory/judging "
         "factory/evaluation factory/calibration factory/outcome.py"
     ),
+    "factory/review": (
+        "filters/* exports factory/errors.py factory/demo factory/recipe factory/runs factory/images factory/sources "
+        "factory/work factory/judging factory/calibration"
+    ),
     "factory/filtering.py": "exports factory/errors.py factory/recipe factory/sources",
     "factory/first_recipe.py": "exports factory/errors.py factory/recipe factory/runs factory/sources factory/work factory/filtering.py",
     "factory/pipeline.py": (

@@ -14,6 +14,7 @@ from exports.storage import Storage
 from factory.calibration.words import comparison_table, in_columns, page
 from factory.errors import RunError
 from factory.recipe import CALIBRATION, did_you_mean
+from factory.runs.by_people import CAPTION, SENTENCE, labels_for_calibration
 from factory.runs.run import CALIBRATIONS, Run
 from factory.runs.tables import CAPTION_KEY
 from factory.runs.writer_lock import RunLock
@@ -32,6 +33,8 @@ START: Final = "start"
 """The column of labels that are about sentences."""
 POPULATION_CAPTIONS: Final = 100_000
 """About so many captions stand for all of a run where sentences are calibrated: they are in memory."""
+OWN_LABELS: Final = "review"
+"""Instead of a file: the labels that people gave in `factory review`."""
 READERS: Final[dict[str, Callable[[Any], pl.DataFrame]]] = {
     ".parquet": pl.read_parquet,
     ".csv": pl.read_csv,
@@ -80,7 +83,8 @@ def calibrate_run(
     """Calibrate scores of a run on labelled captions of it.
 
     Args:
-        labels: a Parquet, CSV or JSON Lines file with image_key, view, candidate and label; view and candidate may be left
+        labels: 'review:caption' or 'review:sentence' for those that people gave in `factory review`, 'review' where they gave
+            those of one kind only; or a Parquet, CSV or JSON Lines file with image_key, view, candidate and label; view and candidate may be left
             out where the run has one of them. A column `source` is reported by. With a column `start` (where a sentence
             begins in its caption, in characters) they are about sentences. None: every sentence, by the truth of the demo
             world.
@@ -99,7 +103,7 @@ def calibrate_run(
         raise RunError(f"{run.url} has no scores: its recipe has no filters")
     _check_name(name)
     wanted = names if filter_name is None else [filter_name]
-    given = read_labels(labels) if labels is not None else None
+    given = _given(run, labels)
     by_sentence = given is None or "start" in given.columns
     captions = _sentences(work, given) if by_sentence else _captions(work, wanted)
     rows, aside = labelled_captions(work, captions, _truth(work, captions) if given is None else given)
@@ -133,6 +137,25 @@ def _check_name(name: str | None) -> None:
 
 
 # --- labels meet captions ----------------------------------------------------------------------------------------------
+
+
+def _given(run: Run, labels: str | None) -> pl.DataFrame | None:
+    """The labels that were asked for; None for the truth of the demo world."""
+    if labels is None:
+        return None
+    name, _, unit = labels.partition(":")
+    if name != OWN_LABELS or unit not in ("", CAPTION, SENTENCE):
+        return read_labels(labels)
+    found = {kind: rows for kind in (CAPTION, SENTENCE) if (rows := labels_for_calibration(run, kind)).height}
+    if unit:
+        found = {kind: rows for kind, rows in found.items() if kind == unit}
+    if not found:
+        raise RunError(
+            f"{run.url} has no labels{f' of {unit}s' if unit else ''} yet; give some: factory review {run.url}"
+        )
+    if len(found) > 1:
+        raise RunError(f"{run.url} has labels of captions and of sentences; say which: --labels {OWN_LABELS}:{CAPTION}")
+    return next(iter(found.values()))
 
 
 def read_labels(url: str) -> pl.DataFrame:

@@ -16,7 +16,7 @@ from factory.cli.app import JSON, command, say
 @click.option(
     "--labels",
     metavar="FILE",
-    help="image_key, view, candidate, label (of sentences: start too); Parquet, CSV or JSONL.",
+    help="image_key, view, candidate, label (of sentences: start too); Parquet, CSV or JSONL. 'review': those of factory review.",
 )
 @click.option("--truth", type=click.Choice(["demo"]), help="Who labels every sentence, instead of a file.")
 @click.option(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer
 
 from factory.recipe.part import CALIBRATION, STACK, LeastInFile, Part, is_reference, least_score
 
@@ -23,6 +23,12 @@ class Select(Part):
 
     accept: tuple[Literal["ok", "truncated"], ...] = Field(
         default=("ok",), min_length=1, description="Caption states that may be kept."
+    )
+    reviewed: Literal["first", "only"] | None = Field(
+        default=None,
+        description="first: what people decided in factory review goes before every rule: accepted captions are kept, rejected "
+        "ones and the others of an image and view with an accepted one are dropped. only: captions that nobody accepted are "
+        "dropped, too. Unset: decisions do not count.",
     )
     require: dict[str, float | str] = Field(
         default_factory=dict,
@@ -44,6 +50,14 @@ class Select(Part):
         default=None, description="Filter (or calibration:NAME-vN) that picks one candidate per image and view."
     )
     budget: int | None = Field(default=None, ge=1, description="Most images to keep, drawn by seed.")
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_unset(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """`reviewed` is left out where unset, so that the fingerprints of recipes without it are as they were."""
+        found: dict[str, Any] = write(self)
+        if found.get("reviewed") is None:
+            found.pop("reviewed", None)
+        return found
 
     @field_validator("require", mode="before", json_schema_input_type=dict[str, LeastInFile])
     @classmethod

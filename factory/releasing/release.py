@@ -342,6 +342,7 @@ def _rule_order(select: Select) -> list[str]:
         "duplicate_key",
         "failed",
         "truncated",
+        *(f"reviewed:{what}" for what in ("rejected", "other_accepted", "not_accepted")),
         *by_score,
         *top,
         f"best_of:{select.best_of}",

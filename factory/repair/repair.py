@@ -21,7 +21,7 @@ from factory.progress import Progress
 from factory.repair.cutting import cut_part
 from factory.repair.faithful import Judgement
 from factory.runs.done_set import DoneSet
-from factory.runs.tables import CUT_CANDIDATES, RUNG_CANDIDATES, Status
+from factory.runs.tables import CUT_CANDIDATES, EDIT_CANDIDATES, RUNG_CANDIDATES, Status
 from factory.scoring.score_all import score_all
 from factory.selection.buckets import Buckets, fill_buckets
 from factory.sources.pictures import Pictures
@@ -208,7 +208,8 @@ def _totals(rows: pl.DataFrame, judgement: Judgement) -> dict[str, int]:
     first = rows.filter(pl.col("candidate") < RUNG_CANDIDATES)
     pairs = first.group_by(PAIR).agg(score.max().alias("best"))
     left = _unfaithful(rows.filter(pl.col("candidate") < CUT_CANDIDATES), judgement)
-    cut = rows.filter(pl.col("candidate") >= CUT_CANDIDATES).join(left, on=PAIR, how="semi")
+    is_cut = pl.col("candidate").is_between(CUT_CANDIDATES, EDIT_CANDIDATES, closed="left")
+    cut = rows.filter(is_cut).join(left, on=PAIR, how="semi")
     return {
         "judged": pairs["best"].count(),
         "unfaithful": pairs.filter(pl.col("best") < judgement.least).height,

@@ -10,7 +10,7 @@ import polars as pl
 from factory.report.data import CaptionCard, Doubt, ImageCard
 from factory.runs import tables
 from factory.runs.run import SELECTION
-from factory.runs.tables import CAPTION_KEY
+from factory.runs.tables import CAPTION_KEY, EDIT_CANDIDATES
 from factory.work.scorer import Scorer
 from factory.work.work import Work
 from filters.asking.claims import Claims
@@ -110,6 +110,8 @@ def _caption_card(work: Work, row: dict[str, Any]) -> CaptionCard:
 
 
 def _lineage(row: dict[str, Any]) -> str:
+    if row["candidate"] >= EDIT_CANDIDATES:
+        return f", edited by a person from #{row['cut_from']}"
     again = f", try {row['rung'] + 1}" if row["rung"] else ""
     return f"{again}, cut from #{row['cut_from']}" if row["cut_from"] is not None else again
 

@@ -47,7 +47,7 @@ CAPTIONS = _schema(
         "view": pl.String,
         "candidate": pl.Int16,  # 0 ... n-1; of a later try and of a cut caption: see RUNG_CANDIDATES, CUT_CANDIDATES
         "rung": pl.Int16,  # which try on the ladder made it, 1 ...; null for the first
-        "cut_from": pl.Int16,  # the candidate whose unsupported sentences were cut out; null for what a model wrote
+        "cut_from": pl.Int16,  # the candidate that it was made from, by cutting or by a person's edit; null for what a model wrote
         "fingerprint": pl.String,  # what made this row, see factory/work/fingerprint.py
         "status": pl.String,  # ok | truncated | failed
         "reason": pl.String,  # Failure, null unless failed
@@ -64,7 +64,7 @@ CAPTIONS = _schema(
         "min_logprob": pl.Float64,  # the least of them, <= 0
         "sentence_logprobs": SENTENCE_LOGPROBS,  # the same of each sentence's tokens
         "seed": pl.Int64,  # the request's sampling seed, 0 ... 2^63-1
-        "model": pl.String,  # as the recipe names it
+        "model": pl.String,  # as the recipe names it; PERSON where somebody edited the text
         "model_revision": pl.String,  # commit of a Hub model, content hash of a local one
         "lora": pl.String,  # adapter, null if none
         "template_sha256": pl.String,  # of the chat template
@@ -157,6 +157,49 @@ SELECTION = pl.Schema(
     }
 )
 
+# labels/: one row per verdict of a person, the last of an annotator about the same caption or sentence counts.
+LABELS = _schema(
+    {
+        "image_key": pl.String,
+        "view": pl.String,
+        "candidate": pl.Int16,
+        "fingerprint": pl.String,  # of the caption
+        "start": pl.UInt32,  # where the sentence begins in its caption, in characters; null: about the whole caption
+        "verdict": pl.String,  # right | wrong | unsure | undone
+        "annotator": pl.String,  # the name given in the app
+        "created_ms": pl.Int64,  # milliseconds since 1970, UTC; no two rows of one server are alike
+    }
+)
+
+# decisions/: one row per decision of a person, the last about the same caption counts, whoever made it.
+DECISIONS = _schema(
+    {
+        "image_key": pl.String,
+        "shard": pl.String,
+        "view": pl.String,
+        "candidate": pl.Int16,
+        "fingerprint": pl.String,  # of the caption
+        "decision": pl.String,  # accepted | rejected | undone
+        "annotator": pl.String,
+        "created_ms": pl.Int64,
+    }
+)
+
+# comparisons/: one row per answer of a person about two captions of an image, the last about the same pair counts.
+COMPARISONS = _schema(
+    {
+        "a": pl.String,  # what was compared, as it was named on the command line
+        "b": pl.String,
+        "image_key": pl.String,
+        "texts": pl.String,  # hash of the two captions
+        "left": pl.String,  # which of the two stood at the left, or first: a | b
+        "question": pl.String,  # made_up | says_more
+        "answer": pl.String,  # a | b | tie | undone
+        "annotator": pl.String,
+        "created_ms": pl.Int64,
+    }
+)
+
 
 def completed(frame: pl.LazyFrame, schema: pl.Schema) -> pl.LazyFrame:
     """The frame with the columns of the schema that it lacks, all null: what an older version wrote."""
@@ -172,3 +215,7 @@ RUNG_CANDIDATES = 100
 MOST_RUNGS = 99
 CUT_CANDIDATES = 10_000
 """A cut caption has the number of the candidate it was cut from and this."""
+EDIT_CANDIDATES = 20_000
+"""The first candidate that is a person's edit; those of an image and view are counted up from here."""
+PERSON = "person"
+"""The model of a caption whose text a person edited."""

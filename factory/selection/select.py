@@ -1,6 +1,6 @@
 """Rules over scores: every caption is kept, or dropped with the first rule that said no. Needs no engine.
 
-Order: state, require, keep_top, best_of, dedup, budget. Rules about one image are applied to a bucket of images at a time
+Order: state, what people decided, require, keep_top, best_of, dedup, budget. Rules about one image are applied to a bucket of images at a time
 (`factory/selection/buckets.py`); rules about all of them need 8 to 16 bytes a caption: a score and a hash of its key.
 """
 
@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from factory.runs.run import SELECTION
-from factory.runs.tables import CAPTION_KEY
+from factory.runs.by_people import DECISION_TABLE, last_decisions
+from factory.runs.run import SELECTION, Run
+from factory.runs.tables import CAPTION_KEY, DECISIONS, EDIT_CANDIDATES
 from factory.runs.tables import SELECTION as SCHEMA
 from factory.selection.buckets import Buckets, fill_buckets
 from factory.work.calibrations import calibration_warnings, captioner_of, resolved_rules
@@ -26,6 +27,10 @@ from filters.calibration.score_sketch import ScoreSketch, bin_of
 from filters.wording.length_bucket import LENGTH_BUCKET
 
 SELECTION_STATE = "selection.json"
+DECISION = "decision"
+"""The column of what people decided, where it counts."""
+REVIEWED = "reviewed"
+_DECIDED_ON = ["shard", *CAPTION_KEY, "fingerprint"]
 _DRAW_SEED = 4711  # of the hash that decides between equal scores
 
 
@@ -44,6 +49,7 @@ def select(work: Work) -> dict[str, Any]:
         "parts": run.parts("captions"),
         "limit": work.limit,
         "calibrations": {reference: calibration.id for reference, calibration in calibrations.items()},
+        "decisions": _decisions_sign(run) if work.recipe.select.reviewed else None,
     }
     before = run.read_json(SELECTION_STATE)
     if before and {name: before.get(name) for name in state} == state and run.storage.exists(SELECTION):
@@ -55,9 +61,14 @@ def select(work: Work) -> dict[str, Any]:
     beside = run.storage.full() if run.storage.is_local else None
     with tempfile.TemporaryDirectory(prefix=".scratch-", dir=beside) as scratch:
         buckets = fill_buckets(work, wanted, calibrations, Path(scratch))
+        if work.recipe.select.reviewed:
+            decisions = last_decisions(run).select(*_DECIDED_ON, DECISION)
+            buckets.change(lambda rows: rows.join(decisions, on=_DECIDED_ON, how="left", maintain_order="left"))
         decided = tally.counting(_decided(buckets, rules, work.recipe.seed))
         run.storage.write_frames(SELECTION, decided, SCHEMA)
     counts = tally.counts()
+    if work.recipe.select.reviewed:
+        counts["reviewed"] = _reviewed(run)
     if calibrations:
         counts["calibrations"] = state["calibrations"]
         counts["warnings"] = calibration_warnings(calibrations, captioner_of(work.recipe, work.views))
@@ -65,12 +76,32 @@ def select(work: Work) -> dict[str, Any]:
     return counts
 
 
+def _decisions_sign(run: Run) -> list[Any]:
+    """Changes with every decision."""
+    rows = run.scan(DECISION_TABLE, DECISIONS)
+    return list(rows.select(pl.len(), pl.col("created_ms").max()).collect().row(0))
+
+
+def _reviewed(run: Run) -> dict[str, int]:
+    """Captions that people accepted and that are kept, those of them that they edited, and those that they rejected."""
+    decisions = last_decisions(run).lazy()
+    rows = run.storage.scan([SELECTION]).join(decisions, on=_DECIDED_ON, how="inner").collect(engine="streaming")
+    kept = rows.filter("kept", _accepted())
+    edited = kept.filter(pl.col("candidate") >= EDIT_CANDIDATES)
+    return {
+        "accepted": kept.height,
+        "edited": edited.height,
+        "rejected": rows.filter(pl.col("reason") == f"{REVIEWED}:rejected").height,
+    }
+
+
 def decide(rows: pl.DataFrame, rules: dict[str, Any], seed: int) -> pl.DataFrame:
     """Apply the rules of a recipe's `select` to one frame, which stays in memory.
 
     Args:
         rows: image_key, shard, view, candidate, fingerprint, status, reason (of a failure), text_hash, created_ms, a column
-            per score that a rule names, and LENGTH_BUCKET where a `keep_top` goes by length.
+            per score that a rule names, LENGTH_BUCKET where a `keep_top` goes by length, and `decision` (accepted, rejected or
+            null) where people's decisions count.
         rules: the fields of `recipe.Select`, thresholds of calibrations put in (`calibrations.resolved_rules`).
         seed: draws the images of a budget.
 
@@ -104,10 +135,16 @@ def _decided(buckets: Buckets, rules: dict[str, Any], seed: int) -> Iterator[pl.
 
 
 def _drop(rows: pl.DataFrame, condition: pl.Expr, reason: pl.Expr | str) -> pl.DataFrame:
-    """The rows with a verdict where the condition holds and nothing was said before."""
+    """The rows with a verdict where the condition holds, nothing was said before, and no person accepted them."""
     why = pl.lit(reason) if isinstance(reason, str) else reason
     standing = pl.col("verdict").is_null() & condition
+    if DECISION in rows.columns:
+        standing &= ~_accepted()
     return rows.with_columns(verdict=pl.when(standing).then(why).otherwise(pl.col("verdict")))
+
+
+def _accepted() -> pl.Expr:
+    return pl.col(DECISION).eq_missing(pl.lit("accepted"))
 
 
 def _standing(rows: pl.DataFrame) -> pl.DataFrame:
@@ -119,9 +156,18 @@ def _standing(rows: pl.DataFrame) -> pl.DataFrame:
 
 def _by_itself(rows: pl.DataFrame, rules: dict[str, Any]) -> pl.DataFrame:
     rows = rows.sort(*CAPTION_KEY, "created_ms", "shard").with_columns(verdict=pl.lit(None, dtype=pl.String))
-    rows = _drop(rows, pl.int_range(pl.len()).over(CAPTION_KEY) > 0, "duplicate_key")
+    is_repeated = pl.int_range(pl.len()).over(CAPTION_KEY) > 0
+    if DECISION in rows.columns:  # a decision is about one of them, and only about a caption that there is
+        is_moot = is_repeated | (pl.col("status") == "failed")
+        rows = rows.with_columns(pl.when(~is_moot).then(DECISION).alias(DECISION))
+    rows = _drop(rows, is_repeated, "duplicate_key")
     failed = pl.concat_str(pl.lit("failed:"), pl.col("reason").fill_null("unknown"))
     rows = _drop(rows, pl.col("status") == "failed", failed)
+    if DECISION in rows.columns:
+        rows = _drop(rows, pl.col(DECISION) == "rejected", f"{REVIEWED}:rejected")
+        rows = _drop(rows, _accepted().any().over("image_key", "view"), f"{REVIEWED}:other_accepted")
+        if rules.get("reviewed") == "only":
+            rows = _drop(rows, pl.lit(True), f"{REVIEWED}:not_accepted")
     rows = _drop(rows, ~pl.col("status").is_in(rules["accept"]), pl.col("status"))
     for name, least in rules["require"].items():
         if name not in rules["keep_unscored"]:
@@ -193,7 +239,7 @@ def _drop_copies(buckets: Buckets) -> None:
 
 def _keep_to_budget(buckets: Buckets, budget: int, seed: int) -> None:
     """Keep the standing captions of `budget` images, drawn by a hash of their keys."""
-    draw = pl.col("image_key").hash(seed)
+    draw = pl.col("image_key").hash(seed)  # of those that a person accepted nothing is dropped
     draws = np.concatenate([_standing(rows).select("image_key").unique().select(draw)["image_key"] for rows in buckets])
     if len(draws) <= budget:
         return

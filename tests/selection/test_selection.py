@@ -145,3 +145,42 @@ def test_decisions_do_not_depend_on_how_images_are_put_into_buckets(
             frame.filter(pl.col("image_key").hash(1) % count == number).write_ipc(buckets._file(number))
         decided = pl.concat(_decided(buckets, chosen, 3))
     assert decided.sort("image_key", "view", "candidate").equals(decide(frame, chosen, seed=3))
+
+
+def decided_by_people(*decisions: str | None, **columns: Any) -> pl.DataFrame:
+    rows = [
+        {"good": 0.1, **{name: values[place] for name, values in columns.items()}} for place in range(len(decisions))
+    ]
+    return captions(*rows).with_columns(pl.Series("decision", decisions, pl.String))
+
+
+def test_what_a_person_accepted_is_kept_whatever_the_rules_say() -> None:
+    frame = decided_by_people("accepted", None, "rejected", good=[0.1, 0.9, 0.9])
+    assert verdicts(frame, reviewed="first", require={"good": 0.5}) == [None, None, "reviewed:rejected"]
+    assert verdicts(frame, reviewed="first", keep_top={"good": 0.3})[0] is None
+
+
+def test_the_other_candidates_of_an_accepted_one_are_dropped() -> None:
+    frame = decided_by_people(
+        None, "accepted", None, image_key=["a", "a", "b"], candidate=[0, 1, 0], good=[0.9, 0.1, 0.2]
+    )
+    assert verdicts(frame, reviewed="first", best_of="good") == ["reviewed:other_accepted", None, None]
+
+
+def test_only_what_people_accepted_can_be_asked_for() -> None:
+    frame = decided_by_people("accepted", None, "rejected")
+    assert verdicts(frame, reviewed="only") == [None, "reviewed:not_accepted", "reviewed:rejected"]
+
+
+def test_a_person_cannot_accept_a_failed_caption_or_the_second_row_of_a_key() -> None:
+    frame = decided_by_people(
+        "accepted", "accepted", "accepted", image_key=["a", "b", "b"], candidate=[0, 0, 0], created_ms=[1, 1, 2],
+        status=["failed", "ok", "ok"],
+    )  # fmt: skip
+    assert verdicts(frame, reviewed="first") == ["failed:unknown", None, "duplicate_key"]
+
+
+def test_recipes_without_the_rule_about_people_have_the_fingerprints_they_had() -> None:
+    assert "reviewed" not in Select().model_dump()
+    assert "reviewed" not in Select().model_dump(mode="json")
+    assert Select(reviewed="first").model_dump(mode="json")["reviewed"] == "first"

@@ -1,0 +1,123 @@
+"""The pages of a blind comparison."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Final
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from factory.review.access import Access
+from factory.review.comparing import QUESTIONS, Comparison
+from factory.review.labelling import annotator_name
+from factory.review.pages import Pages, Refused, name_of, named, remember_name
+from factory.review.picture_shelf import SIDES, PictureShelf
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+LINKS: Final = (("/", "Compare", ("compare", "compare_start")), ("/results", "Results", ("results",)))
+
+
+class CompareApp:
+    """The app over one comparison. `blind`: no page of a pair says which side a caption is of."""
+
+    def __init__(self, comparison: Comparison, token: str, hosts: tuple[str, ...], blind: bool = True) -> None:
+        self.comparison = comparison
+        self.blind = blind
+        sides = comparison.sides.values()
+        self._shelves = {
+            name: PictureShelf(side.work.recipe) if side.work else None for name, side in comparison.sides.items()
+        }
+        private = {
+            path: "the run" for side in sides if side.work for path in (side.work.run.storage.full(), side.work.run.url)
+        }
+        self.pages = Pages("comparison", LINKS, private, read_only=False)
+        guarded, self._show = self.pages.guarded, self.pages.show
+        self.asgi = Starlette(
+            routes=[
+                Route("/", guarded(self.pair)),
+                Route("/begin", guarded(self.begin), methods=["POST"]),
+                Route("/answer", guarded(self.answer), methods=["POST"]),
+                Route("/undo", guarded(self.undo), methods=["POST"]),
+                Route("/results", guarded(self.results)),
+                Route("/picture", guarded(self.picture)),
+                Mount("/static", StaticFiles(packages=[("factory.review", "static")])),
+            ],
+            middleware=[Middleware(Access, token=token, hosts=hosts, read_only=False)],
+            lifespan=self._lifespan,
+        )
+
+    @asynccontextmanager
+    async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
+        yield
+        for shelf in self._shelves.values():
+            if shelf is not None:
+                shelf.close()
+
+    def pair(self, request: Request, fields: Mapping[str, str]) -> Response:
+        """The next pair and question."""
+        name = name_of(request)
+        if not name:
+            return self._show("compare_start", pairs=self.comparison.pairs.height, same=self.comparison.same)
+        done, total = self.comparison.done(name)
+        pair = self.comparison.next_pair(name)
+        shown = {side: _short(one.name) for side, one in self.comparison.sides.items()}
+        words = "" if pair is None else QUESTIONS[pair["question"]]
+        return self._show(
+            "compare", pair=pair, done=done, total=total, name=name, words=words, sides=shown, blind=self.blind
+        )
+
+    def begin(self, request: Request, fields: Mapping[str, str]) -> Response:
+        """Remember the name."""
+        name = annotator_name(fields.get("name", ""))
+        if not name:
+            raise Refused("Write your name, so that answers say whose they are.")
+        return remember_name(RedirectResponse("/", 303), name)
+
+    def answer(self, request: Request, fields: Mapping[str, str]) -> Response:
+        """Write an answer down, and go to the next."""
+        given = (fields.get("image_key", ""), fields.get("question", ""), fields.get("chosen", ""))
+        if not self.comparison.answer(named(request), *given):
+            raise Refused("This pair is not in the draw, or the answer is none; go on at the first page.", 409)
+        return RedirectResponse("/", 303)
+
+    def undo(self, request: Request, fields: Mapping[str, str]) -> Response:
+        """Take the last answer back."""
+        self.comparison.undo(named(request))
+        return RedirectResponse("/", 303)
+
+    def results(self, request: Request, fields: Mapping[str, str]) -> Response:
+        """Win rates so far, with the names."""
+        names = {side: _short(one.name) for side, one in self.comparison.sides.items()}
+        return self._show(
+            "results",
+            rates=self.comparison.rates(),
+            questions=QUESTIONS,
+            sides=names,
+            pairs=self.comparison.pairs.height,
+        )
+
+    def picture(self, request: Request, fields: Mapping[str, str]) -> Response:
+        """The image of a pair, from whichever side has it."""
+        size = fields.get("size", "large")
+        if size not in SIDES:
+            raise Refused("No such size.")
+        key = fields.get("key", "")
+        for name, side in self.comparison.sides.items():
+            shards = dict(side.texts.filter(side.texts["image_key"] == key).select("image_key", "shard").iter_rows())
+            data = side.picture(self._shelves[name], shards[key], key, size) if key in shards else None
+            if data is not None:
+                return Response(data, media_type="image/jpeg", headers={"cache-control": "private, max-age=3600"})
+        return PlainTextResponse("no picture", 404)
+
+
+def _short(name: str) -> str:
+    """The last part of a path, and the view: a directory of this machine is no business of a page."""
+    return name.rstrip("/").rsplit("/", 1)[-1]

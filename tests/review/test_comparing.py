@@ -1,0 +1,170 @@
+"""A blind comparison of two runs: random sides, two questions, win rates with intervals, answers that last."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from starlette.testclient import TestClient
+
+from exports.storage import Storage
+from factory.demo.truth import judge_captions
+from factory.errors import RunError
+from factory.review.compare_app import CompareApp
+from factory.review.comparing import QUESTIONS, Comparison, side_of
+from factory.runs import tables
+from factory.runs.run import Run
+from tests.captioned_run import select_again
+from tests.command import succeed
+from tests.releases import build, rows
+from tests.review.conftest import HOST, HOSTILE, VIEW, rewrite_first
+from tests.review.served import browser, serious_faults, served
+
+
+@pytest.fixture
+def rounds(captioned_once: tuple[Path, dict[str, Any]], tmp_path: Path) -> tuple[Run, Run]:
+    """Two runs on the same images; the second keeps the other candidate of each, so mostly another caption."""
+    home, raw = captioned_once
+    runs = []
+    for name, best in (("first", "token_confidence"), ("second", None)):
+        shutil.copytree(home, tmp_path / name)
+        run = Run(Storage(str(tmp_path / name)))
+        select = {"best_of": best} if best else {}
+        if best is None:
+            part = run.parts("captions")[0]
+            captions = pl.read_parquet(run.storage.full(f"captions/{part}.parquet"))
+            keep = captions.with_columns(candidate=1 - pl.col("candidate"))
+            run.storage.write_parquet(f"captions/{part}.parquet", keep.cast({"candidate": pl.Int16}))
+        select_again(run, raw | {"select": select, "views": [VIEW]})
+        runs.append(run)
+    return runs[0], runs[1]
+
+
+def client_of(comparison: Comparison) -> TestClient:
+    app = CompareApp(comparison, "secret", (HOST,))
+    client = TestClient(app.asgi, base_url=f"http://{HOST}", headers={"origin": f"http://{HOST}"})
+    client.get("/?token=secret")
+    return client
+
+
+def answer_by_truth(comparison: Comparison, annotator: str) -> None:
+    """Prefer the caption with fewer false sentences, and the longer one."""
+    while (pair := comparison.next_pair(annotator)) is not None:
+        key = [pair["image_key"]]
+        if pair["question"] == "made_up":
+            false = [
+                sum(not one.correct for one in judge_captions([pair[f"{side}_text"]], key, 3)[0].sentences)
+                for side in ("left", "right")
+            ]
+            better = -false[0], -false[1]
+        else:
+            better = len(pair["left_text"]), len(pair["right_text"])
+        chosen = "tie" if better[0] == better[1] else "left" if better[0] > better[1] else "right"
+        assert comparison.answer(annotator, pair["image_key"], pair["question"], chosen)
+
+
+def test_the_better_round_wins_and_the_table_says_who_answered_what(rounds: tuple[Run, Run]) -> None:
+    first, second = rounds
+    comparison = Comparison(first.url, second.url, 40)
+    answer_by_truth(comparison, "Ann")
+    made_up, says_more = comparison.rates()
+    assert made_up.a > made_up.b
+    assert made_up.share is not None
+    assert made_up.low < made_up.share < made_up.high
+    assert made_up.a + made_up.b + made_up.tie == says_more.a + says_more.b + says_more.tie == comparison.pairs.height
+    answers = first.scan("comparisons", tables.COMPARISONS).collect()
+    assert answers.height == 2 * comparison.pairs.height
+    assert set(answers["annotator"]) == {"Ann"}
+    again = Comparison(first.url, second.url, 40)
+    assert again.rates() == [made_up, says_more]
+    printed = json.loads(succeed("compare", first.url, second.url, "-n", "40", "--json"))
+    assert printed["questions"][0]["a"] == made_up.a
+    assert "Which says more?" in succeed("compare", first.url, second.url, "-n", "40", "--results")
+
+
+def test_sides_are_drawn_anew_for_each_image_and_the_same_every_time(rounds: tuple[Run, Run]) -> None:
+    comparison = Comparison(rounds[0].url, rounds[1].url, 80)
+    shares = comparison.pairs["left"].value_counts().to_dicts()
+    assert len(shares) == 2
+    assert all(one["count"] > 0.2 * comparison.pairs.height for one in shares), shares
+    assert comparison.pairs.equals(Comparison(rounds[0].url, rounds[1].url, 80).pairs)
+
+
+def test_the_left_is_the_side_that_the_table_says(rounds: tuple[Run, Run]) -> None:
+    comparison = Comparison(rounds[0].url, rounds[1].url, 30)
+    texts = {"a": side_of(rounds[0].url).texts, "b": side_of(rounds[1].url).texts}
+    pair = comparison.next_pair("Ann")
+    assert pair is not None
+    row = texts[pair["left"]].filter(pl.col("image_key") == pair["image_key"])
+    assert row["text"].item() == pair["left_text"]
+    comparison.answer("Ann", pair["image_key"], "made_up", "left")
+    answer = comparison.run.scan("comparisons", tables.COMPARISONS).collect().row(0, named=True)
+    assert answer["answer"] == answer["left"] == pair["left"]
+
+
+def test_a_pair_is_answered_and_taken_back_on_a_page_that_names_no_side(rounds: tuple[Run, Run]) -> None:
+    comparison = Comparison(rounds[0].url, rounds[1].url, 10)
+    client = client_of(comparison)
+    page = client.post("/begin", data={"name": "Ann"}).text
+    assert "0 of 20" in page
+    assert QUESTIONS["made_up"] in page
+    for origin in ("first<", "second<bdi", rounds[0].url, "demo:small", "detailed"):
+        assert origin not in re.sub(r"<img.*?>|<button.*?</button>", "", page, flags=re.DOTALL), origin
+    key = re.findall(r'name="image_key" value="(.*?)"', page)[0]
+    assert "1 of 20" in client.post("/answer", data={"image_key": key, "question": "made_up", "chosen": "tie"}).text
+    assert "0 of 20" in client.post("/undo").text
+    assert client.post("/answer", data={"image_key": key, "question": "made_up", "chosen": "a"}).status_code == 409
+    assert client.post("/answer", data={"image_key": "x", "question": "made_up", "chosen": "tie"}).status_code == 409
+    assert client.get("/picture", params={"key": key}).content.startswith(b"\xff\xd8")
+    assert "Win rates" in client.get("/results").text
+
+
+def test_releases_and_files_can_be_compared(tmp_path: Path) -> None:
+    old = build(tmp_path / "old", content=rows(12, "An old caption"))
+    new = build(tmp_path / "new", content=rows(12, "A new caption"))
+    file = tmp_path / "mine.csv"
+    pl.DataFrame({"id": [f"album/{n:05d}" for n in range(12)], "caption": ["Mine."] * 12}).write_csv(file)
+    with pytest.raises(RunError, match="--out"):
+        Comparison(str(old.folder), str(new.folder))
+    comparison = Comparison(str(old.folder), str(file), out=str(tmp_path / "answers"))
+    assert comparison.pairs.height == 12
+    key = comparison.pairs["image_key"][0]
+    assert client_of(comparison).get("/picture", params={"key": key}).content.startswith(b"\xff\xd8")
+    with pytest.raises(RunError, match="no two different captions"):
+        Comparison(str(file), str(file), out=str(tmp_path / "answers"))
+    with pytest.raises(RunError, match="no run, release, or file"):
+        side_of(str(tmp_path / "nothing"))
+
+
+def test_two_rounds_are_compared_by_keyboard_in_a_browser(rounds: tuple[Run, Run]) -> None:
+    rewrite_first(rounds[0], text=HOSTILE)
+    first, second = (run.url for run in rounds)
+    with browser() as chromium, served(first, second, "-n", "5", command="compare") as server:
+        page = chromium.new_page(bypass_csp=True)  # for axe
+        page.set_default_timeout(60_000)
+        page.goto(server.address)
+        assert serious_faults(page) == []
+        page.locator("input[name=name]").fill("Ann")
+        page.keyboard.press("Enter")
+        page.get_by_text("0 of 10").wait_for()
+        page.wait_for_load_state("load")
+        assert serious_faults(page) == []
+        for number, key in enumerate("1231231231", start=1):
+            page.keyboard.press(key)
+            page.get_by_text(f"{number} of 10").wait_for()
+        page.get_by_text("All pairs are answered").wait_for()
+        assert "owned" not in page.title()
+        page.goto(f"{server.base}/results")
+        assert serious_faults(page) == []
+    answers = rounds[0].scan("comparisons", tables.COMPARISONS).collect()
+    assert answers.height == 10
+    chosen = [
+        "tie" if row["answer"] == "tie" else "left" if row["answer"] == row["left"] else "right"
+        for row in answers.iter_rows(named=True)
+    ]
+    assert chosen == ["left", "right", "tie"] * 3 + ["left"]

@@ -1,0 +1,162 @@
+"""The gallery: every caption of a run, filtered, ordered and searched, and the page of one image."""
+
+from __future__ import annotations
+
+import html
+import re
+
+import polars as pl
+from starlette.testclient import TestClient
+
+from factory.review.caption_index import CaptionIndex, Wanted
+from factory.review.caption_rows import captions_of
+from factory.runs import tables
+from factory.runs.run import SELECTION, Run
+from factory.runs.tables import CAPTION_KEY
+from tests.review.conftest import HOSTILE, client_of, rewrite_first
+
+
+def keys(page: str) -> list[str]:
+    """The image keys on a gallery page, in their order."""
+    return re.findall(r'<span class="key"><bdi>(.*?)</bdi>', page)
+
+
+def test_the_first_page_counts_all_captions_and_says_how_many_are_kept(run: Run, client: TestClient) -> None:
+    kept = run.storage.scan([SELECTION]).collect()["kept"].sum()
+    page = client.get("/").text
+    assert "240 captions" in page
+    assert f"{kept} of all captions are kept" in page
+    assert len(keys(page)) == 24
+
+
+def test_pages_show_every_caption_once(client: TestClient) -> None:
+    seen = [key for number in range(1, 11) for key in keys(client.get(f"/?page={number}").text)]
+    assert len(seen) == 240
+    assert len(set(seen)) == 120
+
+
+def test_worst_first_begins_with_the_lowest_score(run: Run, index: CaptionIndex) -> None:
+    scorer = next(one for one in index.work.scorers if one.name == "token_confidence")
+    scores = run.scores("token_confidence", scorer.fingerprint).collect()["score"].sort()
+    places, total = index.page(Wanted(order="token_confidence"), 0, 5)
+    assert total == 240
+    assert places["score_token_confidence"].to_list() == scores.head(5).cast(pl.Float32).to_list()
+    best, _ = index.page(Wanted(order="-token_confidence"), 0, 1)
+    assert best["score_token_confidence"][0] == scores.cast(pl.Float32).max()
+
+
+def test_filters_find_what_the_tables_have(run: Run, index: CaptionIndex) -> None:
+    decided = run.storage.scan([SELECTION]).collect()
+    for reason, number in decided["reason"].drop_nulls().value_counts().iter_rows():
+        assert index.page(Wanted(reason=reason), 0, 1)[1] == number
+    assert index.page(Wanted(state="kept"), 0, 1)[1] == decided["kept"].sum()
+    assert index.page(Wanted(state="dropped"), 0, 1)[1] == (~decided["kept"]).sum()
+    assert index.page(Wanted(view="detailed", state="ok"), 0, 1)[1] == 240
+    assert index.page(Wanted(view="another"), 0, 1)[1] == 0
+    low = index.page(Wanted(score="token_confidence", low=0.2, high=0.5), 0, 240)[0]["score_token_confidence"]
+    assert low.min() >= 0.2
+    assert low.max() <= 0.5
+
+
+def test_words_are_found_whatever_their_case_and_are_no_pattern(run: Run, index: CaptionIndex) -> None:
+    texts = run.scan("captions", tables.CAPTIONS).select("text").collect()["text"]
+    assert index.page(Wanted(words="LARGE"), 0, 1)[1] == texts.str.contains("large", literal=True).sum()
+    assert index.page(Wanted(words=".*"), 0, 1)[1] == 0
+
+
+def test_rows_written_twice_by_a_task_that_ran_again_are_one_caption(run: Run) -> None:
+    rows = run.scan("captions", tables.CAPTIONS).head(7).collect()
+    run.append(
+        "captions",
+        rows.with_columns(status=pl.lit("failed"), text=pl.lit(None, pl.String), created_ms=pl.lit(0, pl.Int64)),
+    )
+    index = CaptionIndex(run)
+    assert index.rows().height == 240
+    assert index.page(Wanted(state="failed"), 0, 1)[1] == 0
+
+
+def test_a_run_that_goes_on_shows_its_new_captions(run: Run, index: CaptionIndex) -> None:
+    assert index.rows().height == 240
+    more = run.scan("captions", tables.CAPTIONS).head(3).collect()
+    run.append("captions", more.with_columns(image_key="new-" + pl.col("image_key")))
+    index.look_again()
+    assert index.rows().height == 243
+
+
+def test_the_page_of_an_image_shows_its_candidates_with_the_truth_about_each_sentence(
+    run: Run, index: CaptionIndex, client: TestClient
+) -> None:
+    rows = run.scan("captions", tables.CAPTIONS).select(*CAPTION_KEY, "text").collect()
+    from factory.demo.truth import judge_captions
+
+    verdicts = judge_captions(rows["text"].to_list(), rows["image_key"].to_list(), 3)
+    wrong = next(row for row, verdict in zip(rows.iter_rows(named=True), verdicts, strict=True) if not verdict.correct)
+    captions = captions_of(index, index.of_image(wrong["image_key"]), by_sentence=True)
+    assert [caption.candidate for caption in captions] == [0, 1]
+    for caption in captions:
+        assert "".join(piece.text for piece in caption.pieces) == caption.text
+    assert any(piece.right is False for piece in captions[wrong["candidate"]].pieces)
+    page = client.get("/image", params={"key": wrong["image_key"]}).text
+    assert page.count("<article") == 2
+    assert 'class="sentence false' in page
+
+
+def test_an_image_that_is_not_there_is_a_page_that_says_so(client: TestClient) -> None:
+    answer = client.get("/image", params={"key": "no such image"})
+    assert answer.status_code == 404
+    assert "There is no caption of such an image" in answer.text
+
+
+def test_pictures_come_from_the_source_in_two_sizes(run: Run, client: TestClient) -> None:
+    row = run.scan("captions", tables.CAPTIONS).select("shard", "image_key").head(1).collect().row(0, named=True)
+    for size in ("small", "large"):
+        answer = client.get("/picture", params={"shard": row["shard"], "key": row["image_key"], "size": size})
+        assert answer.status_code == 200
+        assert answer.headers["content-type"] == "image/jpeg"
+        assert answer.content.startswith(b"\xff\xd8")
+    assert client.get("/picture", params={"shard": row["shard"], "key": "../../etc/passwd"}).status_code == 404
+    assert client.get("/picture", params={"shard": "/etc", "key": "passwd"}).status_code == 404
+
+
+def test_texts_of_strangers_are_shown_as_text(run: Run) -> None:
+    row = rewrite_first(run, text=HOSTILE)
+    client = client_of(CaptionIndex(run))
+    for address, parameters in [("/", {"words": "owned"}), ("/image", {"key": row["image_key"]}), ("/live", {})]:
+        page = client.get(address, params=parameters).text
+        assert "<script>document" not in page
+        assert "<img src=x" not in page
+        assert "{{ 7*7 }}" in page or address == "/live"
+    assert html.escape("</p><script>")[:10] in client.get("/", params={"words": "owned"}).text
+
+
+def test_a_key_of_a_stranger_is_quoted_wherever_it_stands(run: Run) -> None:
+    key = 'a"><script>x</script>&page=9/../☃'
+    rewrite_first(run, image_key=key)
+    client = client_of(CaptionIndex(run))
+    page = client.get("/").text
+    assert "<script>x" not in page
+    link = html.unescape(re.findall(r'class="open" href="(.*?)"', page)[0])
+    answer = client.get(link)
+    assert answer.status_code == 200
+    assert html.escape(key, quote=False).split("&")[0] in answer.text.replace("&#34;", '"')
+
+
+def test_wrong_values_are_a_message_and_not_a_failure(client: TestClient) -> None:
+    for address in (
+        "/?page=0",
+        "/?page=x",
+        "/?low=abc",
+        "/?low=nan",
+        "/picture?size=huge",
+        "/label/nothing",
+        "/?page=9999999999999",
+    ):
+        answer = client.get(address, follow_redirects=False)
+        assert answer.status_code in (303, 400, 404), address
+    assert client.get("/?order=nothing&score=nothing&state=nothing").status_code == 200
+
+
+def test_no_page_names_a_directory_of_this_machine(run: Run, client: TestClient) -> None:
+    key = run.scan("captions", tables.CAPTIONS).select("image_key").head(1).collect().item()
+    for address in ("/", f"/image?key={key}", "/label", "/calibrate", "/live", "/image?key=none"):
+        assert run.storage.full() not in client.get(address).text
