@@ -9,16 +9,18 @@ import polars as pl
 from pydantic import Field
 
 from filters.asking.claim_reply import PROMPT, Unreadable, claims_in_reply, decomposing_question
-from filters.asking.claim_rules import Claim, claims_by_rules
-from filters.asking.questions import ADDRESSES_JUDGE, Question, VlmFilter, as_statement
+from filters.asking.questions import Question, VlmFilter
 from filters.asking.vqa_faithfulness import QUESTION, YES_NO, yes_share
+from filters.claims.by_rules import claims_by_rules
+from filters.claims.claim import Claim
 from filters.contract.sentence_columns import SENTENCES
 from filters.wording.sentences import judged, sentences
+from filters.wording.statements import ADDRESSES_JUDGE, as_statement
 
 CLAIMS: Final = pl.List(
     pl.Struct(
         {
-            "kind": pl.String(),  # filters.asking.claim_rules.KINDS
+            "kind": pl.String(),  # filters.claims.claim.KINDS
             "statement": pl.String(),  # what was asked
             "start": pl.UInt32(),  # the sentence it comes from, in characters, the end exclusive; of the whole text where unknown
             "end": pl.UInt32(),

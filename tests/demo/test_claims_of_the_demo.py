@@ -7,7 +7,7 @@ import pytest
 from factory.demo.language import detailed_caption, short_caption, statement
 from factory.demo.scenes import draw_scene
 from factory.demo.truth import judge_caption_of
-from filters.asking.claim_rules import claims_by_rules
+from filters.claims.by_rules import claims_by_rules
 
 SOME = ("There are shapes.", "There is a shape.")
 """What the truth has no word for, as every scene has shapes."""
