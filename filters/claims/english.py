@@ -22,18 +22,26 @@ _FOREIGN: Final = word_set(
 _QUOTED: Final = re.compile(r"[\"“„«][^\"“”„«»\n]{1,200}[\"”“»]")
 
 
-def is_plain(text: str) -> bool:
-    """Whether rules for English may be applied to a sentence."""
+def is_english(text: str) -> bool:
+    """Whether a sentence is short enough, English as far as its small words tell, and does not speak to a judge."""
     if len(text) > MAX_CHARS or ADDRESSES_JUDGE.search(text):
         return False
-    found = [token.lower() for token in re.findall(r"[^\W\d_]+(?:['’]t)?", _QUOTED.sub(" ", text))]
-    if any(token in words.NEGATIONS for token in found) or any(token.endswith(("n't", "n’t")) for token in found):
-        return False
+    found = _tokens(text)
     foreign = sum(token in _FOREIGN for token in found)
-    seen = re.search(r"(?i)\b(?:we|you|i)\s+(?:can\s+)?see\b", text)
-    if not seen and words.SPEAKERS.intersection(found):
-        return False
     english = sum(token in _ENGLISH for token in found)
     letters = [mark for mark in text if mark.isalpha()]
     strange = sum(ord(mark) > 127 for mark in letters)
     return foreign <= english and strange * 8 <= len(letters) and (english > 0 or len(found) <= 8)
+
+
+def is_plain(text: str) -> bool:
+    """Whether rules for English may be applied to a sentence: one that denies nothing and whose speaker stays out of it."""
+    found = _tokens(text)
+    if any(token in words.NEGATIONS for token in found) or any(token.endswith(("n't", "n’t")) for token in found):
+        return False
+    seen = re.search(r"(?i)\b(?:we|you|i)\s+(?:can\s+)?see\b", text)
+    return is_english(text) and bool(seen or not words.SPEAKERS.intersection(found))
+
+
+def _tokens(text: str) -> list[str]:
+    return [token.lower() for token in re.findall(r"[^\W\d_]+(?:['’]t)?", _QUOTED.sub(" ", text[: MAX_CHARS + 1]))]

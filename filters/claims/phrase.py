@@ -20,6 +20,8 @@ class Phrase:
     quote: str | None = None
     of: Phrase | None = None
     parents: tuple[int, ...] = ()
+    several: bool | None = None
+    """Whether it is more than one, where a tagger has said so."""
 
     @property
     def counted(self) -> bool:
@@ -27,6 +29,8 @@ class Phrase:
 
     @property
     def plural(self) -> bool:
+        if self.several is not None:
+            return self.several
         if self.counted and self.determiner not in ("one", "1"):
             return self.last not in words.MASS
         return words.is_plural(self.last) and self.determiner not in words.SINGLES

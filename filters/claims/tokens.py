@@ -33,7 +33,7 @@ SEEN: Final = word_set(
 )
 NO_CLAIM: Final = word_set(
     "other same different similar certain specific particular own main various individual separate next last final",
-    "middle single special half first second third lone nearby visible",
+    "middle single special half first second third lone nearby visible more less most least such few additional",
 )
 COMPOUND_ED: Final = word_set(
     "covered lined filled topped shaped colored coloured sized themed styled patterned striped engulfed loaded",
