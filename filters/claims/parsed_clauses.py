@@ -22,7 +22,8 @@ _SHOWING: Final = word_set(
 """Verbs by which an image, or whoever looks at it, presents what is there."""
 _COMMENTING: Final = word_set(
     "indicate suggest imply",
-    "create make give add allow cause produce highlight emphasize show reveal provide enhance contribute let mean ensure reinforce evoke convey express demonstrate",
+    "create make give add allow cause produce highlight emphasize",
+    "show reveal provide enhance contribute let mean ensure reinforce evoke convey express demonstrate",
     "signify hint",
 )
 """Verbs by which a clause comments on the one before it."""
