@@ -19,14 +19,15 @@ MAY_IMPORT: dict[str, str] = {
     "filters/contract": "",
     "filters/models": "filters/contract",
     "filters/wording": "filters/contract filters/models",
+    "filters/claims": "filters/contract filters/models filters/wording",
     "filters/text": "filters/contract filters/models filters/wording",
     "filters/sets": "filters/contract filters/models filters/wording filters/text",
     "filters/images/decoding": "",
     "filters/images": (
         "filters/contract filters/models filters/wording filters/text filters/sets filters/images/decoding"
     ),
-    "filters/references": "filters/contract filters/models filters/wording filters/images",
-    "filters/asking": "filters/contract filters/models filters/wording filters/images",
+    "filters/references": "filters/contract filters/models filters/wording filters/claims filters/images",
+    "filters/asking": "filters/contract filters/models filters/wording filters/claims filters/images",
     "filters/calibration": "filters/contract",
     "filters/registry.py": "filters/contract filters/text filters/sets filters/images filters/references filters/asking",
     "filters/scoring.py": "filters/contract",

@@ -7,9 +7,10 @@ import re
 from collections.abc import Sequence
 from typing import Any, Final
 
-from filters.asking.claim_rules import KINDS, Claim, Kind
-from filters.asking.questions import ADDRESSES_JUDGE, Question, as_statement
+from filters.asking.questions import Question
+from filters.claims.claim import KINDS, Claim, Kind
 from filters.wording.sentences import Sentence
+from filters.wording.statements import ADDRESSES_JUDGE, as_statement
 
 MAX_REPLY: Final = 40_000
 MAX_STATEMENT: Final = 300

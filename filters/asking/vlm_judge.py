@@ -12,9 +12,10 @@ from typing import Any, ClassVar, Final, Literal
 import polars as pl
 from pydantic import Field
 
-from filters.asking.questions import ADDRESSES_JUDGE, Question, VlmFilter, as_statement
+from filters.asking.questions import Question, VlmFilter
 from filters.contract.filter import FilterError
 from filters.wording.sentences import sentences
+from filters.wording.statements import ADDRESSES_JUDGE, as_statement
 
 DIGITS: Final = tuple("0123456789")
 FIRST_SECOND: Final = ("1", "2")

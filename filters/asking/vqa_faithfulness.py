@@ -8,9 +8,10 @@ from typing import Any, ClassVar, Literal
 import polars as pl
 from pydantic import Field
 
-from filters.asking.questions import ADDRESSES_JUDGE, Question, VlmFilter, as_statement
+from filters.asking.questions import Question, VlmFilter
 from filters.contract.sentence_columns import SENTENCES
 from filters.wording.sentences import judged, sentences
+from filters.wording.statements import ADDRESSES_JUDGE, as_statement
 
 QUESTION = 'Does this image show "{statement}"? Please answer yes or no.'
 YES_NO = ("yes", "no")

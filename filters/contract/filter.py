@@ -28,6 +28,7 @@ COLUMNS: Final[dict[str, pl.DataType]] = {
     "min_logprob": pl.Float64(),  # natural logarithm, <= 0, of the least likely generated token
     "sentence_logprobs": SENTENCE_LOGPROBS,  # of each sentence's tokens; null for captions nobody generated
     "others": pl.List(pl.String()),  # the other captions of the same image and view; null where nobody says
+    "references": pl.List(pl.String()),  # captions that people wrote for the same image; null where nobody says
     "answers": ANSWERS,  # what a vision-language model answered to the questions of filters that ask
     "image_key": pl.String(),
     "view": pl.String(),

@@ -90,15 +90,16 @@ class Labels:
 
 def labels(path: str, column: str, asked_by: str) -> Labels:
     """The labels in a file, read once in a process while it does not change; in memory as a whole."""
-    return _labels(path, column, asked_by, _stamp(path, asked_by))
+    return _labels(path, column, asked_by, file_stamp(path, asked_by))
 
 
 def sha256(path: str, asked_by: str) -> str:
     """Of a file, kept while it does not change. Raises FilterError where it cannot be read."""
-    return _sha256(path, _stamp(path, asked_by))
+    return _sha256(path, file_stamp(path, asked_by))
 
 
-def _stamp(path: str, asked_by: str) -> tuple[int, int]:
+def file_stamp(path: str, asked_by: str) -> tuple[int, int]:
+    """What changes when a file does: its time and size. Raises FilterError where there is none."""
     try:
         stat = Path(path).stat()
     except OSError:

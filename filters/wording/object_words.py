@@ -382,7 +382,12 @@ _CONCRETE: Final = word_set(
 
 
 def _is_abstract(head: str) -> bool:
-    return head in _ABSTRACT or (head not in _CONCRETE and _ABSTRACT_ENDING.search(head) is not None)
+    return head in _ABSTRACT or ends_abstract(head)
+
+
+def ends_abstract(head: str) -> bool:
+    """Whether a noun in the singular has the ending of one that names nothing to point at: "freedom", "movement"."""
+    return head not in _CONCRETE and _ABSTRACT_ENDING.search(head) is not None
 
 
 def _is_fruit(rest: list[str], determiner: str) -> bool:

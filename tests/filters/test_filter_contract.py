@@ -90,6 +90,7 @@ def captions(texts: list[str | None]) -> pl.DataFrame:
         min_logprob=pl.when(size % 4 != 0).then(-(size % 13).cast(pl.Float64)),
         inputs=pl.when(size % 5 != 1).then(pl.lit("alt-text: a dog on a wide beach")),
         sentence_logprobs=pl.Series([_logprobs(text) for text in texts], dtype=SENTENCE_LOGPROBS),
+        references=pl.lit(["A dog on a wide beach.", "A brown dog runs on sand."], dtype=pl.List(pl.String)),
         answers=pl.Series([answers(text) for text in texts], dtype=ANSWERS),
         image_key=pl.lit("image"),
         view=pl.lit("self"),

@@ -2,7 +2,7 @@
 
 import pytest
 
-from filters.asking.claim_rules import claims_by_rules
+from filters.claims.by_rules import claims_by_rules
 from filters.wording.sentences import sentences
 
 TABLE = {

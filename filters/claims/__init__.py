@@ -1,0 +1,1 @@
+"""Captions taken apart into atomic claims."""
