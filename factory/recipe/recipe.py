@@ -10,7 +10,7 @@ from factory.recipe.part import NAME_PATTERN, Part, did_you_mean, is_reference
 from factory.recipe.release import Release
 from factory.recipe.repair import Repair
 from factory.recipe.select import Select
-from factory.recipe.source import CaptionsSource, HuggingFaceSource, ParquetSource, Source, WebDatasetSource
+from factory.recipe.source import CaptionsSource, Source
 from factory.recipe.view import View
 
 
@@ -51,11 +51,6 @@ class Recipe(Part):
             raise ValueError(
                 "views: name a view to caption with, or set original: true to filter the source's own texts"
             )
-        nameless = (
-            isinstance(self.source, (ParquetSource, WebDatasetSource, HuggingFaceSource)) and not self.source.text
-        )
-        if self.original and nameless:
-            raise ValueError("source.text: name the column that holds the text, which original: true wants to score")
         if views and isinstance(self.source, CaptionsSource):
             raise ValueError("views: a source of captions has no images to caption; set original: true and no views")
         if len(set(views)) != len(views):

@@ -215,7 +215,8 @@ def _listed_shards(
             rows = sum(1 for _ in zip(range(left + 1), source.read(shard, 1), strict=False))  # one more: is it all?
         take = min(left, rows)
         left -= take
-        yield ListedShard(shard, rows, None if take == rows and complete else take, complete and take == rows)
+        nothing_to_caption = complete and (take == rows or not work.views)
+        yield ListedShard(shard, rows, None if take == rows and complete else take, nothing_to_caption)
 
 
 def _original_shards(work: Work, shards: Sequence[ListedShard]) -> Iterator[ListedShard]:
