@@ -36,7 +36,7 @@ class Storage:
         from fsspec.core import url_to_fs
 
         fs, root = url_to_fs(self.url)
-        return fs, root.rstrip("/")
+        return fs, root.rstrip("/") or root
 
     def __getstate__(self) -> dict[str, str]:
         return {"url": self.url}

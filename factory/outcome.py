@@ -8,6 +8,7 @@ from typing import Any
 from exports.release import ReleaseResult
 from factory.captioning.caption_missing import Made
 from factory.repair.repair import RepairCounts
+from factory.runs.set_aside import damage_lines
 from factory.work.work import Work
 
 LEFT_OUT = {
@@ -27,6 +28,7 @@ class Outcome:
     work: Work  # settled: as it was when selection decided
     made: Made = field(default_factory=Made)  # this time
     seconds: dict[str, float] = field(default_factory=dict)
+    damaged: list[str] = field(default_factory=list)  # files of the run that were set aside, as paths below it
     repair: RepairCounts | None = None
     selection: dict[str, Any] = field(default_factory=dict)
     release: ReleaseResult | None = None
@@ -62,6 +64,7 @@ class Outcome:
                 f"time     {now['seconds']['total']:,.0f} s, {now['seconds']['caption']:,.0f} s of it captioning with the engine's start, "
                 f"{now['images_per_s']:,} images/s, {now['output_tokens']:,} tokens"
             )
+        lines += [f"damaged  {line}" for line in damage_lines(self.damaged)]
         if self.repair is not None:
             lines += [f"repair   {line}" for line in self.repair.lines()]
         if self.release is not None:
@@ -97,6 +100,7 @@ def outcome_metrics(outcome: Outcome) -> dict[str, Any]:
             "prompt_tokens": outcome.made.tokens["prompt"],
             "output_tokens": outcome.made.tokens["output"],
             "engine_deaths": outcome.made.engine_deaths,
+            "damaged_files": outcome.damaged,
             "seconds": {name: round(value, 2) for name, value in outcome.seconds.items()},
             "images_per_s": round(images / seconds, 2) if seconds else None,
         },

@@ -10,13 +10,15 @@ from typing import Any
 from exports.release import ReleaseError
 from exports.storage import Storage
 from factory.captioning.caption_missing import caption_missing
-from factory.errors import RunError
+from factory.errors import RecipeError, RunError, SourceError
 from factory.outcome import Outcome
 from factory.progress import Progress
 from factory.recipe import Recipe, recipe_yaml
 from factory.repair.repair import repair
 from factory.repair.retrying import Retry, forget_unanswered, note_retries
+from factory.runs.damaged import check_files
 from factory.runs.run import CALIBRATIONS, LOCK, METRICS, RECIPE, Run
+from factory.runs.set_aside import set_damaged_aside
 from factory.runs.writer_lock import RunLock
 from factory.scoring.score_all import score_all
 from factory.sources.pictures import Pictures
@@ -49,57 +51,83 @@ def run_recipe(
     Raises:
         FactoryError: with what to do. What was finished until then is kept, and the next run goes on from there.
     """
+    started = time.monotonic()
+    run = Run(Storage(out))
+    with RunLock(run):
+        if fresh:
+            set_aside(run)
+        damaged = set_damaged_aside(run)
+        while True:
+            try:
+                outcome, refused = _execute(recipe, recipe_text, run, limit, quiet, retry, damaged, started)
+                break
+            except (RecipeError, SourceError):
+                raise
+            except Exception:
+                found = set_damaged_aside(run, whole=True)
+                if not found:
+                    raise
+                damaged += found
+    if refused is not None:
+        raise RunError(f"{refused} ({outcome.report})")
+    return outcome
+
+
+def _execute(
+    recipe: Recipe,
+    recipe_text: str,
+    run: Run,
+    limit: int | None,
+    quiet: bool,
+    retry: Sequence[Retry],
+    damaged: list[str],
+    started: float,
+) -> tuple[Outcome, ReleaseError | None]:
+    """All phases, under the lock of the run; and why there is no release, where there should be one."""
     from factory.captioning.originals import read_missing
     from factory.report.collect import write_report
     from factory.selection.select import select
     from factory.work.accounts import image_states
     from factory.work.recipe_lock import write_lock
 
-    started = time.monotonic()
-    run = Run(Storage(out))
-    with RunLock(run):
-        if fresh:
-            set_aside(run)
+    work = resolve_work(recipe, run, limit)
+    if retry:
+        note_retries(recipe, run, retry)
         work = resolve_work(recipe, run, limit)
-        if retry:
-            note_retries(recipe, run, retry)
-            work = resolve_work(recipe, run, limit)
-        plan = plan_work(work, run.storage.child("source"))
-        outcome = Outcome(plan.work)
-        if "unanswered" in retry:
-            forget_unanswered(plan.work)
-        run.storage.write(RECIPE, recipe_text.encode())
-        write_lock(plan.work)
-        write_judge_names(run, [judge for scorer in plan.work.scorers for judge in scorer.judges.values()])
-        total = plan.source_rows * len(plan.work.views) if plan.source_rows is not None else None
-        reused = sum(view.reused for view in plan.counts) + plan.quarantined * len(plan.work.views)
-        with Progress(None if total is None else max(0, total - reused), quiet) as progress:
-            if recipe.original:
-                progress.phase("reading texts")
-                with _timed(outcome, "read"):
-                    read_missing(plan, progress)
-            if plan.open_shards:
-                with _timed(outcome, "caption"):
-                    caption_missing(plan, outcome.made, progress)
-            progress.phase("scoring")
-            with _timed(outcome, "score"):
-                if recipe.views:  # an engine's batches are small; texts are read in large parts
-                    run.compact([scorer.name for scorer in plan.work.scorers])
-                outcome.work = score_all(outcome.work, plan.pictures, progress)
-            if recipe.repair is not None or plan.work.rungs:
-                with _timed(outcome, "repair"):
-                    outcome.work, outcome.repair = repair(outcome.work, plan.pictures, progress)
-            progress.phase("selecting")
-            with _timed(outcome, "select"):
-                outcome.selection = select(outcome.work)
-            outcome.accounts = image_states(plan)
-            refused = _release(outcome, plan.pictures, recipe_text, progress) if recipe.release is not None else None
-            progress.phase("reporting")
-            outcome.seconds["total"] = time.monotonic() - started
-            outcome.report, outcome.metrics = write_report(outcome)
-    if refused is not None:
-        raise RunError(f"{refused} ({outcome.report})")
-    return outcome
+    plan = plan_work(work, run.storage.child("source"))
+    outcome = Outcome(plan.work, damaged=damaged)
+    if "unanswered" in retry:
+        forget_unanswered(plan.work)
+    run.storage.write(RECIPE, recipe_text.encode())
+    write_lock(plan.work)
+    write_judge_names(run, [judge for scorer in plan.work.scorers for judge in scorer.judges.values()])
+    total = plan.source_rows * len(plan.work.views) if plan.source_rows is not None else None
+    reused = sum(view.reused for view in plan.counts) + plan.quarantined * len(plan.work.views)
+    with Progress(None if total is None else max(0, total - reused), quiet) as progress:
+        if recipe.original:
+            progress.phase("reading texts")
+            with _timed(outcome, "read"):
+                read_missing(plan, progress)
+        if plan.open_shards:
+            with _timed(outcome, "caption"):
+                caption_missing(plan, outcome.made, progress)
+        progress.phase("scoring")
+        with _timed(outcome, "score"):
+            if recipe.views:  # an engine's batches are small; texts are read in large parts
+                run.compact([scorer.name for scorer in plan.work.scorers])
+            outcome.work = score_all(outcome.work, plan.pictures, progress)
+        if recipe.repair is not None or plan.work.rungs:
+            with _timed(outcome, "repair"):
+                outcome.work, outcome.repair = repair(outcome.work, plan.pictures, progress)
+        progress.phase("selecting")
+        with _timed(outcome, "select"):
+            outcome.selection = select(outcome.work)
+        outcome.accounts = image_states(plan)
+        refused = _release(outcome, plan.pictures, recipe_text, progress) if recipe.release is not None else None
+        progress.phase("reporting")
+        outcome.seconds["total"] = time.monotonic() - started
+        outcome.report, outcome.metrics = write_report(outcome)
+    return outcome, refused
 
 
 def _release(outcome: Outcome, pictures: Pictures, recipe_text: str, progress: Progress) -> ReleaseError | None:
@@ -149,6 +177,7 @@ def select_again(run: Run, overrides: tuple[str, ...]) -> dict[str, Any]:
     from factory.selection.select import select
 
     with RunLock(run):
+        check_files(run.storage)
         metrics = run.read_json(METRICS)
         if metrics is None:
             raise RunError(f"{run.url}: this run has not finished once; finish it with the command that started it")

@@ -22,7 +22,7 @@ from factory.runs import tables
 from factory.runs.clock import now_ms
 from factory.runs.run import Run
 from factory.runs.tables import Status
-from factory.sources.caption_text import MOST_TEXTS
+from factory.sources.caption_text import MOST_TEXTS, TEXT_COLUMNS
 from factory.sources.captions import TEXTS, CaptionTexts
 from factory.sources.shard_keys import DUPLICATE
 from factory.sources.source import REFUSED, ImageSource, Shard, SourceRow
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 TASK_ROWS: Final = 50_000
 """Rows of one task, which becomes one caption part."""
 UNKNOWN_ROWS: Final = 25_000
+LEAST_BYTES: Final = 32
+"""Of a line with a caption, mostly; for how much work a range of lines is."""
 GALLERY_SHARE: Final = 192
 NOT_WHOLE: Final = "(not whole)"
 """Behind the `stat` of a shard of which something could not be read: the next run reads it again."""
@@ -44,6 +46,8 @@ def read_missing(plan: Plan, progress: Any) -> dict[str, int]:
     Small work is done in this process, larger work by Ray tasks.
     """
     states: dict[str, int] = {}
+    if not plan.work.views:
+        _need_a_column(plan)
     if tasks := list(_tasks(plan)):
         reader = ReadOriginals(plan.source, plan.work.run, plan.work.original_fingerprint)
         for report in _in_tasks(reader, tasks, plan.work.logs):
@@ -53,6 +57,16 @@ def read_missing(plan: Plan, progress: Any) -> dict[str, int]:
     if not plan.work.views:
         _need_captions(plan)
     return states
+
+
+def _need_a_column(plan: Plan) -> None:
+    """Raises SourceError, before images are read for nothing, where no file has a column of texts."""
+    texts = [listed.shard.spec["text"] for listed in plan.original_shards if "text" in listed.shard.spec]
+    if texts and not any(text is not None for text in texts):
+        where = getattr(plan.work.recipe.source, "path", "the source")
+        raise SourceError(
+            f"{where}: no column with texts (tried: {', '.join(TEXT_COLUMNS)}); name it with source.text, or --text"
+        )
 
 
 def _need_captions(plan: Plan) -> None:
@@ -99,7 +113,7 @@ def _tasks(plan: Plan) -> Iterator[str]:
     for listed in plan.original_shards:
         if listed.complete:
             continue
-        count = listed.take or listed.rows or UNKNOWN_ROWS
+        count = listed.take or listed.rows or _rows_expected(listed.shard)
         if task and rows + count > TASK_ROWS:
             yield json.dumps(task)
             task, rows = [], 0
@@ -107,6 +121,12 @@ def _tasks(plan: Plan) -> Iterator[str]:
         rows += count
     if task:
         yield json.dumps(task)
+
+
+def _rows_expected(shard: Shard) -> int:
+    """Of a shard whose rows nobody has counted; of a range of lines not more than its bytes can hold."""
+    size = shard.spec.get("end", 0) - shard.spec.get("start", 0)
+    return min(UNKNOWN_ROWS, 1 + size // LEAST_BYTES) if size else UNKNOWN_ROWS
 
 
 @dataclass(frozen=True)

@@ -119,13 +119,35 @@ def command(name: str) -> Callable[[Callable[..., None]], click.Command]:
                     raise
                 if debug or context.obj["debug"]:
                     raise
-                text, code = explain(error)
+                text, code = explain(_damage(values) or error if _is_unexplained(error) else error)
                 say(text, err=True)
                 sys.exit(code)
 
         return guarded
 
     return register
+
+
+def _is_unexplained(error: BaseException) -> bool:
+    """Whether an error has no words for the user yet: what a reader of a damaged file raises is one of these."""
+    return explain(error)[1] == 70 or (isinstance(error, OSError) and error.errno is None)
+
+
+def _damage(values: dict[str, Any]) -> FactoryError | None:
+    """A damaged file of a run that the command was given; None where there is none."""
+    from exports.storage import Storage
+    from factory.runs.damaged import check_files
+    from factory.runs.run import RECIPE_LOCK
+
+    for value in values.values():
+        try:
+            if isinstance(value, str) and Storage(value).exists(RECIPE_LOCK):
+                check_files(Storage(value), whole=True)
+        except FactoryError as damage:
+            return damage
+        except Exception:
+            continue
+    return None
 
 
 def explain(error: BaseException) -> tuple[str, int]:

@@ -17,7 +17,7 @@ from factory.cli.app import JSON, LIMIT, NOTIFY, PLUGIN, SET, command, say
 @click.option("--filters", "file", metavar="FILE", help="YAML file with filters (and select), as in a recipe.")
 @click.option("--text", metavar="COLUMN", help="Column or extension that holds the caption.")
 @click.option("--image", metavar="COLUMN", help="Column that holds the image.")
-@click.option("--id", "key", metavar="COLUMN", help="Column that holds a unique id.")
+@click.option("--id", "key", metavar="COLUMN", help="Column that holds a unique id; unset: id, uid, ... where unique.")
 @SET
 @LIMIT
 @click.option("--fresh", is_flag=True, help="Set an older run in this directory aside and start anew.")
@@ -42,7 +42,7 @@ def filter_command(
 ) -> None:
     """Score captions that others made, and decide which to keep. Needs no captioner and no GPU.
 
-    SOURCE is a file or folder of captions (.parquet, .jsonl, .csv, .txt), of images with captions, WebDataset tars, or
+    SOURCE is a file or folder of captions (.parquet, .jsonl, .json, .csv, .tsv, .txt), of images with captions, WebDataset tars, or
     a dataset on disk or on the Hub (hub:org/name@revision).
 
     \b

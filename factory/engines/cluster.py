@@ -58,7 +58,7 @@ def _start(ray: Any, engines: int) -> None:
             options["object_store_memory"] = _object_store_bytes()
     try:
         ray.init(**options)
-    except (ConnectionError, RuntimeError, OSError, ValueError) as error:
+    except Exception as error:  # Ray raises plain Exception where its own processes do not start
         where = f"the Ray cluster at {address}" if address else "Ray on this machine"
         raise FactoryError(f"{where} cannot be used: {str(error).splitlines()[0]}") from None
 

@@ -13,7 +13,7 @@ from factory.recipe.problems import did_you_mean, problem
 from factory.recipe.release import Release
 from factory.recipe.repair import Repair
 from factory.recipe.select import Select
-from factory.recipe.source import CaptionsSource, HuggingFaceSource, ParquetSource, Source, WebDatasetSource
+from factory.recipe.source import CaptionsSource, Source
 from factory.recipe.view import View
 from factory.recipe.yaml_text import RecipeText
 from filters.contract.filter import Filter
@@ -90,11 +90,6 @@ class Recipe(Part):
             raise ValueError(
                 "views: name a view to caption with, or set original: true to filter the source's own texts"
             )
-        nameless = (
-            isinstance(self.source, (ParquetSource, WebDatasetSource, HuggingFaceSource)) and not self.source.text
-        )
-        if self.original and nameless:
-            raise ValueError("source.text: name the column that holds the text, which original: true wants to score")
         if views and isinstance(self.source, CaptionsSource):
             raise ValueError("views: a source of captions has no images to caption; set original: true and no views")
         if len(set(views)) != len(views):

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from exports.storage import Storage
 from factory.errors import RunError
 from factory.runs import tables
+from factory.runs.damaged import check_files
 from factory.runs.resolving import one_per_key, status_rank
 
 if TYPE_CHECKING:
@@ -238,8 +239,9 @@ def new_part_name() -> str:
 
 
 def find_run(url: str) -> Run:
-    """An existing run directory; raises RunError where there is none."""
+    """An existing run directory; raises RunError where there is none, or a file of it is damaged."""
     run = Run(Storage(url))
     if not run.storage.exists(RECIPE_LOCK):
         raise RunError(f"{url}: no run here (no {RECIPE_LOCK}); give the directory that `factory run` wrote")
+    check_files(run.storage)
     return run

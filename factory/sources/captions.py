@@ -32,7 +32,7 @@ from factory.sources.caption_files import (
     records,
 )
 from factory.sources.caption_text import MOST_TEXTS, TEXT_COLUMNS, text_column, texts_of
-from factory.sources.files import find_files, first_line, relative_names, size_of, stat_of
+from factory.sources.files import find_files, first_line, open_file, relative_names, size_of, stat_of
 from factory.sources.parquet import DamagedFile, check_key, check_names, damaged_row, damaged_shard, gone, open_parquet
 from factory.sources.source import DETAIL, Shard, SourceRow, key_text, no_key
 
@@ -90,7 +90,7 @@ class CaptionTexts:
             yield damaged_row(shard)
             return
         for frame in self.texts(shard):
-            for rows in frame.partition_by("place", maintain_order=True):
+            for rows in frame.partition_by("place", "image_key", maintain_order=True):
                 row = rows.row(0, named=True)
                 fields = json.loads(row["fields"]) if row["fields"] else {}
                 problem = {Reason.source_unreadable: "unreadable", Reason.no_key: "no_key"}.get(
@@ -111,13 +111,13 @@ class CaptionTexts:
             for record in batch:
                 for captions in self._rows(record, shard, place, seen):
                     rows += captions
-                    place += 1
+                place += 1
             yield pl.DataFrame(rows, schema=TEXTS, orient="row")
 
     # --- rows ---
 
     def _rows(self, record: Record, shard: Shard, place: int, seen: Counter[bytes]) -> Iterator[list[tuple[Any, ...]]]:
-        """The rows of TEXTS that a record makes, mostly one; each a list of its captions."""
+        """The rows of TEXTS that a record makes, mostly one; each a list of its captions. They share its place."""
         at = f"{shard.name}/{place}"
         if isinstance(record, Bad):
             reason = Reason.source_unreadable if record.where == _REST else Reason.unreadable_row
@@ -153,7 +153,7 @@ class CaptionTexts:
         yield [(key, place, number, text, None, None, packed) for number, text in enumerate(texts[:MOST_TEXTS])]
         if len(texts) > MOST_TEXTS:
             detail = f"captions {MOST_TEXTS + 1} to {len(texts):,} of one row; {MOST_TEXTS} are read at most"
-            yield [(f"{key}/(more captions)", place + 1, 0, None, Reason.unreadable_row, detail, None)]
+            yield [(f"{key}/(more captions)", place, 0, None, Reason.unreadable_row, detail, None)]
 
     # --- files ---
 
@@ -170,7 +170,8 @@ class CaptionTexts:
             return
         size = size_of(url)
         if size == 0:
-            return
+            with open_file(url):  # a pipe and a device have no bytes either; these are told
+                return
         if is_kind(url, TEXT):
             text = "text"
             self._needs_no_columns(url)

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from exports.storage import Storage
 
 DISK_SHARD_ROWS = 512
-HUB_SECONDS: Final = 60.0
+HUB_SECONDS: Final = 15.0
+"""How long the Hub may take to say which commit a revision is."""
 HUB_ID: Final = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 
 
@@ -160,7 +161,7 @@ class HuggingFaceImages:
         unreached = f"{path}: no such directory, and the Hub cannot be reached"
         try:
             self.commit = in_time(
-                lambda: HfApi().dataset_info(path, revision=self.settings.revision, timeout=20).sha,
+                lambda: HfApi().dataset_info(path, revision=self.settings.revision, timeout=HUB_SECONDS).sha,
                 f"{unreached} within {HUB_SECONDS:.0f} s; try again later",
                 HUB_SECONDS,
             )

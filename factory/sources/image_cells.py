@@ -73,9 +73,14 @@ def _of_text(value: str, root: Root, max_bytes: int) -> bytes:
         except (binascii.Error, ValueError) as error:
             if mark:
                 raise Unusable("missing", f"base64 that cannot be read: {error}") from None
-    if _WEB.match(value):
+    if is_address(value):
         raise Unusable("missing", f"an address of the web, which is not fetched here; download it first: {value}")
     return root.read(value, max_bytes)
+
+
+def is_address(value: Any) -> bool:
+    """Whether a cell is an address of the web."""
+    return isinstance(value, str) and _WEB.match(value) is not None
 
 
 def _bounded(data: bytes, max_bytes: int) -> bytes:

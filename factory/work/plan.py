@@ -12,6 +12,7 @@ import polars as pl
 from exports.storage import Storage
 from factory.recipe import ORIGINAL, CaptionsSource, Recipe
 from factory.runs import tables
+from factory.runs.damaged import check_files
 from factory.runs.run import Run
 from factory.sources import open_source
 from factory.sources.kept import KeptRows
@@ -138,9 +139,10 @@ def make_plan(recipe: Recipe, run: Run, limit: int | None = None, scratch: Stora
         scratch: where listings are kept; a temporary directory unless the run is to be executed.
 
     Raises:
-        RecipeError, RunError: as of `resolve_work`.
+        RecipeError, RunError: as of `resolve_work`, and RunError where a file of the run is damaged.
         SourceError: the source is missing or empty.
     """
+    check_files(run.storage)
     return plan_work(resolve_work(recipe, run, limit), scratch)
 
 
@@ -216,7 +218,8 @@ def _listed_shards(
             rows = sum(1 for _ in zip(range(left + 1), source.read(shard, 1), strict=False))  # one more: is it all?
         take = min(left, rows)
         left -= take
-        yield ListedShard(shard, rows, None if take == rows and complete else take, complete and take == rows)
+        nothing_to_caption = complete and (take == rows or not work.views)
+        yield ListedShard(shard, rows, None if take == rows and complete else take, nothing_to_caption)
 
 
 def _original_shards(work: Work, shards: Sequence[ListedShard]) -> Iterator[ListedShard]:
