@@ -20,7 +20,7 @@ DEFAULTS: Final[dict[str, float | None]] = {
     "length": 1.0,
     "shape": 1.0,
     "language": 0.5,
-    "repetition": 0.7,
+    "repetition": 0.5,
     "refusal": 0.5,
     "boilerplate": 0.5,
     "prompt_leak": 0.5,

@@ -22,9 +22,13 @@ def word_table(rows: pl.DataFrame, text: str = "text") -> pl.DataFrame:
     return rows.select("row", word=words).explode("word", empty_as_null=False).drop_nulls("word")
 
 
-def ngram(n: int) -> pl.Expr:
-    """For a word table: the 64-bit hash of the n words that start here, null where the text ends before the n-th."""
-    row, word = pl.col("row"), pl.col("word").hash()
+def ngram(n: int, word: pl.Expr | None = None) -> pl.Expr:
+    """For a word table: the 64-bit hash of the n words that start here, null where the text ends before the n-th.
+
+    `word` is the hash of a word, where a column has it already.
+    """
+    row = pl.col("row")
+    word = pl.col("word").hash() if word is None else word
     gram = word
     for ahead in range(1, n):
         gram = gram * pl.lit(_MULTIPLIER, pl.UInt64) + word.shift(-ahead)

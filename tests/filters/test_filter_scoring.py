@@ -19,6 +19,7 @@ def test_a_list_of_strings_becomes_the_text_column() -> None:
         "repetition": [1.0, 0.0, None],
         "repetition.duplicate_4grams": [0.0, pytest.approx(2 / 3), None],
         "repetition.duplicate_sentences": [0.0, 0.0, None],
+        "repetition.loops": [False, True, None],
     }
 
 

@@ -1,3 +1,7 @@
+import json
+from pathlib import Path
+from typing import Any
+
 import polars as pl
 import pytest
 
@@ -78,3 +82,94 @@ def test_its_model_is_identified_by_its_bytes(models: dict[str, str]) -> None:
     assert len(build("language", {"model": models["language"]}).models()["model"]) == 64
     with pytest.raises(FilterError, match=r"nowhere\.bin.*cannot be read"):
         Language(model="nowhere.bin").models()
+
+
+CASES = Path(__file__).parents[1] / "cases"
+
+
+def scores(*texts: str | None, **parameters: Any) -> list[float | None]:
+    return Language(**parameters).score(pl.DataFrame({"text": texts}, schema={"text": pl.String}))["score"].to_list()
+
+
+def cases(name: str) -> list[str]:
+    return [json.loads(line)["text"] for line in (CASES / name).read_text().splitlines()]
+
+
+ENGLISH = "A brown dog runs along the beach in the evening sun. Two people watch it from a wooden bench near the water."
+FOREIGN = (
+    "Im Hintergrund stehen einige Berge und ein kleines Dorf.",
+    "Un autobus rouge attend devant une grande maison blanche.",
+    "Un gato negro duerme sobre una mesa de madera.",
+    "Собака бежит по пляжу рядом с водой.",
+    "二人が公園のベンチに座っている。",
+)
+
+
+@pytest.mark.parametrize("foreign", FOREIGN)
+def test_a_sentence_in_another_language_counts_wherever_it_stands(foreign: str) -> None:
+    long = " ".join([ENGLISH] * 5)
+    found = scores(f"{ENGLISH} {foreign}", f"{foreign} {ENGLISH}", f"{long} {foreign} {long}", f"{ENGLISH}\n{foreign}")
+
+    assert max(score for score in found if score is not None) < 0.5
+
+
+def test_another_script_in_the_middle_of_a_sentence_counts() -> None:
+    assert all(score is not None and score < 0.5 for score in scores(*cases("language_mixed.jsonl")))
+
+
+def test_what_a_sign_says_in_another_language_does_not_count() -> None:
+    signs = (
+        'A man stands below a sign that reads "Willkommen in der schönen Stadt Berlin" in the rain.',
+        "The poster says «Une belle journée à la plage avec mes amis» and shows two people.",
+        "The sign reads 北京大学 in red letters on a white wall.",
+    )
+
+    assert all(score is not None and score >= 0.5 for score in scores(*signs))
+    assert scores('"Ein Hund läuft am Abend am Strand entlang"')[0] == pytest.approx(0, abs=0.05)
+
+
+def test_no_break_spaces_and_full_width_forms_count_as_the_plain_ones() -> None:
+    plain = "A red bus waits at a stop beside two people."
+    wide = "".join(chr(ord(sign) + 0xFEE0) if sign.isalnum() else sign for sign in plain)
+
+    assert cases("nbsp.jsonl")[0] != plain
+    assert scores(*cases("nbsp.jsonl"), plain.replace(" ", "\u202f"), wide) == scores(plain, plain, plain)
+    assert scores("Ein Hund läuft am Strand entlang".replace(" ", "\u00a0"))[0] == pytest.approx(0, abs=0.05)
+
+
+SHORT = (
+    "a wolf in a hat .",
+    "A man on a snowy peak .",
+    "2 pairs of scissors on blue",
+    "1 man skiing down a snowy slope",
+    "a banana on a pan",
+    "a cat in a sink",
+    "zebra grazing in a green field",
+    "a bear in a tutu",
+)
+
+
+def test_weak_evidence_for_another_language_drops_no_short_caption() -> None:
+    assert all(score is not None and score >= 0.5 for score in scores(*SHORT))
+
+
+def test_short_captions_in_another_language_are_found() -> None:
+    short = (
+        "Ein Hund läuft am Strand",
+        "un chien noir dans la neige",
+        "een hond rent over het strand",
+        "pies biegnie po plaży",
+    )
+
+    assert all(score is not None and score < 0.5 for score in scores(*short))
+
+
+def test_plain_english_needs_no_model_and_says_so() -> None:
+    frame = Language().score(pl.DataFrame({"text": [ENGLISH]}))
+
+    assert frame.row(0) == (1.0, "en", None)
+
+
+def test_english_counts_as_another_language_where_it_is_not_wanted() -> None:
+    assert scores(ENGLISH, expected=("de",))[0] == pytest.approx(0, abs=0.05)
+    assert scores(f"{ENGLISH} {FOREIGN[0]}", expected=("de", "en"))[0] == pytest.approx(1, abs=0.1)
