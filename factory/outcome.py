@@ -27,6 +27,7 @@ class Outcome:
     work: Work  # settled: as it was when selection decided
     made: Made = field(default_factory=Made)  # this time
     seconds: dict[str, float] = field(default_factory=dict)
+    starts: dict[str, int] = field(default_factory=dict)  # of `ray`, and of `engines`
     repair: RepairCounts | None = None
     selection: dict[str, Any] = field(default_factory=dict)
     release: ReleaseResult | None = None
@@ -94,6 +95,7 @@ def outcome_metrics(outcome: Outcome) -> dict[str, Any]:
             "prompt_tokens": outcome.made.tokens["prompt"],
             "output_tokens": outcome.made.tokens["output"],
             "engine_deaths": outcome.made.engine_deaths,
+            "starts": outcome.starts,
             "seconds": {name: round(value, 2) for name, value in outcome.seconds.items()},
             "images_per_s": round(images / seconds, 2) if seconds else None,
         },

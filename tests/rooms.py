@@ -77,7 +77,7 @@ MAY_IMPORT: dict[str, str] = {
     "factory/filtering.py": "exports factory/errors.py factory/recipe factory/sources",
     "factory/pipeline.py": (
         "exports factory/errors.py factory/progress.py factory/recipe factory/runs factory/sources factory/work "
-        "factory/captioning factory/scoring factory/selection factory/repair factory/releasing factory/outcome.py "
+        "factory/engines factory/captioning factory/scoring factory/selection factory/repair factory/releasing factory/outcome.py "
         "factory/report"
     ),
     "factory/rounds": (
