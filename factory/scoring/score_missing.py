@@ -144,7 +144,6 @@ def _score_with(
     if rows <= (IMAGE_ROWS if pictured or scorers[0].filter.holds_model else HERE_ROWS) or len(todo) == 1:
         stage = ScoreParts(**arguments)
         return sum(stage.score(job) for job in todo)
-    from factory.engines.cluster import ray_cluster
     from factory.engines.stage import Actors, reports
 
     ray = room.ray
