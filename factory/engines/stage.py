@@ -98,10 +98,10 @@ def engine_reports(
     Raises:
         FactoryError: the typed error of whichever part failed.
     """
-    bundles = _read(ray, jobs, read, read_cpus).iter_internal_ref_bundles()
+    rows = _read(ray, jobs, read, read_cpus)
     events: queue.SimpleQueue[_Batch | _Report | BaseException | None] = queue.SimpleQueue()
     in_flight = _InFlight(int(IN_FLIGHT * ray.cluster_resources().get("object_store_memory", 0)))
-    threading.Thread(target=_feed, args=(bundles, events, in_flight), daemon=True).start()
+    threading.Thread(target=_feed, args=(rows, events, in_flight), daemon=True).start()
     engines: EnginePool | None = None
     given: tuple[int, list[Any]] | None = None
     is_read, waiting = False, 0
@@ -194,10 +194,10 @@ class _InFlight:
         return self._rows >= self.most_rows or (self._bytes >= self._most_bytes and self._rows >= 2 * BATCH_ROWS)
 
 
-def _feed(bundles: Iterator[Any], events: queue.SimpleQueue[Any], in_flight: _InFlight) -> None:
+def _feed(rows: Any, events: queue.SimpleQueue[Any], in_flight: _InFlight) -> None:
     """Cut what is read into batches, in a thread, as long as there is room for more."""
     try:
-        for bundle in bundles:
+        for bundle in rows.iter_internal_ref_bundles():  # waits for the first one
             for batch in _batches(bundle):
                 in_flight.add(batch)
                 events.put(batch)
