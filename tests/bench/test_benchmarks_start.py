@@ -43,6 +43,7 @@ SMALLEST_AND_SLOW: dict[str, tuple[str, set[str]]] = {
         "--parts reupload memory faults --images 20 --memory-gb 0.002 0.003 --modes lfs --only create --jobs 2",
         {"reupload_unchanged", "peak_rss_growth", "faults_survived"},
     ),
+    "starts": ("--images 24 --before none", {"engine_starts", "ray_starts"}),
     "throughput": ("--images 32 --repeats 1", {"factory_over_vllm", "factory_over_ray_data_llm", "images_per_s"}),
 }
 """Those that start engines or publish again and again."""
