@@ -205,13 +205,14 @@ def arm_ray_data_llm(data: Path) -> dict[str, float]:
 def arm_factory(data: Path) -> dict[str, float]:
     """The factory, with reading held back until its engine is up."""
     import factory.captioning.stages
+    import factory.engines.pool
     from factory.pipeline import run_recipe
     from factory.recipe import Recipe, recipe_yaml
 
     out = tempfile.mkdtemp(dir=data.parent)
     flag = Path(out) / "ready"
 
-    class Ready(factory.captioning.stages.CaptionBatches):
+    class Ready(factory.engines.pool.EngineActor):
         def __init__(self, *arguments: Any, **named: Any) -> None:
             super().__init__(*arguments, **named)
             flag.touch()
@@ -222,7 +223,7 @@ def arm_factory(data: Path) -> dict[str, float]:
                 time.sleep(0.05)
             return super().__call__(batch)
 
-    factory.captioning.stages.CaptionBatches = Ready  # type: ignore[misc]
+    factory.engines.pool.EngineActor = Ready  # type: ignore[misc]
     factory.captioning.stages.ReadShards = Held  # type: ignore[misc]
     recipe = Recipe.model_validate(
         {

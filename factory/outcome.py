@@ -29,6 +29,7 @@ class Outcome:
     made: Made = field(default_factory=Made)  # this time
     seconds: dict[str, float] = field(default_factory=dict)
     damaged: list[str] = field(default_factory=list)  # files of the run that were set aside, as paths below it
+    starts: dict[str, int] = field(default_factory=dict)  # of `ray`, and of `engines`
     repair: RepairCounts | None = None
     selection: dict[str, Any] = field(default_factory=dict)
     release: ReleaseResult | None = None
@@ -101,6 +102,7 @@ def outcome_metrics(outcome: Outcome) -> dict[str, Any]:
             "output_tokens": outcome.made.tokens["output"],
             "engine_deaths": outcome.made.engine_deaths,
             "damaged_files": outcome.damaged,
+            "starts": outcome.starts,
             "seconds": {name: round(value, 2) for name, value in outcome.seconds.items()},
             "images_per_s": round(images / seconds, 2) if seconds else None,
         },

@@ -10,6 +10,7 @@ from typing import Any
 from exports.release import ReleaseError
 from exports.storage import Storage
 from factory.captioning.caption_missing import caption_missing
+from factory.engines.room import EngineRoom
 from factory.errors import RecipeError, RunError, SourceError
 from factory.outcome import Outcome
 from factory.progress import Progress
@@ -23,7 +24,7 @@ from factory.runs.writer_lock import RunLock
 from factory.scoring.score_all import score_all
 from factory.sources.pictures import Pictures
 from factory.work.judges import write_judge_names
-from factory.work.plan import plan_work
+from factory.work.plan import Plan, plan_work
 from factory.work.recipe_of import recipe_of
 from factory.work.work import reopen, resolve_work
 
@@ -84,7 +85,6 @@ def _execute(
     started: float,
 ) -> tuple[Outcome, ReleaseError | None]:
     """All phases, under the lock of the run; and why there is no release, where there should be one."""
-    from factory.captioning.originals import read_missing
     from factory.report.collect import write_report
     from factory.selection.select import select
     from factory.work.accounts import image_states
@@ -104,21 +104,7 @@ def _execute(
     total = plan.source_rows * len(plan.work.views) if plan.source_rows is not None else None
     reused = sum(view.reused for view in plan.counts) + plan.quarantined * len(plan.work.views)
     with Progress(None if total is None else max(0, total - reused), quiet) as progress:
-        if recipe.original:
-            progress.phase("reading texts")
-            with _timed(outcome, "read"):
-                read_missing(plan, progress)
-        if plan.open_shards:
-            with _timed(outcome, "caption"):
-                caption_missing(plan, outcome.made, progress)
-        progress.phase("scoring")
-        with _timed(outcome, "score"):
-            if recipe.views:  # an engine's batches are small; texts are read in large parts
-                run.compact([scorer.name for scorer in plan.work.scorers])
-            outcome.work = score_all(outcome.work, plan.pictures, progress)
-        if recipe.repair is not None or plan.work.rungs:
-            with _timed(outcome, "repair"):
-                outcome.work, outcome.repair = repair(outcome.work, plan.pictures, progress)
+        _make(plan, outcome, progress)
         progress.phase("selecting")
         with _timed(outcome, "select"):
             outcome.selection = select(outcome.work)
@@ -128,6 +114,31 @@ def _execute(
         outcome.seconds["total"] = time.monotonic() - started
         outcome.report, outcome.metrics = write_report(outcome)
     return outcome, refused
+
+
+def _make(plan: Plan, outcome: Outcome, progress: Progress) -> None:
+    """Read, caption, score, repair: what may need Ray and engines, which start once and end with it."""
+    from factory.captioning.originals import read_missing
+
+    work = plan.work
+    with EngineRoom(work.engines, work.logs) as room:
+        if work.recipe.original:
+            progress.phase("reading texts")
+            with _timed(outcome, "read"):
+                read_missing(plan, progress, room)
+        if plan.open_shards:
+            with _timed(outcome, "caption"):
+                caption_missing(plan, outcome.made, progress, room)
+            room.keep(work.engines_after_captions)
+        progress.phase("scoring")
+        with _timed(outcome, "score"):
+            if work.views:  # an engine's batches are small; texts are read in large parts
+                work.run.compact([scorer.name for scorer in work.scorers])
+            outcome.work = score_all(outcome.work, plan.pictures, progress, room)
+        if work.recipe.repair is not None or work.rungs:
+            with _timed(outcome, "repair"):
+                outcome.work, outcome.repair = repair(outcome.work, plan.pictures, progress, room)
+    outcome.starts = room.starts
 
 
 def _release(outcome: Outcome, pictures: Pictures, recipe_text: str, progress: Progress) -> ReleaseError | None:

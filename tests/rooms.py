@@ -86,7 +86,7 @@ MAY_IMPORT: dict[str, str] = {
     "factory/first_recipe.py": "exports factory/errors.py factory/recipe factory/runs factory/sources factory/work factory/filtering.py",
     "factory/pipeline.py": (
         "exports factory/errors.py factory/progress.py factory/recipe factory/runs factory/sources factory/work "
-        "factory/captioning factory/scoring factory/selection factory/repair factory/releasing factory/outcome.py "
+        "factory/engines factory/captioning factory/scoring factory/selection factory/repair factory/releasing factory/outcome.py "
         "factory/report"
     ),
     "factory/rounds": (

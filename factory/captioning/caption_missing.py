@@ -1,17 +1,17 @@
-"""Captioning what is missing: read -> prepare -> caption -> write, as one Ray Data pipeline per engine."""
+"""Captioning what is missing: read -> prepare -> caption -> write, by one engine after the other."""
 
 from __future__ import annotations
 
 import json
-import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from factory.engines.cluster import actor_resources, engine_count, most_engines, ray_cluster
-from factory.engines.stage import Actors, reports
-from factory.recipe import View
+from factory.engines.engine_actor import Duty
+from factory.engines.pool import EnginePool
+from factory.engines.room import EngineRoom
+from factory.engines.stage import engine_reports
 from factory.sources.source import ListedShard
 from factory.work.done import done_set
 from factory.work.plan import Plan
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from factory.captioning.stages import ReadShards
     from factory.progress import Progress
 
-BATCH_IMAGES = 64
-BATCHES_PER_TASK = 4  # Ray Data's own limit of what runs at once within one of its tasks
 ROWS_PER_TASK = 256
 
 
@@ -36,7 +34,7 @@ class Made:
     engine_deaths: int = 0
 
 
-def caption_missing(plan: Plan, made: Made, progress: Progress) -> None:
+def caption_missing(plan: Plan, made: Made, progress: Progress, room: EngineRoom) -> None:
     """Caption the open shards of a plan, of which there is at least one.
 
     Raises:
@@ -47,12 +45,13 @@ def caption_missing(plan: Plan, made: Made, progress: Progress) -> None:
 
     work = plan.work
     progress.phase("starting the engine")
-    with ray_cluster(work.logs, max(most_engines(group.first.view) for group in work.groups)) as ray:
-        finished = done_set(work)
-        done = ray.put((finished.high, finished.low))
-        for group in work.groups:
-            read = ReadShards(plan.source, group, work.run, done)
-            caption_group(work, group, read, plan.open_shards, ray, made, progress)
+    if plan.is_untouched:  # else an engine starts with the first image that is missing, if there is one
+        _start(work, work.groups[0], room)
+    finished = done_set(work)
+    done = room.ray.put((finished.high, finished.low))
+    for group in work.groups:
+        read = ReadShards(plan.source, group, work.run, done)
+        caption_group(work, group, read, plan.open_shards, made, progress, room)
 
 
 def caption_group(
@@ -60,9 +59,9 @@ def caption_group(
     group: EngineGroup,
     read: ReadShards,
     shards: Sequence[ListedShard],
-    ray: Any,
     made: Made,
     progress: Progress,
+    room: EngineRoom,
 ) -> None:
     """Caption what `read` finds in the shards with the engines of a group.
 
@@ -74,31 +73,21 @@ def caption_group(
     from factory.captioning.stages import CaptionBatches
     from factory.engines.watch import EngineWatch
 
-    view = group.first.view
-    least, most = engine_count(view, ray)
+    ray = room.ray
     # On the driver's node: it must outlive the nodes that engines run on.
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     watch = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1, scheduling_strategy=here)(EngineWatch).remote()
-    resources = actor_resources(view, ray)
-    tasks = _tasks_in_engine(view, "num_gpus" in resources)
-    actors = Actors(
+    duty = Duty(
         CaptionBatches,
         {
             "group": group,
             "run": work.run,
             "watch": watch,
-            "log": work.logs,
             "filters": work.asked_at_once,
             "judges": work.judge_fingerprints(),
         },
-        least,
-        most,
-        resources,
-        rows=BATCH_IMAGES,
-        waiting=tasks + 2,
-        together=tasks,
     )
-    for batch in reports(ray, _read_tasks(shards), read, actors, read_cpus=0.5):
+    for batch in engine_reports(ray, _read_tasks(shards), read, lambda: _start(work, group, room), duty):
         for row in batch.to_pylist():
             made.images[row["status"]] += row["rows"]
             made.tokens["prompt"] += row["prompt_tokens"]
@@ -108,10 +97,17 @@ def caption_group(
     made.engine_deaths += ray.get(watch.state.remote())[0]
 
 
-def _tasks_in_engine(view: View, has_gpu: bool) -> int:
-    """Tasks given to an engine at once: four times as many images as it runs together, so that it never waits for one."""
-    together = int(view.engine.get("max_num_seqs", 1024 if has_gpu else 256))  # vLLM's defaults
-    return max(2, math.ceil(4 * together / (BATCHES_PER_TASK * BATCH_IMAGES)))
+def _start(work: Work, group: EngineGroup, room: EngineRoom) -> EnginePool:
+    """The engines of a group, and beside them, as far as they fit, those of the captioners after it and of judges."""
+    pool = room.pool(work.engine_of(group.first))
+    later = (
+        [work.engine_of(other.first) for other in work.groups[work.groups.index(group) + 1 :]]
+        if not group.first.rung
+        else []
+    )
+    has_room = "num_gpus" not in pool.resources or not any(scorer.filter.holds_model for scorer in work.scorers)
+    room.start([*later, *(work.engines_to_judge if has_room else ())])  # a filter's own model takes the GPU between
+    return pool
 
 
 def _read_tasks(shards: Sequence[ListedShard]) -> list[dict[str, str]]:

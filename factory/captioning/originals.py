@@ -28,6 +28,7 @@ from factory.sources.shard_keys import DUPLICATE
 from factory.sources.source import REFUSED, ImageSource, Shard, SourceRow
 
 if TYPE_CHECKING:
+    from factory.engines.room import EngineRoom
     from factory.work.plan import Plan
 
 TASK_ROWS: Final = 50_000
@@ -40,7 +41,7 @@ NOT_WHOLE: Final = "(not whole)"
 """Behind the `stat` of a shard of which something could not be read: the next run reads it again."""
 
 
-def read_missing(plan: Plan, progress: Any) -> dict[str, int]:
+def read_missing(plan: Plan, progress: Any, room: EngineRoom) -> dict[str, int]:
     """Read the shards that are not done. Returns the rows read by state.
 
     Small work is done in this process, larger work by Ray tasks.
@@ -50,7 +51,7 @@ def read_missing(plan: Plan, progress: Any) -> dict[str, int]:
         _need_a_column(plan)
     if tasks := list(_tasks(plan)):
         reader = ReadOriginals(plan.source, plan.work.run, plan.work.original_fingerprint)
-        for report in _in_tasks(reader, tasks, plan.work.logs):
+        for report in _in_tasks(reader, tasks, room):
             for name, rows in report.items():
                 states[name] = states.get(name, 0) + rows
             progress.detail(f"reading texts: {sum(states.values()):,} rows")
@@ -92,18 +93,16 @@ def _need_captions(plan: Plan) -> None:
     )
 
 
-def _in_tasks(reader: ReadOriginals, tasks: list[str], logs: str | None) -> Iterator[dict[str, int]]:
+def _in_tasks(reader: ReadOriginals, tasks: list[str], room: EngineRoom) -> Iterator[dict[str, int]]:
     if len(tasks) <= 2:
         for task in tasks:
             yield reader.read(task)
         return
-    from factory.engines.cluster import ray_cluster
     from factory.engines.stage import reports
 
-    with ray_cluster(logs) as ray:
-        for batch in reports(ray, [{"task": task} for task in tasks], reader):
-            for row in batch.to_pylist():
-                yield json.loads(row["report"])
+    for batch in reports(room.ray, [{"task": task} for task in tasks], reader):
+        for row in batch.to_pylist():
+            yield json.loads(row["report"])
 
 
 def _tasks(plan: Plan) -> Iterator[str]:

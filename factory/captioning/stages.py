@@ -12,7 +12,7 @@ import json
 import os
 import random
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -34,7 +34,9 @@ from factory.sources.shard_keys import DUPLICATE, ShardKeys
 from factory.sources.source import REFUSED, ImageSource, Shard, SourceRow
 
 if TYPE_CHECKING:
-    from factory.captioning.captioner import Captioner
+    from pathlib import Path
+
+    from factory.engines.vllm_engine import Engine
     from factory.engines.watch import Past
     from factory.images.item import ImageItem
     from factory.work.views import EngineGroup, ReadyView
@@ -232,30 +234,25 @@ def _chunks(rows: Iterator[SourceRow], take: int | None) -> Iterator[list[Source
 
 
 class CaptionBatches:
-    """Captions batches and writes them. A Ray actor; several batches are in its engine at once."""
+    """Captions batches and writes them. A duty of an engine; several batches are in it at once."""
 
-    @seals_errors
     def __init__(
         self,
+        engine: Engine,
+        log: Path,
         group: EngineGroup,
         run: Run,
         watch: Any,
-        log: str | None,
         filters: dict[str, tuple[VlmFilter, ...]],
         judges: dict[str, str],
     ) -> None:
-        """`filters`: view -> those asked with its captions; `judges`: view -> under which print the answers are kept."""
+        """`filters`: view -> those asked with its captions; `judges`: view -> under which fingerprint the answers are kept."""
         from factory.captioning.captioner import Captioner
-        from factory.engines.logs import last_words, redirect_output
-        from factory.engines.vllm_engine import Engine
 
         self.run = run
         self.watch = watch
-        self.log = redirect_output(log, "engine")
-        try:
-            self.captioner: Captioner = Captioner(group, Engine(group), filters)
-        except EngineError as error:
-            raise EngineError(f"{error}\n{last_words(self.log)}".strip()) from None
+        self.log = log
+        self.captioner = Captioner(group, engine, filters)
         self.judges = judges
         self.open: set[str] = set()
         self.gallery_seen = 0
@@ -265,8 +262,7 @@ class CaptionBatches:
         self._dead = False
         self._crowd_gone = asyncio.Condition()
 
-    @seals_errors
-    async def __call__(self, batch: pa.Table) -> AsyncIterator[pa.Table]:
+    async def __call__(self, batch: pa.Table) -> pa.Table:
         """A table of WORK -> a table of REPORT, once the batch's rows are written."""
         from factory.engines.contract import EngineDied
 
@@ -292,7 +288,7 @@ class CaptionBatches:
         states = {item.work_id: pairs[item.key, self.captioner.group.views[item.views[0]].name] for item in items}
         self.open.difference_update(states)
         await self.watch.end.remote(states, captions["output_tokens"].count())
-        yield _report([*pairs.values(), *past.written.values()], captions, refused.height)
+        return _report([*pairs.values(), *past.written.values()], captions, refused.height)
 
     def _start_canary(self, items: list[ImageItem]) -> None:
         """Start the canary with the first batch that has images; nothing is written before it has passed."""
@@ -314,7 +310,7 @@ class CaptionBatches:
     async def _caption(
         self, items: list[ImageItem], past: Past, answers: list[tuple[str, dict[str, Any]]]
     ) -> list[dict[str, Any]]:
-        """The rows of the images' captions; what filters asked about them goes to `answers`, with the judge's print."""
+        """The rows of the images' captions; what filters asked about them goes to `answers`, with the judge's fingerprint."""
         from factory.engines.watch import ALONE_AFTER
 
         made: list[dict[str, Any]] = []
@@ -356,7 +352,7 @@ class CaptionBatches:
         return made
 
     async def _die(self, message: str) -> None:
-        """The engine is gone: tell the watch, then end this process so that Ray starts another, or stop the run."""
+        """The engine is gone: tell the watch, then end this process so that another starts, or stop the run."""
         from factory.engines.logs import last_words
 
         if self._dead:  # every batch in the engine hears of the same death; the first one reports it

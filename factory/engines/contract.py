@@ -66,3 +66,6 @@ class Answers(Protocol):
             RequestRefused, RequestTimeout: this question; EngineDied: all of them.
             EngineError: it cannot be asked that at all.
         """
+
+    def stop(self) -> None:
+        """Let go of what it holds; it is not asked any more."""

@@ -1,7 +1,7 @@
 """How typed errors come through Ray.
 
-Ray Data gives what a stage raises as text, wrapped in its own. So the functions that it calls seal typed errors into their text
-(`seals_errors`), and `typed_error` opens them on the other side.
+Ray gives what a task or an actor raises as text, wrapped in its own. So the functions that it calls seal typed errors into
+their text (`seals_errors`), and `typed_error` opens them on the other side.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import json
 import re
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from functools import wraps
 from typing import Any, Final
 
@@ -30,14 +30,13 @@ def sealed(error: FactoryError) -> SealedError:
 
 
 def seals_errors(function: Callable[..., Any]) -> Any:
-    """A decorator for what Ray Data calls, `__init__` or `__call__` of any kind: its typed errors and those of disks are sealed."""
-    if inspect.isasyncgenfunction(function):
+    """A decorator for what Ray calls, plain, generating or asynchronous: its typed errors and those of disks are sealed."""
+    if inspect.iscoroutinefunction(function):
 
         @wraps(function)
-        async def asynchronous(*arguments: Any, **named: Any) -> AsyncIterator[Any]:
+        async def asynchronous(*arguments: Any, **named: Any) -> Any:
             try:
-                async for one in function(*arguments, **named):
-                    yield one
+                return await function(*arguments, **named)
             except (FactoryError, OSError) as error:
                 raise sealed(_typed(error)) from error
 

@@ -113,6 +113,9 @@ class EndpointEngine:
         except (AttributeError, IndexError, TypeError, ValueError, OverflowError):  # the client checks no reply
             raise RequestRefused("what the server answers is no chat completion of the OpenAI API") from None
 
+    def stop(self) -> None:
+        """Nothing: the server goes on."""
+
 
 def _answer(reply: Any, allowed: tuple[str, ...]) -> Answer:
     choice = reply.choices[0]

@@ -7,16 +7,18 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import polars as pl
 import pyarrow as pa
 
-from factory.engines.cluster import actor_resources, engine_count, most_engines, ray_cluster
+from factory.engines.engine_actor import Duty
+from factory.engines.pool import EnginePool
 from factory.engines.ray_errors import seals_errors
-from factory.engines.stage import Actors, reports
+from factory.engines.room import EngineRoom
+from factory.engines.stage import engine_reports
 from factory.errors import EngineError
 from factory.images.item import ImageItem
 from factory.images.prepare import Rejection, prepare_image
@@ -34,12 +36,13 @@ from factory.work.work import Work
 from filters.asking.questions import VlmFilter, When, questions_of
 
 if TYPE_CHECKING:
-    from factory.images.item import ImageItem
+    from pathlib import Path
+
+    from factory.engines.contract import Answers
     from factory.progress import Progress
 
 WANTED: Final = "wanted"
 """Questions that wait for an answer, a file a caption part; removed when they have one."""
-IMAGES_AT_ONCE: Final = 64
 
 _WORK: Final = pa.schema(
     {
@@ -66,7 +69,7 @@ class Ask:
     others: tuple[str, ...]
 
 
-def answer_missing(work: Work, pictures: Pictures, scorers: list[Scorer], progress: Progress) -> None:
+def answer_missing(work: Work, pictures: Pictures, scorers: list[Scorer], progress: Progress, room: EngineRoom) -> None:
     """Get every answer that these filters need for captions they have not scored and the run does not have.
 
     Raises:
@@ -81,7 +84,7 @@ def answer_missing(work: Work, pictures: Pictures, scorers: list[Scorer], progre
         ]
         if parts:
             progress.phase(f"asking {judge.name}")
-            _answer(work, pictures, scorers, judge, parts)
+            _answer(work, pictures, scorers, judge, parts, room)
         for part in parts:
             work.run.storage.remove(f"{WANTED}/{judge.fingerprint}/{part}.parquet")
 
@@ -142,32 +145,18 @@ def _where(work: Work, when: When, rows: pl.DataFrame, part: str) -> pl.DataFram
     return scored.filter(pl.col(other.name) >= when.least, pl.col(other.name) < when.most)
 
 
-def _answer(work: Work, pictures: Pictures, scorers: list[Scorer], judge: Judge, parts: list[str]) -> None:
-    view = judge.ready.view
-    read = ReadAsked(work.run, pictures, judge)
-    with ray_cluster(work.logs, most_engines(view)) as ray:
-        if judge.endpoint is None:
-            least, most = engine_count(view, ray)
-            resources = actor_resources(view, ray)
-        else:
-            least, most, resources = 1, 1, {"num_cpus": 0.5}
-        actors = Actors(
-            AnswerBatches,
-            {
-                "judge": judge,
-                "filters": {scorer.name: scorer.filter for scorer in scorers},
-                "run": work.run,
-                "log": work.logs,
-            },
-            least,
-            most,
-            resources,
-            rows=IMAGES_AT_ONCE,
-            waiting=6,
-            together=4,
-        )
-        for _ in reports(ray, [{"part": part} for part in parts], read, actors, read_cpus=0.5):
-            pass
+def _answer(
+    work: Work, pictures: Pictures, scorers: list[Scorer], judge: Judge, parts: list[str], room: EngineRoom
+) -> None:
+    filters = {scorer.name: scorer.filter for scorer in scorers}
+    duty = Duty(AnswerBatches, {"judge": judge, "filters": filters, "run": work.run})
+
+    def pool() -> EnginePool:
+        return room.pool(work.engine_of(judge.ready)) if judge.endpoint is None else room.server(judge.endpoint)
+
+    jobs = [{"part": part} for part in parts]
+    for _ in engine_reports(room.ray, jobs, ReadAsked(work.run, pictures, judge), pool, duty):
+        pass
 
 
 @dataclass(frozen=True)
@@ -199,26 +188,18 @@ class ReadAsked:
 
 
 class AnswerBatches:
-    """Asks the judge and writes its answers. A Ray actor."""
+    """Asks the judge and writes its answers. A duty of an engine, or of a server's client."""
 
-    @seals_errors
-    def __init__(self, judge: Judge, filters: dict[str, VlmFilter], run: Run, log: str | None) -> None:
+    def __init__(self, engine: Answers, log: Path, judge: Judge, filters: dict[str, VlmFilter], run: Run) -> None:
         """`filters`: those that ask, by name."""
-        from factory.engines.logs import last_words, redirect_output
         from factory.judging.asker import Asker
 
         self.judge = judge
         self.filters = filters
         self.run = run
-        self.log = redirect_output(log, "judge")
-        ready = judge.ready
-        try:
-            self.asker = Asker(_engine(judge), judge.name, ready.view.timeout_s)
-        except EngineError as error:
-            raise EngineError(f"{error}\n{last_words(self.log)}".strip()) from None
+        self.asker = Asker(engine, judge.name, judge.ready.view.timeout_s)
 
-    @seals_errors
-    async def __call__(self, batch: pa.Table) -> AsyncIterator[pa.Table]:
+    async def __call__(self, batch: pa.Table) -> pa.Table:
         """A table of _WORK -> a table with `answers`, their number, once they are written."""
         from factory.engines.contract import EngineDied
 
@@ -244,7 +225,7 @@ class AnswerBatches:
             ) from None
         if wrong is not None:
             raise wrong
-        yield pa.table({"answers": [sum(len(some) for _, some in finished)]})
+        return pa.table({"answers": [sum(len(some) for _, some in finished)]})
 
     async def _ask(self, row: dict[str, Any]) -> list[dict[str, Any]]:
         """Ask about one image until its captions call for nothing more: rows of tables.ANSWERS."""
@@ -261,16 +242,6 @@ class AnswerBatches:
             known |= {answer["question"]: answer for answer in new if answer["control"] is None}
             made += new
         return made
-
-
-def _engine(judge: Judge) -> Any:
-    if judge.endpoint is not None:
-        from factory.engines.server import EndpointEngine
-
-        return EndpointEngine(judge.endpoint)
-    from factory.engines.vllm_engine import Engine
-
-    return Engine(judge.group)
 
 
 def _short_name(rows: list[dict[str, Any]]) -> str:

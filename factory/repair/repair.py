@@ -16,7 +16,7 @@ from typing import Any, Final
 import polars as pl
 
 from factory.captioning.caption_missing import Made, caption_group
-from factory.engines.cluster import most_engines, ray_cluster
+from factory.engines.room import EngineRoom
 from factory.progress import Progress
 from factory.repair.cutting import cut_part
 from factory.repair.faithful import Judgement
@@ -74,7 +74,7 @@ class RepairCounts:
             yield f"cut: {self.cut:,} of the {self.left:,} left, {self.cut_faithful:,} of them faithful now"
 
 
-def repair(work: Work, pictures: Pictures, progress: Progress) -> tuple[Work, RepairCounts]:
+def repair(work: Work, pictures: Pictures, progress: Progress, room: EngineRoom) -> tuple[Work, RepairCounts]:
     """Do what the recipe's `repair` asks, and what was asked for by hand. What is done already is not done again.
 
     Returns the work, settled on the captions that there are now, and what was found and done.
@@ -85,19 +85,21 @@ def repair(work: Work, pictures: Pictures, progress: Progress) -> tuple[Work, Re
     settings = work.recipe.repair
     judgement = Judgement.of(work) if settings is not None else None
     for rung in work.rungs:
-        if _climb(work, pictures, rung, judgement, progress):
-            work = score_all(work, pictures, progress)
+        if _climb(work, pictures, rung, judgement, progress, room):
+            work = score_all(work, pictures, progress, room)
     if settings is not None and settings.cut and judgement is not None:
         progress.phase("cutting")
         if _cut(work, judgement):
-            work = score_all(work, pictures, progress)
+            work = score_all(work, pictures, progress, room)
     return work, _counts(work, judgement)
 
 
 # --- writing again ------------------------------------------------------------------------------------------------------
 
 
-def _climb(work: Work, pictures: Pictures, rung: ReadyRung, judgement: Judgement | None, progress: Progress) -> bool:
+def _climb(
+    work: Work, pictures: Pictures, rung: ReadyRung, judgement: Judgement | None, progress: Progress, room: EngineRoom
+) -> bool:
     """Caption again what a rung is for. False where nothing is left to do."""
     names = [ready.name for ready in rung.views]
     fingerprints = {one for ready in rung.views for one in ready.fingerprints}
@@ -117,14 +119,12 @@ def _climb(work: Work, pictures: Pictures, rung: ReadyRung, judgement: Judgement
 
     progress.phase(f"try {rung.number + 1}: {sum(map(len, keys)):,} {rung.what} images")
     made = Made()
-    groups = engine_groups(list(rung.views))
-    with ray_cluster(work.logs, max(most_engines(group.first.view) for group in groups)) as ray:
-        again, finished = DoneSet.of(iter(keys)), done_set(work, list(rung.views))
-        wanted_there = ray.put((again.high, again.low))
-        done = ray.put((finished.high, finished.low))
-        for group in groups:
-            read = ReadAgain(pictures.source, group, work.run, done, wanted_there)
-            caption_group(work, group, read, shards, ray, made, progress)
+    again, finished = DoneSet.of(iter(keys)), done_set(work, list(rung.views))
+    wanted_there = room.ray.put((again.high, again.low))
+    done = room.ray.put((finished.high, finished.low))
+    for group in engine_groups(list(rung.views)):
+        read = ReadAgain(pictures.source, group, work.run, done, wanted_there)
+        caption_group(work, group, read, shards, made, progress, room)
     return True
 
 

@@ -18,6 +18,7 @@ from typing import Any, Final
 import polars as pl
 
 from factory.engines.ray_errors import seals_errors
+from factory.engines.room import EngineRoom
 from factory.judging.answer_fields import ANSWER_FIELDS, others_of
 from factory.runs.run import Run
 from factory.runs.tables import CAPTION_KEY
@@ -32,7 +33,7 @@ HERE_ROWS: Final = 40_000
 IMAGE_ROWS: Final = 1_000
 
 
-def score_missing(work: Work, pictures: Pictures, logs: str | None = None) -> int:
+def score_missing(work: Work, pictures: Pictures, room: EngineRoom) -> int:
     """Score every caption part that a filter has not scored under its fingerprint. Returns rows scored.
 
     Filters that ask a vision-language model are scored by `factory/judging/answering.py`. Memory is that of one part for each process.
@@ -44,17 +45,17 @@ def score_missing(work: Work, pictures: Pictures, logs: str | None = None) -> in
         for part in run.unscored(scorer.name, scorer.fingerprint):
             missing.setdefault(part, []).append(scorer.name)
     jobs = [{"part": part, "names": names} for part, names in sorted(missing.items())]
-    scored = _score_parts(work, pictures, single, jobs, logs) if jobs else 0
+    scored = _score_parts(work, pictures, single, jobs, room) if jobs else 0
     for scorer in work.scorers:
         if isinstance(scorer.filter, SetFilter):
             scored += _score_set(work, pictures, scorer.filter, scorer.fingerprint)
     return scored
 
 
-def score_answered(work: Work, scorer: Scorer, logs: str | None = None) -> int:
+def score_answered(work: Work, scorer: Scorer, room: EngineRoom) -> int:
     """Score with a filter that asks, from the answers that the run has. Returns rows scored."""
     jobs = [{"part": part, "names": [scorer.name]} for part in work.run.unscored(scorer.name, scorer.fingerprint)]
-    return _score_parts(work, None, [scorer], jobs, logs) if jobs else 0
+    return _score_parts(work, None, [scorer], jobs, room) if jobs else 0
 
 
 # --- one caption at a time ---------------------------------------------------------------------------------------------
@@ -122,16 +123,16 @@ class ScoreParts:
 
 
 def _score_parts(
-    work: Work, pictures: Pictures | None, scorers: list[Scorer], jobs: list[dict[str, Any]], logs: str | None
+    work: Work, pictures: Pictures | None, scorers: list[Scorer], jobs: list[dict[str, Any]], room: EngineRoom
 ) -> int:
     """Score with the filters that hold no model, then with each of the others."""
     heavy = [[scorer] for scorer in scorers if scorer.filter.holds_model]
     light = [scorer for scorer in scorers if not scorer.filter.holds_model]
-    return sum(_score_with(work, pictures, group, jobs, logs) for group in [light, *heavy] if group)
+    return sum(_score_with(work, pictures, group, jobs, room) for group in [light, *heavy] if group)
 
 
 def _score_with(
-    work: Work, pictures: Pictures | None, scorers: list[Scorer], jobs: list[dict[str, Any]], logs: str | None
+    work: Work, pictures: Pictures | None, scorers: list[Scorer], jobs: list[dict[str, Any]], room: EngineRoom
 ) -> int:
     names = {scorer.name for scorer in scorers}
     pictured = any("image" in scorer.filter.needs for scorer in scorers)
@@ -143,18 +144,18 @@ def _score_with(
     if rows <= (IMAGE_ROWS if pictured or scorers[0].filter.holds_model else HERE_ROWS) or len(todo) == 1:
         stage = ScoreParts(**arguments)
         return sum(stage.score(job) for job in todo)
-    from factory.engines.cluster import ray_cluster
     from factory.engines.stage import Actors, reports
 
-    with ray_cluster(logs) as ray:
-        rows_of_jobs = [{"job": json.dumps(job)} for job in todo]
-        if scorers[0].filter.holds_model:
-            resources = {"num_gpus": 1.0} if _gpus(ray) else {"num_cpus": 1.0}
-            actors = Actors(ScoreParts, arguments, 1, max(1, int(_gpus(ray))), resources, rows=1)
-            batches = reports(ray, rows_of_jobs, None, actors)
-        else:
-            batches = reports(ray, rows_of_jobs, ScoreParts(**arguments))
-        return sum(row["rows"] for batch in batches for row in batch.to_pylist())
+    ray = room.ray
+    rows_of_jobs = [{"job": json.dumps(job)} for job in todo]
+    if scorers[0].filter.holds_model:
+        room.free_gpus()
+        resources = {"num_gpus": 1.0} if _gpus(ray) else {"num_cpus": 1.0}
+        actors = Actors(ScoreParts, arguments, 1, max(1, int(_gpus(ray))), resources, rows=1)
+        batches = reports(ray, rows_of_jobs, None, actors)
+    else:
+        batches = reports(ray, rows_of_jobs, ScoreParts(**arguments))
+    return sum(row["rows"] for batch in batches for row in batch.to_pylist())
 
 
 def _gpus(ray: Any) -> float:

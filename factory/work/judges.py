@@ -10,7 +10,7 @@ from factory.errors import RecipeError
 from factory.models.resolve import resolve_model
 from factory.recipe import ORIGINAL, Recipe, View
 from factory.work.fingerprint import SPEED_ONLY, fingerprint, image_fingerprint
-from factory.work.views import EngineGroup, ReadyView
+from factory.work.views import ReadyView
 from filters.asking.questions import SELF, Endpoint, JudgeModel, VlmFilter
 
 if TYPE_CHECKING:
@@ -32,11 +32,6 @@ class Judge:
     fingerprint: str
     ready: ReadyView
     endpoint: Endpoint | None = None
-
-    @property
-    def group(self) -> EngineGroup:
-        """The engine to start for it."""
-        return EngineGroup((self.ready,), questioned=True)
 
 
 def judges_of(filter_: VlmFilter, recipe: Recipe, views: Sequence[ReadyView]) -> dict[str, Judge]:

@@ -20,6 +20,7 @@ from factory.sources.pictures import Pictures
 from factory.sources.shard_keys import DUPLICATE, key_hashes
 from factory.sources.source import ImageSource, ListedShard
 from factory.work.done import finished_images
+from factory.work.engine_needs import EngineNeed, engine_needs
 from factory.work.work import Work, resolve_work
 
 
@@ -103,16 +104,26 @@ class Plan:
         if repair is not None:
             tries = f"written again up to {len(self.work.rungs)} times" if self.work.rungs else ""
             what = " and ".join(one for one in (tries, "cut" if repair.cut else "") if one)
-            lines.append(f"repair: what {repair.by} finds unfaithful is {what}; each try starts the engine again")
-        if not self.work.views:
+            lines.append(f"repair: what {repair.by} finds unfaithful is {what}")
+        needs = self.engine_needs
+        if needs:
+            lines += [need.line() for need in needs]
+        elif not self.work.views:
             lines.append("engines: none")
-        elif self.open_shards:
-            lines.append(f"engines: {len(self.work.groups)} model(s) to start, one after the other")
-        elif any(scorer.judges for scorer in self.work.scorers):
-            lines.append("engines: none to start for captions, every image is done")
         else:
             lines.append("engines: none to start, every image is done; selection, release and report take seconds")
         return lines
+
+    @property
+    def is_untouched(self) -> bool:
+        """Whether nothing is done yet, so that there is something to caption."""
+        return not self.quarantined and not any(view.reused or view.failed_before for view in self.counts)
+
+    @property
+    def engine_needs(self) -> list[EngineNeed]:
+        """The engines that will start, in order of need."""
+        to_caption = [view.name for view in self.counts if view.to_caption != 0 and self.open_shards]
+        return engine_needs(self.work, to_caption, [one.name for one in self.filter_counts if one.to_score])
 
     def summary(self) -> dict[str, Any]:
         """The plan as JSON data."""
@@ -125,7 +136,7 @@ class Plan:
             "originals_to_read": sum(not listed.complete for listed in self.original_shards),
             "quarantined": self.quarantined,
             "filters": [asdict(one) for one in self.filter_counts],
-            "engines": len(self.work.groups),
+            "engines": [need.as_json() for need in self.engine_needs],
         }
 
 

@@ -11,7 +11,7 @@ import polars as pl
 from factory.models.resolve import Model, resolve_model
 from factory.recipe import Recipe, View
 from factory.runs.tables import RUNG_CANDIDATES
-from factory.work.fingerprint import caption_fingerprint, fingerprint, image_fingerprint
+from factory.work.fingerprint import SPEED_ONLY, caption_fingerprint, fingerprint, image_fingerprint
 from factory.work.prompts import choose_prompt
 
 
@@ -62,6 +62,7 @@ class EngineGroup:
     """Views served by one engine: same model, adapter, engine arguments, replicas and trust.
 
     An adapter has its engine to itself: vLLM 0.32's CPU build gives every request of a batch the adapter of one of them.
+    A judge is a view here, too: that with which it looks at images.
     """
 
     views: tuple[ReadyView, ...]
@@ -71,6 +72,11 @@ class EngineGroup:
     def first(self) -> ReadyView:
         """Any of its views; they agree on everything about the engine."""
         return self.views[0]
+
+    @cached_property
+    def key(self) -> str:
+        """Identifies the engine among those of a recipe: 16 hex digits of what it is started with."""
+        return engine_key(self.first)
 
     @cached_property
     def images(self) -> list[ReadyView]:
@@ -99,8 +105,40 @@ def engine_groups(views: Sequence[ReadyView]) -> list[EngineGroup]:
     """Views grouped by the engine they need, in recipe order."""
     groups: dict[str, list[ReadyView]] = {}
     for ready in views:
-        view = ready.view
-        adapter = ready.lora.identity if ready.lora else None
-        engine = [ready.model.identity, adapter, view.engine, view.replicas, view.trust_remote_code]
-        groups.setdefault(fingerprint("engine", engine), []).append(ready)
+        groups.setdefault(engine_key(ready), []).append(ready)
     return [EngineGroup(tuple(group)) for group in groups.values()]
+
+
+def engine_key(ready: ReadyView) -> str:
+    """Identifies the engine that a view asks for: 16 hex digits."""
+    view = ready.view
+    adapter = ready.lora.identity if ready.lora else None
+    engine = [ready.model.identity, adapter, view.engine, view.replicas, view.trust_remote_code]
+    return fingerprint("engine", engine)
+
+
+def with_judges(groups: Sequence[EngineGroup], judges: Sequence[ReadyView]) -> list[EngineGroup]:
+    """The engines of captioners and those of judges, each once.
+
+    A judge is served by a captioner's engine where both have one model, adapter and trust, and their engine arguments differ
+    in nothing but speed: the answers are the same.
+    """
+    found = list(groups)
+    for judge in judges:
+        place = next((place for place, group in enumerate(found) if _serves(group, judge)), None)
+        if place is None:
+            found.append(EngineGroup((judge,), questioned=True))
+        else:
+            views = found[place].views
+            found[place] = EngineGroup(views if judge in views else (*views, judge), questioned=True)
+    return found
+
+
+def _serves(group: EngineGroup, judge: ReadyView) -> bool:
+    return judge in group.views or _answers_by(group.first) == _answers_by(judge)
+
+
+def _answers_by(ready: ReadyView) -> str:
+    """What an engine's answers depend on."""
+    engine = {name: value for name, value in ready.view.engine.items() if name not in SPEED_ONLY}
+    return fingerprint("answers", [ready.identity, engine, ready.view.trust_remote_code])

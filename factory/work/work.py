@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import filters
 from factory.recipe import ORIGINAL, Recipe, parse_recipe
@@ -15,7 +16,7 @@ from factory.work.checks import check_conditions, check_cut, check_engine_argume
 from factory.work.fingerprint import cut_fingerprint, fingerprint, original_fingerprint
 from factory.work.rungs import ReadyRung, rungs_of
 from factory.work.scorer import Scorer, scorer_of
-from factory.work.views import EngineGroup, ReadyView, engine_groups, ready_views
+from factory.work.views import EngineGroup, ReadyView, engine_groups, ready_views, with_judges
 from filters.asking.questions import SELF, VlmFilter
 from filters.calibration.calibration import Calibration
 
@@ -34,12 +35,37 @@ class Work:
 
     @property
     def groups(self) -> list[EngineGroup]:
-        """The engines to start, in order."""
-        asked = self.asked_at_once
-        return [
-            replace(group, questioned=any(ready.name in asked for ready in group.views))
-            for group in engine_groups(self.views)
-        ]
+        """The views of the first try, by the engine that makes their captions, in order."""
+        return engine_groups(self.views)
+
+    @cached_property
+    def engines(self) -> tuple[EngineGroup, ...]:
+        """Every engine that may be needed, in the order in which it is first, with all that it serves: the views of the first
+        try and of each rung, and judges.
+        """
+        tries = engine_groups([*self.views, *(ready for rung in self.rungs for ready in rung.views)])
+        judges = [judge for scorer in self.scorers for judge in scorer.judges.values()]
+        return tuple(with_judges(tries, [judge.ready for judge in judges if judge.endpoint is None]))
+
+    def engine_of(self, ready: ReadyView) -> EngineGroup:
+        """The engine that serves a view or a judge of this work."""
+        return next(group for group in self.engines if ready in group.views)
+
+    @property
+    def engines_to_judge(self) -> list[EngineGroup]:
+        """Those that answer for every caption, in the order of the filters; not those whose filters ask only `when`."""
+        asking = [one for one in self.scorers if isinstance(one.filter, VlmFilter) and one.filter.when is None]
+        return self._judging(asking)
+
+    @property
+    def engines_after_captions(self) -> list[EngineGroup]:
+        """Those that may be needed once every image has captions: of judges, and of the rungs."""
+        rungs = [self.engine_of(ready) for rung in self.rungs for ready in rung.views]
+        return [*self._judging(self.scorers), *rungs]
+
+    def _judging(self, scorers: Sequence[Scorer]) -> list[EngineGroup]:
+        judges = (judge for scorer in scorers for judge in scorer.judges.values())
+        return [self.engine_of(judge.ready) for judge in judges if judge.endpoint is None]
 
     @property
     def asked_at_once(self) -> dict[str, tuple[VlmFilter, ...]]:

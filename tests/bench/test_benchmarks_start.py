@@ -51,6 +51,7 @@ SMALLEST_AND_SLOW: dict[str, tuple[str, set[str]]] = {
         "--dir proof --scale small --seeds 1 --rounds 1 --parts proof trainer --steps 6 --repeats 1",
         {"precision", "recall", "gain_over_longer", "gain_over_unfiltered", "rounds_improving", "trainer_over_trl"},
     ),
+    "starts": ("--images 24 --before none", {"engine_starts", "ray_starts"}),
     "throughput": ("--images 32 --repeats 1", {"factory_over_vllm", "factory_over_ray_data_llm", "images_per_s"}),
 }
 """Those that start engines or publish again and again."""

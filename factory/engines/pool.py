@@ -1,0 +1,156 @@
+"""The running engines of one model, as the process that drives a run sees them: which is least busy, which died."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from factory.engines.engine_actor import Duty, EngineActor
+from factory.engines.ray_errors import typed_error
+from factory.errors import EngineError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from factory.work.views import EngineGroup
+    from filters.asking.questions import Endpoint
+
+MOST_DEATHS: Final = 20
+"""Engines of a pool that may die one after the other without one batch finished in between. What kills them is found much
+sooner where it is an image (`factory/engines/watch.py`)."""
+LOST_STARTS: Final = 2
+"""Engines that may vanish while they start, where there are several machines: one of those may be gone."""
+STOP_SECONDS: Final = 30.0
+CALLS_AT_ONCE: Final = 10_000
+
+
+@dataclass(eq=False)
+class RunningEngine:
+    """One engine: its actor, and the rows given to it that it has not reported."""
+
+    actor: Any
+    started: Any  # ObjectRef of the seconds that its start took
+    rows: int = 0
+
+
+@dataclass
+class EnginePool:
+    """The engines that serve one group of views, or the client of one server. They start at once and in the background.
+
+    `least` and `most`: engines; more than `least` start while all are full. `rows`: that one engine is given at once.
+    `resources`: of one engine, as Ray takes them.
+    """
+
+    ray: Any
+    served: EngineGroup | Endpoint
+    least: int
+    most: int
+    rows: int
+    resources: Mapping[str, float]
+    logs: str | None
+    engines: list[RunningEngine] = field(default_factory=list)
+    starts: int = 0
+    start_seconds: float = 0.0
+    _lost_starts: int = 0
+    _deaths: int = 0
+    _numbers: itertools.count[int] = field(default_factory=itertools.count)
+
+    def __post_init__(self) -> None:
+        while len(self.engines) < self.least:
+            self._start()
+
+    def _start(self) -> None:
+        # Not restarted by Ray: an engine that cannot start would be tried for ever. `lost` starts another.
+        options = {"max_restarts": 0, "max_concurrency": CALLS_AT_ONCE, **self.resources}
+        actor = self.ray.remote(EngineActor).options(**options).remote(self.served, self.logs)
+        self.engines.append(RunningEngine(actor, actor.started.remote()))
+        self.starts += 1
+
+    @property
+    def at_once(self) -> int:
+        """Rows that its engines are given at once."""
+        return self.rows * len(self.engines)
+
+    @property
+    def name(self) -> str:
+        """The model's name, for people."""
+        return getattr(self.served, "model", None) or self.served.first.view.model  # type: ignore[union-attr]
+
+    def assign(self, duty: Duty) -> tuple[int, list[Any]]:
+        """A duty as `give` takes it: its number and its reference."""
+        return next(self._numbers), [self.ray.put(duty)]
+
+    def give(self, duty: tuple[int, list[Any]], block: Any, start: int, rows: int) -> tuple[RunningEngine, Any]:
+        """Give the least busy engine some rows of a block. Returns the engine and the reference of its report."""
+        engine = min(self.engines, key=lambda one: one.rows)
+        if engine.rows >= self.rows and len(self.engines) < self.most:
+            self._start()
+            engine = self.engines[-1]
+        engine.rows += rows
+        return engine, engine.actor.work.remote(*duty, block, start, rows)
+
+    def reported(self, engine: RunningEngine, rows: int) -> None:
+        """An engine has finished rows that it was given."""
+        engine.rows -= rows
+        self._deaths = 0
+
+    def lost(self, engine: RunningEngine, error: BaseException) -> None:
+        """An engine is gone, by what `error` says; another starts. Called for each piece of work that was in it.
+
+        Raises:
+            EngineError: it could not start, or they die one after the other.
+        """
+        if engine not in self.engines:
+            return
+        self.engines.remove(engine)
+        self.ray.kill(engine.actor)
+        if not self._has_started(engine):
+            self._lost_starts += 1
+            if "<<factory-error" in str(error):
+                raise typed_error(error) from None
+            if len(self.ray.nodes()) == 1 or self._lost_starts > LOST_STARTS:
+                raise EngineError(
+                    f"{self.name}: the engine's process ended while it started, as it does where memory runs out; the logs of "
+                    "the run say more"
+                )
+        else:
+            self._deaths += 1
+            if self._deaths >= MOST_DEATHS:
+                raise EngineError(
+                    f"{self.name}: {self._deaths} engines died one after the other and finished nothing; the logs of the run "
+                    "say more"
+                )
+        self._start()
+
+    def _has_started(self, engine: RunningEngine) -> bool:
+        done, _ = self.ray.wait([engine.started], timeout=0)
+        if not done:
+            return False
+        try:
+            self.ray.get(engine.started)
+        except self.ray.exceptions.RayError:
+            return False
+        return True
+
+    def wait_until_started(self) -> float:
+        """Wait until its engines can be asked. Returns the seconds that the slowest start took.
+
+        Raises:
+            EngineError: one cannot start.
+        """
+        seconds = [0.0]
+        for engine in list(self.engines):
+            try:
+                seconds.append(self.ray.get(engine.started))
+            except self.ray.exceptions.RayActorError as error:
+                self.lost(engine, error)
+        return max(seconds)
+
+    def close(self) -> None:
+        """Stop its engines and free what they hold."""
+        stopping = [engine.actor.stop.remote() for engine in self.engines if self._has_started(engine)]
+        self.ray.wait(stopping, num_returns=len(stopping), timeout=STOP_SECONDS) if stopping else None
+        for engine in self.engines:
+            self.ray.kill(engine.actor)
+        self.engines.clear()
