@@ -7,7 +7,7 @@ import hashlib
 import json
 import random
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -134,7 +134,7 @@ class Corpus:
                     f"parts.{self.name}: it has no document that can be used: {reasons or 'it is empty'}"
                 )
 
-    def _epoch(self, files: list[tuple[str, OpenedRelease | None]]) -> Iterator[Document]:
+    def _epoch(self, files: Sequence[tuple[str, OpenedRelease | None]]) -> Iterator[Document]:
         group: list[Example] = []
         for file, release in files:
             if release is None:
