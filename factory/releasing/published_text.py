@@ -148,9 +148,17 @@ def rewritten(captions: pl.DataFrame, names: tuple[str, ...]) -> pl.Series:
 
     `cut_sentence` is for captions of state `truncated`. Personal data is masked last, whatever the order.
     """
-    from filters.text.rewrites import cut_refusal, mask_pii, strip_opener, strip_reasoning, trim_cut_sentence
+    from filters.text.rewrites import (
+        cut_refusal,
+        mask_pii,
+        strip_opener,
+        strip_reasoning,
+        trim_cut_sentence,
+        unescape_html,
+    )
 
     functions: dict[str, Any] = {
+        "html": unescape_html,
         "reasoning": strip_reasoning,
         "refusal": cut_refusal,
         "opener": strip_opener,

@@ -5,6 +5,8 @@ or nothing worth keeping would be left. A new text is a caption beside the old o
 candidate of its own, and scores it like any other.
 """
 
+import html
+import re
 from collections.abc import Callable
 from typing import Final
 
@@ -23,6 +25,7 @@ _ROWS: Final = {"row": pl.UInt32, "text": pl.String}
 MIN_WORDS: Final = 3
 """Words below which a rest is no caption (the filter `length`'s default)."""
 
+_ENTITY: Final = r"&(?:[a-zA-Z][a-zA-Z0-9]{1,31}|#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6});"
 _LEADING: Final = rf"\A\s*{OPENER}[\s,:]*"
 _NO_START: Final = (
     r"(?i)\A(?:how|what|why|when|where|whether|which|who|whose|us|you|them|it|of|by|and|or|but|as|to|like|more|illustrations?|provided|taken|released|made"
@@ -79,6 +82,23 @@ def cut_refusal(texts: pl.Series) -> pl.Series:
     return _placed(texts, kept)
 
 
+def unescape_html(texts: pl.Series) -> pl.Series:
+    """Put the characters of HTML entities in their place: "Tom &amp; Jerry" becomes "Tom & Jerry".
+
+    Also where they were escaped up to three times ("&amp;amp;"). Null where there is none.
+    """
+    rows = _frame(texts).with_row_index("row").filter(pl.col("text").str.contains(_ENTITY))
+    plain = [(text, _unescaped(text)) for text in rows["text"]]
+    changed = rows.with_columns(pl.Series("text", [new if new != old else None for old, new in plain], dtype=pl.String))
+    return _placed(texts, changed)
+
+
+def _unescaped(text: str) -> str:
+    for _ in range(3):
+        text = re.sub(_ENTITY, lambda entity: html.unescape(entity.group()), text)
+    return text
+
+
 def strip_reasoning(texts: pl.Series) -> pl.Series:
     """Take off a model's reasoning and the marks around its answer: "<think>It is red.</think>A red bus." becomes "A red bus.".
 
@@ -131,6 +151,7 @@ def mask_pii(
 
 
 REWRITES: Final[dict[str, Callable[[pl.Series], pl.Series]]] = {
+    "unescape_html": unescape_html,
     "strip_reasoning": strip_reasoning,
     "strip_opener": strip_opener,
     "cut_refusal": cut_refusal,

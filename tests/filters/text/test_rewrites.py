@@ -8,7 +8,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from filters import Opener, Pii, Refusal
-from filters.text.rewrites import REWRITES, cut_refusal, mask_pii, strip_opener, strip_reasoning, trim_cut_sentence
+from filters.text.rewrites import (
+    REWRITES,
+    cut_refusal,
+    mask_pii,
+    strip_opener,
+    strip_reasoning,
+    trim_cut_sentence,
+    unescape_html,
+)
 
 
 def one(rewrite: object, text: str | None) -> str | None:
@@ -197,3 +205,9 @@ def test_hostile_marks_cost_time_linear_in_the_text() -> None:
         strip_reasoning(pl.Series([text]))
 
     assert time.perf_counter() - started < 20
+
+
+def test_html_entities_become_the_characters_that_they_mean() -> None:
+    texts = pl.Series(["Tom &amp;amp; Jerry", "a caf&eacute; &#39;open&#x27;", "AT&T; R&D", "a dog", None])
+
+    assert unescape_html(texts).to_list() == ["Tom & Jerry", "a café 'open'", None, None, None]
