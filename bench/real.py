@@ -21,6 +21,7 @@ from typing import Any
 if not __package__:  # run as a file, whose folder would hide the package `filters`
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
+import numpy as np
 import polars as pl
 
 from bench.answer import print_answer
@@ -155,7 +156,7 @@ def wrong_claims(rows: Rows, parser: str | None) -> dict[str, Any]:
 
 def area(values: list[float], right: list[bool]) -> float | None:
     """AUROC; None where only one kind is there."""
-    return round(float(auroc(values, right)), 4) if len(set(right)) == 2 else None
+    return round(auroc(np.array(values), np.array(right), 0.95)[0], 4) if len(set(right)) == 2 else None
 
 
 def share(part: int, whole: int) -> float | None:
