@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 ATOMIC_PUT = {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "hf", "memory", "oci", "oss"}
 
 
+_LAST = "manifest.json"
+"""Of a release: it is there once all other files are."""
+
+
 @dataclass(frozen=True)
 class Storage:
     """A directory. Holds only its URL, so it travels between processes.
@@ -137,8 +141,19 @@ class Storage:
                     _onto_the_disk(folder)
             os.replace(self.full(source), self.full(target))
             _onto_the_disk(posixpath.dirname(self.full(target)))
-        else:
-            self.fs.mv(self.full(source), self.full(target), recursive=True)
+            return
+        first = self.full(source).rstrip("/")
+        if not self.fs.isdir(first):
+            self.fs.mv(first, self.full(target))
+            return
+        # File by file: object stores have no folders, and some of their libraries try to copy those they list. What says
+        # that a release is whole comes last.
+        files = sorted(self.fs.find(first), key=lambda name: (posixpath.basename(name) == _LAST, name))
+        for name in files:
+            goal = self.full(target) + name[len(first) :]
+            self.fs.makedirs(posixpath.dirname(goal), exist_ok=True)
+            self.fs.cp_file(name, goal)
+        self.fs.rm(first, recursive=True)
 
     def remove(self, path: str) -> None:
         """Remove a file; it may be gone already."""

@@ -8,8 +8,10 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from importlib import metadata, util
 from pathlib import Path
+from typing import Final
 
 from factory.work.recipe_lock import gpu_names
 
@@ -42,6 +44,7 @@ def examine() -> list[Check]:
         _torchvision,
         _ray,
         examine_heic,
+        *(partial(_examine_extra, *extra) for extra in EXTRAS),
         _demo,
         _disk,
         _memory,
@@ -146,6 +149,23 @@ def examine_heic() -> Check:
             "heic", "note", f"does not import: {problem}", "pip install --force-reinstall 'caption-factory[heic]'"
         )
     return Check("heic", "ok", f"pillow-heif {version}")
+
+
+EXTRAS: Final = (
+    ("s3", "s3fs", "s3fs", "sources, runs and releases on s3://"),
+    ("gcs", "gcsfs", "gcsfs", "sources, runs and releases on gs://"),
+)
+"""Extra of this package, the package and the module that it brings, and what for."""
+
+
+def _examine_extra(extra: str, package: str, module: str, purpose: str) -> Check:
+    version = _version(package)
+    if not version:
+        return Check(extra, "note", "not installed", f"pip install 'caption-factory[{extra}]' for {purpose}")
+    if problem := _import_problem(module):
+        again = f"pip install --force-reinstall 'caption-factory[{extra}]'"
+        return Check(extra, "note", f"does not import: {problem}", again)
+    return Check(extra, "ok", f"{package} {version}")
 
 
 def _demo() -> Check:

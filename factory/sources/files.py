@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import math
 import os
 import re
@@ -192,10 +193,14 @@ def open_file(url: str) -> IO[bytes]:
     Raises:
         SourceError: as `file_system`. OSError: it cannot be read, or is a pipe or a device, which may never end.
     """
+    from fsspec.spec import AbstractBufferedFile
+
     fs, name = file_system(url)
     if is_local(fs):
         return open_regular(name)
-    return fs.open(name, "rb")  # type: ignore[no-any-return]
+    opened = fs.open(name, "rb")
+    # The files of remote systems read lines of any length alone.
+    return io.BufferedReader(opened, 1 << 20) if isinstance(opened, AbstractBufferedFile) else opened
 
 
 class NotAFile(OSError):
