@@ -15,7 +15,6 @@ from factory.recipe import Sampling
 from factory.runs.clock import now_ms
 from factory.runs.tables import Failure, Status
 from factory.work.prompts import fill_prompt, request_seed
-from filters.asking.questions import questions_of
 
 if TYPE_CHECKING:
     from factory.work.views import EngineGroup, ReadyView
@@ -78,18 +77,12 @@ class Captioner:
         """
         ready = self.group.views[view]
         texts = [row["text"] for row in captions if row["text"]]
-        answers: dict[str, dict[str, Any]] = {}
-        rows: list[dict[str, Any]] = []
         about = [
             (filter_, text, [*texts[:place], *texts[place + 1 :]])
             for filter_ in self.filters.get(ready.name, ())
             for place, text in enumerate(texts)
         ]
-        while asked := questions_of(about, answers):
-            new = await self.asker.ask(item, f"{item.sha256}-{ready.image_fingerprint}", asked)
-            answers |= {row["question"]: row for row in new if row["control"] is None}
-            rows += new
-        return rows
+        return await self.asker.ask_about(item, f"{item.sha256}-{ready.image_fingerprint}", about)
 
     def failed(self, item: ImageItem, view: int, reason: Failure, detail: str) -> dict[str, Any]:
         """The row of an image and view that the engine was not, or no longer, asked about."""

@@ -51,7 +51,6 @@ class EnginePool:
     logs: str | None
     engines: list[RunningEngine] = field(default_factory=list)
     starts: int = 0
-    start_seconds: float = 0.0
     _lost_starts: int = 0
     _deaths: int = 0
     _numbers: itertools.count[int] = field(default_factory=itertools.count)
@@ -133,24 +132,11 @@ class EnginePool:
             return False
         return True
 
-    def wait_until_started(self) -> float:
-        """Wait until its engines can be asked. Returns the seconds that the slowest start took.
-
-        Raises:
-            EngineError: one cannot start.
-        """
-        seconds = [0.0]
-        for engine in list(self.engines):
-            try:
-                seconds.append(self.ray.get(engine.started))
-            except self.ray.exceptions.RayActorError as error:
-                self.lost(engine, error)
-        return max(seconds)
-
     def close(self) -> None:
         """Stop its engines and free what they hold."""
         stopping = [engine.actor.stop.remote() for engine in self.engines if self._has_started(engine)]
-        self.ray.wait(stopping, num_returns=len(stopping), timeout=STOP_SECONDS) if stopping else None
+        if stopping:
+            self.ray.wait(stopping, num_returns=len(stopping), timeout=STOP_SECONDS)
         for engine in self.engines:
             self.ray.kill(engine.actor)
         self.engines.clear()

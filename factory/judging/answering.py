@@ -230,16 +230,15 @@ class AnswerBatches:
     async def _ask(self, row: dict[str, Any]) -> list[dict[str, Any]]:
         """Ask about one image until its captions call for nothing more: rows of tables.ANSWERS."""
         known: dict[str, dict[str, Any]] = json.loads(row["known"])
-        asks = [Ask(**one) for one in json.loads(row["asks"])]
+        about = [(self.filters[one["filter"]], one["text"], one["others"]) for one in json.loads(row["asks"])]
+        if row["rgb"] is not None:
+            image_id = f"{row['sha256']}-{self.judge.ready.image_fingerprint}"
+            return await self.asker.ask_about(ImageItem.from_row(row), image_id, about, known)
+        common = {"image_key": row["image_key"], "problem": row["problem"][:500], "created_ms": now_ms()}
         made: list[dict[str, Any]] = []
-        while asked := questions_of([(self.filters[one.filter], one.text, one.others) for one in asks], known):
-            if row["rgb"] is None:
-                common = {"image_key": row["image_key"], "problem": row["problem"][:500], "created_ms": now_ms()}
-                new = [common | question_fields(question) for question in asked]
-            else:
-                image_id = f"{row['sha256']}-{self.judge.ready.image_fingerprint}"
-                new = await self.asker.ask(ImageItem.from_row(row), image_id, asked)
-            known |= {answer["question"]: answer for answer in new if answer["control"] is None}
+        while asked := questions_of(about, known):
+            new = [common | question_fields(question) for question in asked]
+            known |= {answer["question"]: answer for answer in new}
             made += new
         return made
 

@@ -7,12 +7,13 @@ import math
 import random
 import statistics
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from factory.engines.contract import Answer, Answers, RequestRefused, RequestTimeout
 from factory.errors import EngineError
 from factory.runs.clock import now_ms
+from filters.asking.questions import questions_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from factory.images.item import ImageItem
-    from filters.asking.questions import Question
+    from filters.asking.questions import Question, VlmFilter
 
 WATCHED_ANSWERS: Final = 64
 MOST_ELSEWHERE: Final = 0.5
@@ -60,6 +61,35 @@ class Asker:
         jobs += self._controls(item, image_id, wanted)
         rows = list(await asyncio.gather(*jobs))
         self._watch_blanks(rows)
+        return rows
+
+    async def ask_about(
+        self,
+        item: ImageItem,
+        image_id: str,
+        about: Sequence[tuple[VlmFilter, str, Sequence[str]]],
+        known: Mapping[str, dict[str, Any]] | None = None,
+    ) -> list[dict[str, Any]]:
+        """Ask about an image until its captions call for nothing more: an answer may call for further questions.
+
+        Args:
+            item: the image.
+            image_id: unique for its pixels; caches go by it.
+            about: filter, caption, and the other captions of its view.
+            known: answers that need not be asked for, by the question's id.
+
+        Returns:
+            The new answers, with those of controls.
+
+        Raises:
+            EngineDied, EngineError: as of `ask`.
+        """
+        answers = dict(known or {})
+        rows: list[dict[str, Any]] = []
+        while asked := questions_of(about, answers):
+            new = await self.ask(item, image_id, asked)
+            answers |= {row["question"]: row for row in new if row["control"] is None}
+            rows += new
         return rows
 
     def _controls(self, item: ImageItem, image_id: str, own: list[Question]) -> list[Any]:

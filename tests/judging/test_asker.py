@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 from PIL import Image
 
+import filters
 from factory.engines.contract import Answer
 from factory.errors import EngineError
 from factory.images.item import ImageItem
 from factory.judging.asker import BLIND_PAIRS, WATCHED_ANSWERS, Asker
-from filters.asking.questions import Question
+from filters.asking.questions import Question, VlmFilter
 
 YES_NO = ("yes", "no")
 
@@ -41,6 +42,12 @@ def item(number: int) -> ImageItem:
 def chance(*parts: object) -> float:
     """The same number in [0, 1) for the same parts."""
     return int(hashlib.sha256(repr(parts).encode()).hexdigest()[:8], 16) / 2**32
+
+
+def build_asking(name: str) -> VlmFilter:
+    built = filters.build(name, {})
+    assert isinstance(built, VlmFilter)
+    return built
 
 
 def ask_about(judge: Judge, images: int, allowed: tuple[str, ...] = YES_NO) -> list[dict[str, Any]]:
@@ -107,6 +114,25 @@ def test_words_that_a_judge_does_not_know_are_found_among_those_it_knows() -> No
 def test_a_judge_that_tells_only_words_is_never_called_blind() -> None:
     """Of such a judge, one that says no to all cannot be told from one that sees nothing; the report warns."""
     assert ask_about(Judge(lambda question, picture: [0.0, 1.0]), 60)
+
+
+def test_an_answer_may_call_for_another_question_and_nothing_is_asked_twice() -> None:
+    """`claims` asks about what a thing is like only where it is there."""
+    asked: list[str] = []
+
+    def there(question: Question, picture: bytes) -> list[float]:
+        asked.append(question.text)
+        return [0.99, 0.01]
+
+    text = "A small red circle is at the top left."
+    about = [(build_asking("claims"), text, []), (build_asking("claims"), text, [])]
+    asker = Asker(Judge(there), "org/judge", 10)
+    rows = asyncio.run(asker.ask_about(item(1), "image-1", about))
+    known = {row["question"]: row for row in rows if row["control"] is None}
+
+    assert len(known) > 1
+    assert len(asked) == len(set(asked)) == len(known)
+    assert asyncio.run(asker.ask_about(item(1), "image-1", about, known)) == []
 
 
 def test_a_judge_that_cannot_be_asked_is_named_with_the_filter_that_asks() -> None:
