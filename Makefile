@@ -9,7 +9,7 @@ PYTHON ?= python3
 BUILD ?= auto
 VENV := .venv
 STAMP := $(VENV)/.ready
-BENCHMARKS := throughput memory kill release filters filter_scale faithfulness reads
+BENCHMARKS := throughput memory kill release filters filter_scale faithfulness reads review
 
 setup: $(STAMP)
 

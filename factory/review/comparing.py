@@ -53,7 +53,9 @@ class Side:
             return shelf.picture(shard, key, size)
         if not self.images:
             return None
-        found = pl.scan_parquet(list(self.images), glob=False).filter(pl.col("id") == key).select("image").head(1).collect()
+        found = (
+            pl.scan_parquet(list(self.images), glob=False).filter(pl.col("id") == key).select("image").head(1).collect()
+        )
         cell = found.item() if found.height else None
         data = cell.get("bytes") if isinstance(cell, dict) else cell
         if not data:
