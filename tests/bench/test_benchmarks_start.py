@@ -30,6 +30,7 @@ SMALLEST: dict[str, tuple[str, set[str]]] = {
         "--parts build --build-gb 0.002 --repeats 1",
         {"build_over_pyarrow"},
     ),
+    "review": ("--captions 300", {"first_page_s", "filter_s", "peak_mb"}),
 }
 """Benchmark -> arguments that make it small, and keys its answer must have."""
 

@@ -168,3 +168,16 @@ def test_two_rounds_are_compared_by_keyboard_in_a_browser(rounds: tuple[Run, Run
         for row in answers.iter_rows(named=True)
     ]
     assert chosen == ["left", "right", "tie"] * 3 + ["left"]
+
+
+def test_the_two_sides_look_alike(rounds: tuple[Run, Run]) -> None:
+    with browser() as chromium, served(rounds[0].url, rounds[1].url, "-n", "5", command="compare") as server:
+        page = chromium.new_page()
+        page.goto(server.address)
+        page.locator("input[name=name]").fill("Ann")
+        page.keyboard.press("Enter")
+        page.locator("blockquote").first.wait_for()
+        style = "all => all.map(one => { const s = getComputedStyle(one); return [s.color, s.backgroundColor, s.font, one.offsetWidth] })"
+        for part in (".pair blockquote", ".pair .one", ".pair .one button"):
+            first, second = page.eval_on_selector_all(part, style)
+            assert first == second, part
