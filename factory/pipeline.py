@@ -10,6 +10,7 @@ from typing import Any
 from exports.release import ReleaseError
 from exports.storage import Storage
 from factory.captioning.caption_missing import caption_missing
+from factory.captioning.roll_call import compare_changed
 from factory.errors import RunError
 from factory.outcome import Outcome
 from factory.progress import Progress
@@ -21,7 +22,8 @@ from factory.runs.writer_lock import RunLock
 from factory.scoring.score_all import score_all
 from factory.sources.pictures import Pictures
 from factory.work.judges import write_judge_names
-from factory.work.plan import plan_work
+from factory.work.plan import plan_again, plan_work
+from factory.work.pools import note_pools
 from factory.work.recipe_of import recipe_of
 from factory.work.work import reopen, resolve_work
 
@@ -78,9 +80,17 @@ def run_recipe(
                 progress.phase("reading texts")
                 with _timed(outcome, "read"):
                     read_missing(plan, progress)
+            if plan.doubtful_shards:
+                with _timed(outcome, "compare"):
+                    plan = compare_changed(plan, progress)
             if plan.open_shards:
                 with _timed(outcome, "caption"):
+                    note_pools(run, [*plan.work.views, *(ready for rung in plan.work.rungs for ready in rung.views)])
                     caption_missing(plan, outcome.made, progress)
+            plan = plan_again(plan)
+            assert plan.work.present is not None
+            plan.work.present.write(run)
+            outcome.work = plan.work
             progress.phase("scoring")
             with _timed(outcome, "score"):
                 if recipe.views:  # an engine's batches are small; texts are read in large parts

@@ -13,7 +13,6 @@ from factory.engines.cluster import actor_resources, engine_count, most_engines,
 from factory.engines.stage import Actors, reports
 from factory.recipe import View
 from factory.sources.source import ListedShard
-from factory.work.done import done_set
 from factory.work.plan import Plan
 from factory.work.views import EngineGroup
 from factory.work.work import Work
@@ -48,10 +47,10 @@ def caption_missing(plan: Plan, made: Made, progress: Progress) -> None:
     work = plan.work
     progress.phase("starting the engine")
     with ray_cluster(work.logs, max(most_engines(group.first.view) for group in work.groups)) as ray:
-        finished = done_set(work)
+        finished = plan.finished.done
         done = ray.put((finished.high, finished.low))
         for group in work.groups:
-            read = ReadShards(plan.source, group, work.run, done)
+            read = ReadShards(plan.source, group, work.run, done, work.reading)
             caption_group(work, group, read, plan.open_shards, ray, made, progress)
 
 
@@ -98,7 +97,7 @@ def caption_group(
         waiting=tasks + 2,
         together=tasks,
     )
-    for batch in reports(ray, _read_tasks(shards), read, actors, read_cpus=0.5):
+    for batch in reports(ray, read_tasks(shards), read, actors, read_cpus=0.5):
         for row in batch.to_pylist():
             made.images[row["status"]] += row["rows"]
             made.tokens["prompt"] += row["prompt_tokens"]
@@ -114,7 +113,7 @@ def _tasks_in_engine(view: View, has_gpu: bool) -> int:
     return max(2, math.ceil(4 * together / (BATCHES_PER_TASK * BATCH_IMAGES)))
 
 
-def _read_tasks(shards: Sequence[ListedShard]) -> list[dict[str, str]]:
+def read_tasks(shards: Sequence[ListedShard]) -> list[dict[str, str]]:
     """The shards as JSON, small ones put together: one row per Ray task."""
     tasks: list[list[dict[str, Any]]] = []
     rows = 0

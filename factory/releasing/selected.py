@@ -19,7 +19,7 @@ from factory.releasing.published_text import PublishedText
 from factory.runs.appended_parts import append_parts, read_part
 from factory.runs.resolving import resolved
 from factory.runs.run import SELECTION
-from factory.runs.tables import CAPTION_KEY, CAPTIONS, completed
+from factory.runs.tables import CAPTION_KEY
 from factory.runs.tables import SELECTION as SELECTION_SCHEMA
 from factory.runs.with_score import with_score
 from factory.sources.pictures import Pictures
@@ -111,10 +111,10 @@ class Selected:
                 yield rows if self._wants_dropped else rows.filter("released")
 
     def _with_scores(self, part: str) -> pl.DataFrame:
-        rows = completed(self.work.run.storage.scan([f"captions/{part}.parquet"]), CAPTIONS).collect()
+        rows = self.work.run.caption_part(part).collect()
         for scorer in self.work.scorers:
             rows = with_score(self.work.run, rows, part, scorer.name, scorer.fingerprint, f"score_{scorer.name}")
-        return rows.filter(pl.col("fingerprint").is_in(self.work.caption_fingerprints))
+        return rows.filter(self.work.counts)
 
     def _placed(self, rows: pl.DataFrame, moved: _Moved) -> pl.DataFrame:
         """The rows with the number of their piece; those whose image is nowhere in the source are left out."""

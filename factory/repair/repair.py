@@ -123,7 +123,7 @@ def _climb(work: Work, pictures: Pictures, rung: ReadyRung, judgement: Judgement
         wanted_there = ray.put((again.high, again.low))
         done = ray.put((finished.high, finished.low))
         for group in groups:
-            read = ReadAgain(pictures.source, group, work.run, done, wanted_there)
+            read = ReadAgain(pictures.source, group, work.run, done, work.reading, wanted_there)
             caption_group(work, group, read, shards, ray, made, progress)
     return True
 

@@ -128,7 +128,7 @@ def _facts(work: Work, metrics: dict[str, Any]) -> tuple[Fact, ...]:
 
 def _views(work: Work, decided: pl.LazyFrame) -> list[dict[str, str]]:
     words = pl.col("text").str.count_matches(r"\S+").mean().alias("words")
-    made = work.run.captions(work.caption_fingerprints).group_by("view").agg(
+    made = work.captions().group_by("view").agg(
         pl.len().alias("captions"), words, pl.col("mean_logprob").mean().alias("logprob"), pl.col("engine").first()
     )  # fmt: skip
     kept = decided.group_by("view").agg(pl.col("kept").sum())
@@ -166,7 +166,7 @@ def _variety(work: Work, metrics: dict[str, Any]) -> list[dict[str, str]]:
     keys = ["shard", *CAPTION_KEY]
     identity = pl.concat_str(keys, separator="\x1f").hash(29).alias("identity")
     decided = work.run.storage.scan([SELECTION]).select(identity, "kept")
-    texts = work.run.captions(work.caption_fingerprints).select(identity, "text")
+    texts = work.captions().select(identity, "text")
     drawn = pl.col("identity") / 2.0**64
     chosen = {
         "all captions": decided.filter(drawn < size / total),
@@ -225,7 +225,7 @@ def _gallery(work: Work) -> list[ImageCard]:
     keys = pictures["image_key"] if pictures.height else _sampled_keys(work)
     shown = pl.col("image_key").is_in(keys.implode())
     decided = work.run.storage.scan([SELECTION]).filter(shown).collect(engine="streaming")
-    captions = work.run.captions(work.caption_fingerprints).filter(shown).drop("reason").collect(engine="streaming")
+    captions = work.captions().filter(shown).drop("reason").collect(engine="streaming")
     frame = decided.join(captions, on=["shard", *CAPTION_KEY, "fingerprint"], how="inner")
     for scorer in work.scorers:
         scored = work.run.scores(scorer.name, scorer.fingerprint).filter(shown)
@@ -390,7 +390,7 @@ def demo_truth(work: Work) -> dict[str, Any] | None:
 
     decided = work.run.storage.scan([SELECTION])
     columns = ["shard", *CAPTION_KEY, "text", "rung", "cut_from"]
-    texts = work.run.captions(work.caption_fingerprints).select(columns).drop_nulls("text")
+    texts = work.captions().select(columns).drop_nulls("text")
     joined = decided.join(texts, on=["shard", *CAPTION_KEY], how="inner").collect()
     first = joined.filter(pl.col("rung").is_null(), pl.col("cut_from").is_null())
     pairs = {"before": first, "after": joined.filter("kept")}

@@ -43,6 +43,7 @@ def select(work: Work) -> dict[str, Any]:
         "fingerprint": selection_fingerprint(work.recipe, work.caption_fingerprints, fingerprints),
         "parts": run.parts("captions"),
         "limit": work.limit,
+        "present": work.present.id if work.present is not None else None,
         "calibrations": {reference: calibration.id for reference, calibration in calibrations.items()},
     }
     before = run.read_json(SELECTION_STATE)
