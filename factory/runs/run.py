@@ -27,6 +27,7 @@ RECIPE = "recipe.yaml"
 RECIPE_LOCK = "recipe.lock.json"
 SELECTION = "selection.parquet"
 CALIBRATIONS = "calibrations"
+LEFT_OUT_ROWS = "left_out.parquet"
 REPORT = "report.html"
 METRICS = "metrics.json"
 COMPACT_BYTES = 64_000_000

@@ -94,7 +94,7 @@ QUARANTINE = pl.Schema(
 )
 
 # One row per reading of a shard: what is in the source, as hashes (factory/sources/shard_keys.py).
-SHARDS = pl.Schema(
+SHARDS = _schema(
     {
         "shard": pl.String,
         "stat": pl.String,  # what the shard looked like when it was read, and how; see sources/source.py
@@ -158,6 +158,16 @@ SELECTION = pl.Schema(
         "fingerprint": pl.String,  # of the caption
         "kept": pl.Boolean,
         "reason": pl.String,  # the first rule that dropped it; null when kept
+    }
+)
+
+
+# One row per image that is not in the release as it was selected.
+LEFT_OUT = pl.Schema(
+    {
+        "image_key": pl.String,
+        "shard": pl.String,
+        "reason": pl.String,  # one of factory.outcome.LEFT_OUT
     }
 )
 

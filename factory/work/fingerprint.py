@@ -6,7 +6,7 @@ version (`VERSION`) that is part of the hash. A fingerprint is 16 hex digits (64
 | part | identifies | what a change does |
 | --- | --- | --- |
 | image | preparation settings of a view | images are prepared again, also those in quarantine |
-| caption | model, adapter, system prompt, sampling, seed where it samples, image part, and the *one* prompt the row drew | the rows that drew it are captioned again |
+| caption | model, adapter, system prompt, sampling, seed (not of greedy ones), image part, the *one* prompt it drew | the rows that drew it are made again |
 | cut | the caption it was cut from, who judged its sentences, and the least score of one that stands | what is unfaithful is cut again |
 | original | the source's text column, and how images are looked at | the source's texts are read again |
 | filter | a filter's name, version, parameters and model files | its scores are made again, captions stay |
@@ -18,7 +18,7 @@ Left out, with the reason:
 | --- | --- |
 | view.replicas, view.timeout_s, view.canary | change how fast or how safely, not what is written |
 | engine arguments in `SPEED_ONLY` | scheduling and memory; the same text up to floating-point order |
-| prompt weights, ids and the other prompts of the pool | decide which prompt a row draws; the drawn text is in, and a caption of a prompt that its image no longer draws does not count |
+| prompt weights, ids, other prompts of the pool | decide which prompt is drawn; a caption of one no longer drawn does not count |
 | vLLM, torch and driver versions | recorded per row; an upgrade must not redo a billion captions |
 | recipe.name, release | name things, do not make captions |
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -82,7 +82,7 @@ class Roll:
         return cls(readings, doubtful)
 
     @property
-    def names(self) -> Iterable[str]:
+    def names(self) -> Collection[str]:
         """The shards whose keys are known."""
         return self.readings
 
@@ -122,7 +122,7 @@ class Roll:
         columns = [np.concatenate(one) for one in zip(*pieces, strict=True)] if pieces else [no_numbers()] * 3
         return Held(
             *columns, np.array(lengths, np.int64), np.array(certain, bool), frozenset(unread), repeats,
-            bool(self.doubtful & {name for name, _ in taken} - {name for name in self.readings}), books,
+            bool((self.doubtful & {name for name, _ in taken}) - set(self.readings)), books,
         )  # fmt: skip
 
 

@@ -9,6 +9,9 @@ from typing import Any
 import polars as pl
 import pytest
 
+from exports.storage import Storage
+from factory.releasing.export_run import export_release
+from factory.runs.run import Run
 from tests import pictures
 from tests.fake_captions import plan_of, run_fake
 
@@ -221,3 +224,21 @@ def test_a_tar_written_anew_without_some_images_starts_no_engine(tmp_path: Path)
     assert any("none to start unless" in line for line in plan.lines())
     outcome, made = run_fake(raw, out)
     assert (made, outcome.accounts["source_rows"], outcome.selection["captions"]) == (0, 8, 8)
+
+
+def test_a_release_that_differs_from_the_selection_says_why_row_by_row(tmp_path: Path) -> None:
+    raw = folder_recipe(tmp_path)
+    put(tmp_path, range(20))
+    out = str(tmp_path / "run")
+    run_fake(raw, out)
+    images = tmp_path / "images"
+    for name in ("003.png", "017.png"):
+        (images / name).unlink()
+    (images / "005.png").write_bytes(pictures.encoded(pictures.picture(70, 70), "PNG"))
+    result, left_out = export_release(Run(Storage(out)), str(tmp_path / "release"))
+    assert (result.rows, left_out) == (17, {"image_gone": 2, "image_changed": 1})
+    rows = pl.read_parquet(Path(out) / "left_out.parquet").select("image_key", "reason")
+    assert set(rows.iter_rows()) == {
+        ("003.png", "image_gone"), ("017.png", "image_gone"), ("005.png", "image_changed")
+    }  # fmt: skip
+    assert export_release(Run(Storage(out)), str(tmp_path / "release"))[1] == left_out
