@@ -14,6 +14,7 @@ from typing import Any
 class Server(ThreadingHTTPServer):
     """Answers every chat completion with `reply`: (status, body), or a function of the request that gives them."""
 
+    request_queue_size = 128
     reply: Any = (200, {})
     requests: list[dict[str, Any]]
     models: tuple[str, ...] = ("judge",)

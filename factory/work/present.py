@@ -139,5 +139,5 @@ def present_of(run: Run) -> Present | None:
         return None
     keys = run.storage.scan([f"{PRESENT}/keys.parquet"]).collect()
     superseded = run.storage.scan([f"{PRESENT}/superseded.parquet"]).collect()["caption"].to_numpy()
-    readings = state["readings"]
-    return Present(*(keys[name].to_numpy() for name in _KEYS), frozenset(state["unread"]), readings, superseded)
+    arrays = [keys[name].to_numpy() for name in _KEYS]
+    return Present(arrays[0], arrays[1], arrays[2], frozenset(state["unread"]), state["readings"], superseded)

@@ -119,11 +119,19 @@ class Roll:
             pieces.append((keys, contents, texts))
             lengths.append(len(keys))
             certain.append(known.is_certain)
-        columns = [np.concatenate(one) for one in zip(*pieces, strict=True)] if pieces else [no_numbers()] * 3
+        whole = [np.concatenate(one) for one in zip(*pieces, strict=True)] if pieces else [no_numbers()] * 3
+        changed = (self.doubtful & {name for name, _ in taken}) - set(self.readings)
         return Held(
-            *columns, np.array(lengths, np.int64), np.array(certain, bool), frozenset(unread), repeats,
-            bool((self.doubtful & {name for name, _ in taken}) - set(self.readings)), books,
-        )  # fmt: skip
+            keys=whole[0],
+            contents=whole[1],
+            texts=whole[2],
+            lengths=np.array(lengths, np.int64),
+            certain=np.array(certain, bool),
+            unread=frozenset(unread),
+            repeats=repeats,
+            changed=bool(changed),
+            books=books,
+        )
 
 
 def _listed_keys(source: ImageSource, shard: Shard) -> NDArray[np.uint64] | None:
