@@ -126,7 +126,7 @@ def make_run(root: Path, name: str, caption: str, digests: dict[str, str]) -> No
     for listed in plan.shards:
         keys = ShardKeys()
         names = listing.filter(bucket=listed.shard.spec["bucket"])["path"]
-        keys.add([SourceRow(name, None, None) for name in names])
+        keys.add([SourceRow(name, (root / "images" / name).read_bytes(), None) for name in names])
         made = [
             dict.fromkeys(tables.CAPTIONS)
             | {
@@ -148,7 +148,7 @@ def make_run(root: Path, name: str, caption: str, digests: dict[str, str]) -> No
             for name in names
         ]
         run.append("captions", pl.DataFrame(made, schema=tables.CAPTIONS))
-        run.append("shards", keys.frame(listed.shard))
+        run.append("shards", keys.frame(listed.shard, reading=plan.work.reading))
     run_recipe(recipe, recipe_yaml(recipe), run.url, quiet=True)
 
 

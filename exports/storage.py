@@ -177,6 +177,20 @@ class Storage:
         found = [posixpath.basename(entry["name"].rstrip("/")) for entry in entries if entry["type"] == "file"]
         return sorted(name for name in found if name.endswith(suffix) and not name.startswith(".tmp-"))
 
+    def sizes(self, path: str = "", suffix: str = "") -> dict[str, int]:
+        """The bytes of the files that `names` gives, in its order."""
+        self.fs.invalidate_cache()
+        try:
+            entries = self.fs.ls(self.full(path), detail=True)
+        except FileNotFoundError:
+            return {}
+        found = {
+            posixpath.basename(one["name"].rstrip("/")): int(one["size"] or 0)
+            for one in entries
+            if one["type"] == "file"
+        }
+        return {name: found[name] for name in sorted(found) if name.endswith(suffix) and not name.startswith(".tmp-")}
+
     def directories(self, path: str = "") -> list[str]:
         """Sorted names of the directories directly in a directory."""
         self.fs.invalidate_cache()
@@ -222,10 +236,10 @@ class Storage:
                     pending.append(relative)
                 else:
                     try:
-                        size = entry.stat().st_size
+                        found = entry.stat()
+                        yield relative, {"size": found.st_size, "mtime": found.st_mtime_ns}
                     except OSError:
-                        size = None
-                    yield relative, {"size": size}
+                        yield relative, {"size": None}
 
     def _temporary(self, path: str) -> str:
         return posixpath.join(posixpath.dirname(path), f".tmp-{uuid.uuid4().hex}-{posixpath.basename(path)[-40:]}")

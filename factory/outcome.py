@@ -8,6 +8,7 @@ from typing import Any
 from exports.release import ReleaseResult
 from factory.captioning.caption_missing import Made
 from factory.repair.repair import RepairCounts
+from factory.runs.run import LEFT_OUT_ROWS
 from factory.runs.set_aside import damage_lines
 from factory.work.work import Work
 
@@ -73,6 +74,8 @@ class Outcome:
                 f"release  {self.release.url} ({self.release.rows:,} images{'' if self.release.is_new else ', unchanged'})"
             )
         lines += [f"         {number:,} {LEFT_OUT[reason]}" for reason, number in self.left_out.items()]
+        if self.left_out:
+            lines.append(f"         which ones, row by row: {self.work.run.storage.full(LEFT_OUT_ROWS)}")
         lines.append(f"report   {self.report}")
         judges = self.metrics.get("judges", [])
         lines += [judge["line"] for judge in judges]

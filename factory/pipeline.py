@@ -10,6 +10,7 @@ from typing import Any
 from exports.release import ReleaseError
 from exports.storage import Storage
 from factory.captioning.caption_missing import caption_missing
+from factory.captioning.roll_call import compare_changed
 from factory.engines.room import EngineRoom
 from factory.errors import RecipeError, RunError, SourceError
 from factory.outcome import Outcome
@@ -24,7 +25,8 @@ from factory.runs.writer_lock import RunLock
 from factory.scoring.score_all import score_all
 from factory.sources.pictures import Pictures
 from factory.work.judges import write_judge_names
-from factory.work.plan import Plan, plan_work
+from factory.work.plan import Plan, plan_again, plan_work
+from factory.work.pools import note_pools
 from factory.work.recipe_of import recipe_of
 from factory.work.work import reopen, resolve_work
 
@@ -104,7 +106,7 @@ def _execute(
     total = plan.source_rows * len(plan.work.views) if plan.source_rows is not None else None
     reused = sum(view.reused for view in plan.counts) + plan.quarantined * len(plan.work.views)
     with Progress(None if total is None else max(0, total - reused), quiet) as progress:
-        _make(plan, outcome, progress)
+        plan = _make(plan, outcome, progress)
         progress.phase("selecting")
         with _timed(outcome, "select"):
             outcome.selection = select(outcome.work)
@@ -116,8 +118,10 @@ def _execute(
     return outcome, refused
 
 
-def _make(plan: Plan, outcome: Outcome, progress: Progress) -> None:
-    """Read, caption, score, repair: what may need Ray and engines, which start once and end with it."""
+def _make(plan: Plan, outcome: Outcome, progress: Progress) -> Plan:
+    """Read, caption, score, repair: what may need Ray and engines, which start once and end with it. Returns the plan as it
+    stands afterwards.
+    """
     from factory.captioning.originals import read_missing
 
     work = plan.work
@@ -126,10 +130,18 @@ def _make(plan: Plan, outcome: Outcome, progress: Progress) -> None:
             progress.phase("reading texts")
             with _timed(outcome, "read"):
                 read_missing(plan, progress, room)
+        if plan.doubtful_shards:
+            with _timed(outcome, "compare"):
+                plan = compare_changed(plan, progress)
         if plan.open_shards:
             with _timed(outcome, "caption"):
+                note_pools(work.run, [*work.views, *(ready for rung in work.rungs for ready in rung.views)])
                 caption_missing(plan, outcome.made, progress, room)
             room.keep(work.engines_after_captions)
+        plan = plan_again(plan)
+        assert plan.work.present is not None
+        plan.work.present.write(work.run)
+        outcome.work = plan.work
         progress.phase("scoring")
         with _timed(outcome, "score"):
             if work.views:  # an engine's batches are small; texts are read in large parts
@@ -139,6 +151,7 @@ def _make(plan: Plan, outcome: Outcome, progress: Progress) -> None:
             with _timed(outcome, "repair"):
                 outcome.work, outcome.repair = repair(outcome.work, plan.pictures, progress, room)
     outcome.starts = room.starts
+    return plan
 
 
 def _release(outcome: Outcome, pictures: Pictures, recipe_text: str, progress: Progress) -> ReleaseError | None:

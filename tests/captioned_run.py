@@ -55,7 +55,7 @@ def write_captions(plan: Plan) -> None:
             for candidate in range(ready.view.sampling.n)
         ]
         plan.work.run.append("captions", pl.DataFrame(made, schema=tables.CAPTIONS))
-        plan.work.run.append("shards", keys.frame(listed.shard))
+        plan.work.run.append("shards", keys.frame(listed.shard, reading=plan.work.reading))
 
 
 def _caption(plan: Plan, ready: ReadyView, key: str, candidate: int, shard: str) -> dict[str, Any]:

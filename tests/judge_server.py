@@ -14,9 +14,12 @@ from typing import Any
 class Server(ThreadingHTTPServer):
     """Answers every chat completion with `reply`: (status, body), or a function of the request that gives them."""
 
+    request_queue_size = 128
     reply: Any = (200, {})
     requests: list[dict[str, Any]]
     models: tuple[str, ...] = ("judge",)
+    should_retry = "false"
+    content_type = "application/json"
 
     @property
     def url(self) -> str:
@@ -37,11 +40,11 @@ class Handler(BaseHTTPRequestHandler):
         reply = self.server.reply
         self._send(*(reply(request) if callable(reply) else reply))
 
-    def _send(self, status: int, body: dict[str, Any]) -> None:
-        content = json.dumps(body).encode()
+    def _send(self, status: int, body: dict[str, Any] | str) -> None:
+        content = (body if isinstance(body, str) else json.dumps(body)).encode()
         self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("x-should-retry", "false")
+        self.send_header("Content-Type", self.server.content_type if isinstance(body, str) else "application/json")
+        self.send_header("x-should-retry", self.server.should_retry)
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         self.wfile.write(content)

@@ -235,7 +235,7 @@ def _with_key(work: Work, labels: pl.DataFrame) -> pl.DataFrame:
 
 def _captions(work: Work, filters: Sequence[str]) -> pl.LazyFrame:
     """Every caption of the recipe, once, with status, length bucket and these filters' scores."""
-    rows = work.run.captions(work.caption_fingerprints).unique(CAPTION_KEY, keep="any")
+    rows = work.captions().unique(CAPTION_KEY, keep="any")
     rows = rows.select(*CAPTION_KEY, "fingerprint", "status", length_bucket(pl.col("text")).alias(LENGTH_BUCKET))
     for scorer in work.scorers:
         if scorer.name in filters:
@@ -249,7 +249,7 @@ def _captions(work: Work, filters: Sequence[str]) -> pl.LazyFrame:
 
 def _sentences(work: Work, labels: pl.DataFrame | None) -> pl.LazyFrame:
     """The sentences of first tries: those of a sample of the images, and of the labelled ones, with every filter's scores."""
-    captions = work.run.captions(work.first_fingerprints).select(CAPTION_KEY)
+    captions = work.captions(work.first_fingerprints).select(CAPTION_KEY)
     total = int(captions.select(pl.len()).collect(engine="streaming").item())
     share = POPULATION_CAPTIONS / max(1, total)
     drawn = pl.col("image_key").hash(31) / 2.0**64 < share

@@ -13,7 +13,6 @@ from factory.engines.pool import EnginePool
 from factory.engines.room import EngineRoom
 from factory.engines.stage import engine_reports
 from factory.sources.source import ListedShard
-from factory.work.done import done_set
 from factory.work.plan import Plan
 from factory.work.views import EngineGroup
 from factory.work.work import Work
@@ -47,10 +46,10 @@ def caption_missing(plan: Plan, made: Made, progress: Progress, room: EngineRoom
     progress.phase("starting the engine")
     if plan.is_untouched:  # else an engine starts with the first image that is missing, if there is one
         _start(work, work.groups[0], room)
-    finished = done_set(work)
+    finished = plan.finished.done
     done = room.ray.put((finished.high, finished.low))
     for group in work.groups:
-        read = ReadShards(plan.source, group, work.run, done)
+        read = ReadShards(plan.source, group, work.run, done, work.reading)
         caption_group(work, group, read, plan.open_shards, made, progress, room)
 
 
@@ -87,7 +86,7 @@ def caption_group(
             "judges": work.judge_fingerprints(),
         },
     )
-    for batch in engine_reports(ray, _read_tasks(shards), read, lambda: _start(work, group, room), duty):
+    for batch in engine_reports(ray, read_tasks(shards), read, lambda: _start(work, group, room), duty):
         for row in batch.to_pylist():
             made.images[row["status"]] += row["rows"]
             made.tokens["prompt"] += row["prompt_tokens"]
@@ -110,7 +109,7 @@ def _start(work: Work, group: EngineGroup, room: EngineRoom) -> EnginePool:
     return pool
 
 
-def _read_tasks(shards: Sequence[ListedShard]) -> list[dict[str, str]]:
+def read_tasks(shards: Sequence[ListedShard]) -> list[dict[str, str]]:
     """The shards as JSON, small ones put together: one row per Ray task."""
     tasks: list[list[dict[str, Any]]] = []
     rows = 0

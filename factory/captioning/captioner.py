@@ -14,7 +14,8 @@ from factory.judging.asker import Asker
 from factory.recipe import Sampling
 from factory.runs.clock import now_ms
 from factory.runs.tables import Failure, Status
-from factory.work.prompts import fill_prompt, request_seed
+from factory.sources.shard_keys import text_hash
+from factory.work.prompts import asks_original, fill_prompt, request_seed
 
 if TYPE_CHECKING:
     from factory.work.views import EngineGroup, ReadyView
@@ -99,6 +100,7 @@ class Captioner:
             "fingerprint": ready.fingerprints[place],
             "prompt_id": ready.view.prompt_ids()[place],
             "prompt": None,
+            "original_hash": text_hash(item.text) if asks_original(ready.view.prompts[place].text) else None,
             "max_tokens": ready.view.sampling.max_tokens,
             "model": ready.view.model,
             "model_revision": ready.model.revision,

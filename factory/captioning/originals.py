@@ -152,7 +152,8 @@ class ReadOriginals:
         for spec in json.loads(task):
             take = spec.pop("take")
             shard = Shard(**spec)
-            good, bad = self._read(shard, take, gallery)
+            read_ms = now_ms()
+            good, bad = self._read(shard, take, gallery, read_ms)
             captions.append(good)
             refused.append(bad)
             broken = (bad["reason"] == Reason.source_unreadable).any()
@@ -164,7 +165,7 @@ class ReadOriginals:
                     "rows": good.filter(pl.col("candidate") == 0).height + bad.height,
                     "refused": bad.height,
                     "take": take,
-                    "created_ms": now_ms(),
+                    "created_ms": read_ms,
                 }
             )
         self.run.append("quarantine", pl.concat(refused))
@@ -174,7 +175,9 @@ class ReadOriginals:
         rows, bad_rows = sum(row["rows"] for row in shards), sum(map(len, refused))
         return {Status.ok: rows - bad_rows, Status.quarantined: bad_rows}
 
-    def _read(self, shard: Shard, take: int | None, gallery: list[dict[str, Any]]) -> tuple[pl.DataFrame, pl.DataFrame]:
+    def _read(
+        self, shard: Shard, take: int | None, gallery: list[dict[str, Any]], read_ms: int
+    ) -> tuple[pl.DataFrame, pl.DataFrame]:
         """(rows of tables.CAPTIONS, rows of tables.QUARANTINE) of a shard."""
         frames = list(self._frames(shard, take, gallery))
         rows = pl.concat(frames) if frames else _ROWS.to_frame()
@@ -188,7 +191,7 @@ class ReadOriginals:
             .otherwise("detail"),
             fingerprint=pl.when(again).then(pl.lit(DUPLICATE)).otherwise(pl.lit(self.fingerprint)),
             shard=pl.lit(shard.name),
-            created_ms=pl.lit(now_ms()),
+            created_ms=pl.lit(read_ms),
         )
         good = rows.filter(pl.col("reason").is_null()).with_columns(
             view=pl.lit(ORIGINAL), status=pl.lit(Status.ok.value)

@@ -30,7 +30,7 @@ from factory.runs.clock import now_ms
 from factory.runs.done_set import DoneSet
 from factory.runs.run import Run, new_part_name
 from factory.runs.tables import Failure, Status
-from factory.sources.shard_keys import DUPLICATE, ShardKeys
+from factory.sources.shard_keys import DUPLICATE, ShardKeys, content_hash, image_sha256
 from factory.sources.source import REFUSED, ImageSource, Shard, SourceRow
 
 if TYPE_CHECKING:
@@ -82,6 +82,7 @@ class ReadShards:
     group: EngineGroup
     run: Run
     done: Any  # ObjectRef of the done set's two arrays
+    reading: str  # identifies the settings that rows are read with
 
     @seals_errors
     def __call__(self, batch: pa.Table) -> Iterator[pa.Table]:
@@ -104,8 +105,7 @@ class ReadShards:
             )
             if table.num_rows:
                 yield table
-        if take is None:
-            self.run.append("shards", keys.frame(shard))
+        self.run.append("shards", keys.frame(shard, take, self.reading))
 
     def _repeated(self, shard: Shard, rows: list[SourceRow], done: DoneSet) -> Iterator[dict[str, Any]]:
         skip = done.contains(_lookup([row.key for row in rows], "", DUPLICATE)) if rows else ()
@@ -132,9 +132,10 @@ class ReadShards:
         for place, ready in enumerate(self.group.views):
             skip = [False] * len(rows)
             if len(done) and rows:
-                skip = list(
-                    done.contains(ready.work_frame(keys)) | done.contains(_lookup(keys, "", ready.image_fingerprint))
-                )
+                contents = pl.Series([content_hash(image_sha256(row)) for row in rows], dtype=pl.UInt64)
+                wanted_work = ready.work_frame(keys, contents, [row.text for row in rows])
+                refused = _lookup(keys, "", ready.image_fingerprint).with_columns(content=contents)
+                skip = list(done.contains(wanted_work) | done.contains(refused))
             for wanted, known in zip(missing, skip, strict=True):
                 if not known:
                     wanted.append(place)

@@ -15,17 +15,21 @@ from factory.engines.contract import Answer, EngineDied, RequestRefused, Request
 from factory.errors import EngineError
 
 if TYPE_CHECKING:
+    from openai import APIStatusError
     from PIL import Image
 
     from filters.asking.questions import Endpoint, Question
 
 AT_ONCE: Final = 32
-RETRIES: Final = 5
+FAILED: Final = 20
+"""Questions in a row that a server answers with nothing but errors, after which it is no judge."""
 TOP: Final = 20
 """Log-probabilities that are asked for: as many as the API allows."""
+FEWER: Final = (20, 10, 5, 2, 1)
+"""How many are asked for where a server caps them."""
 MOST_PROBABILITY: Final = 1.01
 GONE: Final = (502, 503, 504)
-"""What a proxy says, after RETRIES, when there is nobody behind it."""
+"""What a proxy says, also after all retries, when there is nobody behind it."""
 KEY: Final = "OPENAI_API_KEY"
 
 
@@ -53,8 +57,9 @@ class EndpointEngine:
             raise EngineError(
                 f"{endpoint.endpoint}: serves {', '.join(served[:10]) or 'no model'}, not {endpoint.model}; correct the judge's model"
             )
-        self._client = AsyncOpenAI(**options, max_retries=RETRIES)
+        self._client = AsyncOpenAI(**options, max_retries=endpoint.retries)
         self._logprobs: dict[str, Any] = {"logprobs": True, "top_logprobs": TOP}
+        self._failed = 0
         self._room = asyncio.Semaphore(AT_ONCE)
 
     async def answer(
@@ -70,7 +75,7 @@ class EndpointEngine:
             RequestRefused: the server refuses, cannot be asked that, or answers with nonsense. RequestTimeout: it does not
                 answer in time. EngineDied: it cannot be reached any more.
         """
-        from openai import APIConnectionError, APIStatusError, APITimeoutError, BadRequestError, OpenAIError
+        from openai import APIConnectionError, APIStatusError, APITimeoutError, OpenAIError
 
         if question.kind == "text":
             raise RequestRefused("a server with the OpenAI API tells no log-probabilities of a text that is given")
@@ -86,14 +91,7 @@ class EndpointEngine:
         }
         try:
             async with self._room:
-                try:
-                    logprobs = self._logprobs if question.kind == "choice" else {}
-                    reply = await self._client.chat.completions.create(**request, **logprobs)
-                except BadRequestError as error:
-                    if "logprob" not in str(error):
-                        raise
-                    self._logprobs = {}  # this server knows none
-                    reply = await self._client.chat.completions.create(**request)
+                reply = await self._asked(request, question.kind == "choice")
         except APITimeoutError:
             raise RequestTimeout(f"no answer within {timeout_s:g} s") from None
         except APIConnectionError as error:
@@ -101,10 +99,16 @@ class EndpointEngine:
         except APIStatusError as error:
             if error.status_code in GONE:
                 raise EngineDied(f"the server is gone: {error.status_code} {_words(error)}") from None
+            self._count_failure(error)
             raise RequestRefused(f"the server refuses: {error.status_code} {_words(error)}") from None
         except OpenAIError as error:
             raise RequestRefused(_words(error)) from None
         try:
+            if isinstance(reply, str):
+                raise RequestRefused(
+                    f"the server answers with a page that is no JSON: {' '.join(reply.split())[:100]!r}"
+                )
+            self._failed = 0
             if not reply.choices:
                 raise RequestRefused("the server answers with nothing")
             if question.kind == "open":
@@ -115,6 +119,37 @@ class EndpointEngine:
 
     def stop(self) -> None:
         """Nothing: the server goes on."""
+
+    async def _asked(self, request: dict[str, Any], wants_probabilities: bool) -> Any:
+        """The server's reply. Of log-probabilities it is asked for fewer, and then for none, where it says that it has not so many."""
+        from openai import APIStatusError
+
+        while True:
+            logprobs = dict(self._logprobs) if wants_probabilities else {}
+            try:
+                return await self._client.chat.completions.create(**request, **logprobs)
+            except APIStatusError as error:
+                if error.status_code not in (400, 422) or not logprobs or "logprob" not in str(error):
+                    raise
+                self._ask_for_less(logprobs["top_logprobs"])
+
+    def _ask_for_less(self, asked: int) -> None:
+        """After a refusal of so many log-probabilities; several questions may hear of the same one."""
+        if self._logprobs.get("top_logprobs") == asked:
+            fewer = next((top for top in FEWER if top < asked), None)
+            self._logprobs = {} if fewer is None else {"logprobs": True, "top_logprobs": fewer}
+
+    def _count_failure(self, error: APIStatusError) -> None:
+        """Raises EngineError after FAILED questions in a row that the server had nothing but errors for."""
+        if error.status_code < 500 and error.status_code not in (408, 409, 429):
+            return
+        self._failed += 1
+        if self._failed >= FAILED:
+            raise EngineError(
+                f"{self.endpoint.endpoint}: {self._failed} questions in a row were answered with nothing but errors; the last: "
+                f"{error.status_code} {_words(error)}. Mend the server, or wait until it is less busy, and run again: what was "
+                "answered is kept"
+            ) from None
 
 
 def _answer(reply: Any, allowed: tuple[str, ...]) -> Answer:

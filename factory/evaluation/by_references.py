@@ -288,7 +288,7 @@ def read_captions(url: str) -> pl.DataFrame:
     from factory.work.work import reopen
 
     work = reopen(find_run(url))
-    rows = work.run.captions(work.caption_fingerprints).select(*CAPTION_KEY, "text").drop_nulls("text")
+    rows = work.captions().select(*CAPTION_KEY, "text").drop_nulls("text")
     captions = rows.collect(engine="streaming").unique(CAPTION_KEY, keep="first", maintain_order=True)
     decided = work.run.storage.scan([SELECTION]).select(*CAPTION_KEY, "kept").collect(engine="streaming")
     return captions.join(decided.unique(CAPTION_KEY), on=CAPTION_KEY, how="left").sort(CAPTION_KEY)

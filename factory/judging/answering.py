@@ -97,8 +97,7 @@ def asked_filter(scorer: Scorer) -> VlmFilter:
 
 def _write_wanted(work: Work, scorers: list[Scorer], judge: Judge, part: str) -> bool:
     """Write the questions about a part's captions that have no answer yet: one row per image. False for none."""
-    captions = work.run.storage.scan([f"captions/{part}.parquet"]).filter(
-        pl.col("fingerprint").is_in(work.caption_fingerprints),
+    captions = work.part(part).filter(
         pl.col("status") != Status.failed,
         pl.col("text").is_not_null(),
     )

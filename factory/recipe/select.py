@@ -43,11 +43,11 @@ class Select(Part):
         description="filter (or calibration:NAME-vN): share of the captions of each view to keep, best first (0-1], or "
         "{share: 0.3, by: [view, length]}.",
     )
-    dedup: tuple[Literal["exact"], ...] = Field(
-        default=(), description="exact: of captions with the same text (case and spacing aside), keep one."
-    )
     best_of: str | None = Field(
         default=None, description="Filter (or calibration:NAME-vN) that picks one candidate per image and view."
+    )
+    dedup: tuple[Literal["exact"], ...] = Field(
+        default=(), description="exact: of captions with the same text (case and spacing aside), keep one."
     )
     budget: int | None = Field(default=None, ge=1, description="Most images to keep, drawn by seed.")
 

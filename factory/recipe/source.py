@@ -9,7 +9,17 @@ from pydantic import Field, model_validator
 from factory.recipe.part import Part
 
 
-class FolderSource(Part):
+class ImageFiles(Part):
+    """What the sources of image files share."""
+
+    detect: Literal["stat", "bytes"] = Field(
+        default="stat",
+        description="How a run notices that an image or its text changed under the same key. stat: its file's size, time or tag is "
+        "another. bytes: every image is read and compared each time, which costs a read of the whole source.",
+    )
+
+
+class FolderSource(ImageFiles):
     """Images in a folder, searched recursively; the image key is the path relative to the folder.
 
     Captions come from `metadata.jsonl` or `metadata.csv` (`file_name` and a text column, as in `datasets`' imagefolder)
@@ -28,7 +38,7 @@ class FolderSource(Part):
     )
 
 
-class ParquetSource(Part):
+class ParquetSource(ImageFiles):
     """Parquet files with an image column: bytes, struct<bytes, path>, or a path relative to `root`."""
 
     kind: Literal["parquet"] = "parquet"
@@ -49,7 +59,7 @@ class ParquetSource(Part):
     )
 
 
-class WebDatasetSource(Part):
+class WebDatasetSource(ImageFiles):
     """WebDataset tars: members that share a name up to the first dot are one sample."""
 
     kind: Literal["webdataset"] = "webdataset"
@@ -71,7 +81,7 @@ class WebDatasetSource(Part):
     )
 
 
-class HuggingFaceSource(Part):
+class HuggingFaceSource(ImageFiles):
     """A Hugging Face dataset, from the Hub or from disk. Image bytes are never re-encoded."""
 
     kind: Literal["huggingface"] = "huggingface"

@@ -6,7 +6,6 @@ import hashlib
 import posixpath
 import re
 import tempfile
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +19,7 @@ from exports.release import CAPTION_FIELDS, ReleaseError, ReleaseInfo, ReleaseRe
 from exports.release_row import BATCH_BYTES, BATCH_ROWS, licence_of, source_fields
 from factory.recipe import ORIGINAL, ORIGINAL_IMAGE, CaptionsSource, HuggingFaceSource, Recipe, Select
 from factory.releasing.assembly import Assembled, Assembly, split_cuts
+from factory.releasing.left_out import written_counts
 from factory.releasing.machine_paths import last_part, public_recipe
 from factory.releasing.published_text import PublishedText, filter_facts
 from factory.releasing.selected import Piece, Selected
@@ -78,7 +78,9 @@ def release(
         result = build_release(
             rows, settings.to, settings.version, info, shard_bytes, ids=selected.ids, rejected=selected.rejected
         )
-    return result, dict(rows.counts)
+        if result.is_new:
+            selected.left_out.write(work.run)
+    return result, dict(rows.counts) if result.is_new else written_counts(work.run)
 
 
 def recipe_fingerprint(work: Work) -> str:
@@ -119,7 +121,8 @@ class SelectedImages:
         self.work = work
         self.pictures = pictures
         self.selected = selected
-        self.counts: Counter[str] = Counter({"image_unsafe": selected.unsafe} if selected.unsafe else {})
+        self.left_out = selected.left_out
+        self.counts = self.left_out.counts
         self.without = settings.without
         rule = settings.rule
         cuts = None
@@ -129,18 +132,19 @@ class SelectedImages:
         self.assembly = Assembly(work.recipe, cuts)
 
     def __iter__(self) -> Iterator[RowBatch]:
-        met = 0
         for piece in self.selected.pieces():
             images = _PieceImages(piece, self.selected.published)
+            met: set[int] = set()
             for row, group, where in self.selected.published.rows(self._rows(piece, images)):
-                met += 1
+                met.add(group)
                 self._add(images, row, group, where)
                 if images.is_full:
                     yield images.batch()
             if images.groups:
                 yield images.batch()
-        if self.selected.images > met:
-            self.counts["image_gone"] += self.selected.images - met
+            for group, (key, shard) in enumerate(zip(images.groups_by_key, images.shards, strict=True)):
+                if group not in met:
+                    self.left_out.add(key, shard, "image_gone")
 
     def _rows(self, piece: Piece, images: _PieceImages) -> Iterator[tuple[SourceRow, int, str]]:
         """The rows of the source that are to be released, each once."""
@@ -158,10 +162,10 @@ class SelectedImages:
 
     def _add(self, images: _PieceImages, row: SourceRow, group: int, where: str) -> None:
         if row.data is None and not isinstance(self.work.recipe.source, CaptionsSource):
-            self.counts["image_gone"] += 1
+            self.left_out.add(row.key, images.shards[group], "image_gone")
             return
         if row.data is not None and hashlib.sha256(row.data).hexdigest() != images.sha256[group]:
-            self.counts["image_changed"] += 1
+            self.left_out.add(row.key, images.shards[group], "image_changed")
             return
         if images.withholds_original(group):
             row = replace(row, text=None)
@@ -176,7 +180,7 @@ class SelectedImages:
                     f"image {row.key} lacks a text that release.caption asks for (it has {', '.join(kept)}); "
                     "set release.without to chosen or leave_out"
                 )
-            self.counts[f"no_text_{self.without}"] += 1
+            self.left_out.add(row.key, images.shards[group], f"no_text_{self.without}")
             if self.without == "leave_out":
                 return
             assembled = self.assembly.chosen(row.key, kept)

@@ -15,11 +15,12 @@ from typing import Final
 import numpy as np
 import polars as pl
 
+from factory.releasing.left_out import LeftOut
 from factory.releasing.published_text import PublishedText
 from factory.runs.appended_parts import append_parts, read_part
 from factory.runs.resolving import resolved
 from factory.runs.run import SELECTION
-from factory.runs.tables import CAPTION_KEY, CAPTIONS, completed
+from factory.runs.tables import CAPTION_KEY
 from factory.runs.tables import SELECTION as SELECTION_SCHEMA
 from factory.runs.with_score import with_score
 from factory.sources.pictures import Pictures
@@ -47,7 +48,7 @@ class Piece:
 class Selected:
     """The images of a selection, piece by piece, from files in `scratch`.
 
-    `images` to release, `unsafe` dropped ones that must not be, `rewritten` captions, those `withheld`, and the `digest` of
+    `images` to release, `left_out` those that are not as selected, `rewritten` captions, those `withheld`, and the `digest` of
     all pieces are known when it is made.
     """
 
@@ -58,7 +59,7 @@ class Selected:
         self.pictures = pictures
         self.scratch = scratch
         self.images = 0
-        self.unsafe = 0
+        self.left_out = LeftOut(scratch)
         self.rewritten = 0
         self.withheld = 0
         self.published = PublishedText(settings, work.scorers)
@@ -91,9 +92,12 @@ class Selected:
             folder.mkdir()
         moved = _Moved(self.work, self.pictures, set(self._shards))
         for rows in self._decided():
-            append_parts(decisions, self._placed(rows, moved))
+            placed = self._placed(rows, moved)
+            append_parts(decisions, placed.drop_nulls("_place"))
+            gone = placed.filter(pl.col("_place").is_null() & pl.col("released"))
+            self.left_out.add_all(gone, "image_gone")
         for part in self.work.run.parts("captions"):
-            append_parts(captions, self._placed(self._with_scores(part), moved))
+            append_parts(captions, self._placed(self._with_scores(part), moved).drop_nulls("_place"))
         for number in range(len(self._pieces)):
             self._join(number, read_part(decisions, number), read_part(captions, number))
 
@@ -111,18 +115,18 @@ class Selected:
                 yield rows if self._wants_dropped else rows.filter("released")
 
     def _with_scores(self, part: str) -> pl.DataFrame:
-        rows = completed(self.work.run.storage.scan([f"captions/{part}.parquet"]), CAPTIONS).collect()
+        rows = self.work.run.caption_part(part).collect()
         for scorer in self.work.scorers:
             rows = with_score(self.work.run, rows, part, scorer.name, scorer.fingerprint, f"score_{scorer.name}")
-        return rows.filter(pl.col("fingerprint").is_in(self.work.caption_fingerprints))
+        return rows.filter(self.work.counts)
 
     def _placed(self, rows: pl.DataFrame, moved: _Moved) -> pl.DataFrame:
-        """The rows with the number of their piece; those whose image is nowhere in the source are left out."""
+        """The rows with the number of their piece, null where the image is nowhere in the source."""
         place = pl.col("shard").replace_strict(self._shards, default=None, return_dtype=pl.Int32)
         placed = rows.with_columns(_place=place).with_columns(moved=pl.col("_place").is_null())
         if placed["_place"].null_count():
             placed = moved.placed(placed, self._shards)
-        return placed.drop_nulls("_place")
+        return placed
 
     def _join(self, number: int, decided: pl.DataFrame | None, captions: pl.DataFrame | None) -> None:
         if decided is None or captions is None:
@@ -136,7 +140,7 @@ class Selected:
         is_dropped = ~pl.col("kept").any().over("image_key")
         is_unsafe = pl.lit(self.published.unsafe_images(rows)).any().over("image_key")
         rows = rows.with_columns(unsafe=pl.col("released") & is_dropped & is_unsafe)
-        self.unsafe += rows.filter("unsafe")["image_key"].n_unique()
+        self.left_out.add_all(rows.filter("unsafe"), "image_unsafe")
         rows = rows.with_columns(released=pl.col("released") & ~pl.col("unsafe")).drop("unsafe")
         self.withheld += int(rows["withheld"].sum())
         self.images += rows.filter("released")["image_key"].n_unique()
@@ -201,8 +205,8 @@ class _Moved:
         keys = np.sort(key_hashes(away.collect(engine="streaming")["image_key"]).to_numpy())
         places = np.full(len(keys), -1, np.int32)
         for listed in self.pictures.shards if len(keys) else ():
-            for row in self.pictures.source.read(listed.shard, 1 << 40):
-                number = key_hashes(pl.Series([row.key]))[0]
+            for key in self.pictures.keys(listed.shard):
+                number = key_hashes(pl.Series([key]))[0]
                 place = int(np.searchsorted(keys, np.uint64(number)))
                 if place < len(keys) and keys[place] == number and places[place] < 0:
                     places[place] = numbers[listed.shard.name]

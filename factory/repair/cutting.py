@@ -23,8 +23,7 @@ def cut_part(work: Work, part: str, judgement: Judgement, wanted: DoneSet, done:
 
     A caption is left as it is where a sentence was not judged, where all of them are supported, or none.
     """
-    rows = work.run.storage.scan([f"captions/{part}.parquet"]).filter(
-        pl.col("fingerprint").is_in(work.caption_fingerprints),
+    rows = work.part(part).filter(
         pl.col("candidate") < CUT_CANDIDATES,
         pl.col("status") != Status.failed,
         pl.col("text").is_not_null(),
@@ -41,7 +40,7 @@ def cut_part(work: Work, part: str, judgement: Judgement, wanted: DoneSet, done:
     }
     made = []
     for row in captions.iter_rows(named=True):
-        cut = _cut(row, scores.get(tuple(row[name] for name in keys), {}), judgement.least)
+        cut = _cut(row, scores.get(tuple(row[name] for name in keys), {}), judgement.least, work.cut_by or "")
         if cut is not None:
             made.append(cut)
     frame = pl.DataFrame(made, schema=tables.CAPTIONS, orient="row").unique(
@@ -58,7 +57,7 @@ def cut_part(work: Work, part: str, judgement: Judgement, wanted: DoneSet, done:
     return frame.height
 
 
-def _cut(row: dict[str, Any], scores: dict[int, float | None], least: float) -> dict[str, Any] | None:
+def _cut(row: dict[str, Any], scores: dict[int, float | None], least: float, by: str) -> dict[str, Any] | None:
     found = sentences(row["text"])
     if any(scores.get(one.start) is None for one in found):
         return None
@@ -73,7 +72,7 @@ def _cut(row: dict[str, Any], scores: dict[int, float | None], least: float) -> 
         "text": text,
         "candidate": row["candidate"] + CUT_CANDIDATES,
         "cut_from": row["candidate"],
-        "fingerprint": cut_fingerprint(row["fingerprint"]),
+        "fingerprint": cut_fingerprint(row["fingerprint"], by),
         # A caption that was cut off in its last sentence is complete without it.
         "status": row["status"] if complete else Status.ok,
         "finish_reason": row["finish_reason"] if complete else "stop",

@@ -123,7 +123,7 @@ def _climb(
     wanted_there = room.ray.put((again.high, again.low))
     done = room.ray.put((finished.high, finished.low))
     for group in engine_groups(list(rung.views)):
-        read = ReadAgain(pictures.source, group, work.run, done, wanted_there)
+        read = ReadAgain(pictures.source, group, work.run, done, work.reading, wanted_there)
         caption_group(work, group, read, shards, made, progress, room)
     return True
 

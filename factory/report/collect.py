@@ -107,7 +107,7 @@ def _facts(work: Work, metrics: dict[str, Any]) -> tuple[Fact, ...]:
 
 def _views(work: Work, decided: pl.LazyFrame) -> list[dict[str, str]]:
     words = pl.col("text").str.count_matches(r"\S+").mean().alias("words")
-    made = work.run.captions(work.caption_fingerprints).group_by("view").agg(
+    made = work.captions().group_by("view").agg(
         pl.len().alias("captions"), words, pl.col("mean_logprob").mean().alias("logprob"), pl.col("engine").first()
     )  # fmt: skip
     kept = decided.group_by("view").agg(pl.col("kept").sum())

@@ -33,7 +33,7 @@ def gallery(work: Work) -> list[ImageCard]:
     keys = pictures["image_key"] if pictures.height else _sampled_keys(work)
     shown = pl.col("image_key").is_in(keys.implode())
     decided = work.run.storage.scan([SELECTION]).filter(shown).collect(engine="streaming")
-    captions = work.run.captions(work.caption_fingerprints).filter(shown).drop("reason").collect(engine="streaming")
+    captions = work.captions().filter(shown).drop("reason").collect(engine="streaming")
     frame = decided.join(captions, on=["shard", *CAPTION_KEY, "fingerprint"], how="inner")
     for scorer in work.scorers:
         scored = work.run.scores(scorer.name, scorer.fingerprint).filter(shown)

@@ -22,7 +22,7 @@ def demo_truth(work: Work) -> dict[str, Any] | None:
 
     decided = work.run.storage.scan([SELECTION])
     columns = ["shard", *CAPTION_KEY, "text", "rung", "cut_from"]
-    texts = work.run.captions(work.caption_fingerprints).select(columns).drop_nulls("text")
+    texts = work.captions().select(columns).drop_nulls("text")
     joined = decided.join(texts, on=["shard", *CAPTION_KEY], how="inner").collect()
     first = joined.filter(pl.col("rung").is_null(), pl.col("cut_from").is_null())
     pairs = {"before": first, "after": joined.filter("kept")}

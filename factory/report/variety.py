@@ -37,7 +37,7 @@ def variety(work: Work, metrics: dict[str, Any]) -> list[dict[str, str]]:
     keys = ["shard", *CAPTION_KEY]
     identity = pl.concat_str(keys, separator="\x1f").hash(29).alias("identity")
     decided = work.run.storage.scan([SELECTION]).select(identity, "kept")
-    texts = work.run.captions(work.caption_fingerprints).select(identity, "text")
+    texts = work.captions().select(identity, "text")
     drawn = pl.col("identity") / 2.0**64
     chosen = {
         "all captions": decided.filter(drawn < size / total),

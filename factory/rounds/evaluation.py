@@ -73,7 +73,7 @@ def judge_model(work: Work, by: str) -> Judged:
 
     Where the truth is known, a caption is worth the share of its sentences that are right; one without any is worth 0.
     """
-    rows = work.run.captions(work.first_fingerprints).select("image_key", "candidate", "status", "text").collect()
+    rows = work.captions(work.first_fingerprints).select("image_key", "candidate", "status", "text").collect()
     first = rows.sort("image_key", "candidate").unique("image_key", keep="first", maintain_order=True)
     texts = first.with_columns(pl.col("text").fill_null(""))
     figures: dict[str, Any] = {"images": texts.height, "failed": int((texts["status"] == Status.failed).sum())}

@@ -28,6 +28,7 @@ RECIPE = "recipe.yaml"
 RECIPE_LOCK = "recipe.lock.json"
 SELECTION = "selection.parquet"
 CALIBRATIONS = "calibrations"
+LEFT_OUT_ROWS = "left_out.parquet"
 REPORT = "report.html"
 METRICS = "metrics.json"
 COMPACT_BYTES = 64_000_000
@@ -79,6 +80,10 @@ class Run:
             return schema.to_frame().lazy()
         return tables.completed(self.storage.scan(paths), schema)
 
+    def caption_part(self, part: str) -> pl.LazyFrame:
+        """The rows of one part of captions."""
+        return tables.completed(self.storage.scan([f"captions/{part}.parquet"]), tables.CAPTIONS)
+
     def captions(self, fingerprints: list[str]) -> pl.LazyFrame:
         """The rows made by these fingerprints, one per (shard, image key, view, candidate): the best, then the oldest.
 
@@ -97,9 +102,15 @@ class Run:
         return one_per_key(rows, ["shard", "image_key", "reason"], [pl.col("created_ms")])
 
     def shards(self) -> pl.DataFrame:
-        """What is known of shards that were read to their end, one row per shard, the newest."""
-        rows = self.scan("shards", tables.SHARDS).sort("created_ms", descending=True)
-        return rows.unique("shard", keep="first", maintain_order=True).collect()
+        """What is known of the shards that were read, one row per shard: the newest reading."""
+        import polars as pl
+
+        paths = [f"shards/{part}.parquet" for part in self.parts("shards")]
+        if not paths:
+            return tables.SHARDS.to_frame()
+        rows = self.storage.scan(paths).match_to_schema(tables.SHARDS, missing_columns="insert", extra_columns="ignore")
+        newest = pl.col("created_ms").rank("ordinal", descending=True).over("shard") == 1
+        return rows.collect().filter(newest)
 
     def originals(self, fingerprint: str) -> pl.DataFrame:
         """What is known of shards whose own texts were read under this fingerprint, one row per shard, the newest."""

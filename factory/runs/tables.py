@@ -57,6 +57,7 @@ CAPTIONS = _schema(
         "stop_reason": pl.String,  # the stop string or token that ended it, if one did
         "prompt_id": pl.String,
         "prompt": pl.String,  # the user text that was sent, {original} filled in
+        "original_hash": pl.UInt64,  # of the image's own text, where the prompt asks for {original}; else null
         "prompt_tokens": pl.Int32,  # tokens sent, image tokens included
         "output_tokens": pl.Int32,  # tokens generated
         "max_tokens": pl.Int32,  # the view's limit on them
@@ -92,14 +93,17 @@ QUARANTINE = pl.Schema(
     }
 )
 
-# One row per shard that has been read to its end.
-SHARDS = pl.Schema(
+# One row per reading of a shard: what is in the source, as hashes (factory/sources/shard_keys.py).
+SHARDS = _schema(
     {
         "shard": pl.String,
-        "stat": pl.String,  # what the shard looked like when it was read; see sources/source.py
-        "rows": pl.Int64,  # rows the shard holds, whatever became of them
-        "duplicates": pl.Int64,  # rows of it whose key had come before in the same shard
-        "key_sum": pl.UInt64,  # order-free sum of its distinct keys' hashes, modulo 2^64
+        "stat": pl.String,  # what the shard looked like when it was read, and how; see sources/source.py
+        "scheme": pl.UInt64,  # of the hashes: those of another version of Polars are no longer known
+        "take": pl.Int64,  # only this many rows were read; null: all
+        "rows": pl.Int64,  # rows read, whatever became of them
+        "keys": pl.List(pl.UInt64),  # of each row its key, in the order of the shard
+        "contents": pl.List(pl.UInt64),  # of each row the image's bytes; 0 where they could not be read
+        "texts": pl.List(pl.UInt64),  # of each row its own text
         "created_ms": pl.Int64,
     }
 )
@@ -197,6 +201,16 @@ COMPARISONS = _schema(
         "answer": pl.String,  # a | b | tie | undone
         "annotator": pl.String,
         "created_ms": pl.Int64,
+    }
+)
+
+
+# One row per image that is not in the release as it was selected.
+LEFT_OUT = pl.Schema(
+    {
+        "image_key": pl.String,
+        "shard": pl.String,
+        "reason": pl.String,  # one of factory.outcome.LEFT_OUT
     }
 )
 

@@ -28,6 +28,7 @@ class RunLock:
     def __enter__(self) -> RunLock:
         if self.run.storage.is_local:
             self._take_local()
+            self._remove_leftovers()
         else:
             self._take_remote()
         return self
@@ -60,6 +61,12 @@ class RunLock:
         self._file.truncate()
         self._file.write(f"process {os.getpid()} on {os.uname().nodename}")
         self._file.flush()
+
+    def _remove_leftovers(self) -> None:
+        """What a killed run left: whoever holds the lock is the only one that works here."""
+        for name in self.run.storage.directories():
+            if name.startswith(".scratch-"):
+                self.run.storage.remove_tree(name)
 
     def _take_remote(self) -> None:
         import threading

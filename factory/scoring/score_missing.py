@@ -182,7 +182,7 @@ def _score_set(work: Work, pictures: Pictures, filter_: SetFilter, fingerprint: 
     beside = run.storage.full() if run.storage.is_local else None
 
     def pieces(part: str) -> Iterator[pl.DataFrame]:
-        frame = run.storage.scan([f"captions/{part}.parquet"]).filter(_counts(work))
+        frame = run.caption_part(part).filter(_counts(work))
         if "image" not in filter_.needs:
             known = [column for column in columns if column in frame.collect_schema().names()]
             yield frame.select(known).with_row_index("row").collect()
@@ -205,10 +205,8 @@ def _score_set(work: Work, pictures: Pictures, filter_: SetFilter, fingerprint: 
         answers = ((*seen[place], scores) for place, scores in enumerate(filter_.score_set(batches, Path(scratch))))
         for part, group in groupby(answers, key=lambda answer: answer[0]):
             scores = pl.concat([scores.with_columns(row) for _, row, scores in group]).sort("row").drop("row")
-            rows = (
-                run.storage.scan([f"captions/{part}.parquet"]).select(*CAPTION_KEY, "fingerprint", "status").collect()
-            )
-            keys = rows.filter(_counts(work)).select(*CAPTION_KEY, pl.col("fingerprint").alias("caption_fingerprint"))
+            rows = run.caption_part(part).filter(_counts(work))
+            keys = rows.select(*CAPTION_KEY, pl.col("fingerprint").alias("caption_fingerprint")).collect()
             # Written even where no row of the part counts, so that it is known to have been looked at.
             run.storage.write_parquet(f"scores/{name}/{part}.{fingerprint}.parquet", keys.hstack(scores))
             scored += keys.height
@@ -227,4 +225,4 @@ def _in_source_order(work: Work, pictures: Pictures, parts: list[str]) -> list[s
 
 def _counts(work: Work) -> pl.Expr:
     """Whether a caption row belongs to this recipe and holds a text."""
-    return pl.col("fingerprint").is_in(work.caption_fingerprints) & (pl.col("status") != "failed")
+    return work.counts & (pl.col("status") != "failed")

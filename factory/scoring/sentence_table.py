@@ -25,7 +25,7 @@ def sentence_table(work: Work, keys: pl.DataFrame | None = None) -> pl.DataFrame
     A filter that judges sentences gives each its own score; of any other a sentence has the score of its caption. In
     memory as a whole: `keys` (with CAPTION_KEY) says which captions.
     """
-    rows = work.run.captions(work.caption_fingerprints)
+    rows = work.captions()
     if keys is not None:
         rows = rows.join(keys.lazy().select(CAPTION_KEY).unique(), on=CAPTION_KEY, how="semi")
     length = length_bucket(pl.col("text")).alias(LENGTH_BUCKET)

@@ -19,6 +19,7 @@ from factory.runs.run import Run
 from factory.runs.tables import CAPTION_KEY
 from factory.runs.with_score import with_score
 from factory.scoring.sentence_table import least_by_caption
+from factory.work.present import COLUMNS
 from factory.work.work import Work
 from filters.calibration.calibration import Calibration
 from filters.wording.length_bucket import LENGTH_BUCKET, length_bucket
@@ -98,15 +99,16 @@ def _narrow(work: Work, part: str, scores: dict[str, str], calibrations: Mapping
     """The captions of a part that belong to the recipe, without their text, with their scores."""
     text = pl.col("text").str.to_lowercase().str.replace_all(r"\s+", " ").str.strip_chars()
     columns = ["shard", *CAPTION_KEY, "fingerprint", "status", "reason", "created_ms"]
+    telling = [name for name in COLUMNS if name not in columns]
     by_length = any("length" in top.by for top in work.recipe.select.keep_top.values())
     length = [length_bucket(pl.col("text")).alias(LENGTH_BUCKET)] if by_length else []
-    frame = work.run.storage.scan([f"captions/{part}.parquet"])
+    frame = work.run.caption_part(part)
     by_sentence = {name: one for name, one in calibrations.items() if one.unit == "sentence"}
     texts = ["text"] if by_sentence else []
-    rows = frame.select(*columns, text.hash(5).alias("text_hash"), *length, *texts).collect()
+    rows = frame.select(*columns, *telling, text.hash(5).alias("text_hash"), *length, *texts).collect()
     for name, fingerprint in scores.items():
         rows = with_score(work.run, rows, part, name, fingerprint, name)
-    rows = rows.filter(pl.col("fingerprint").is_in(work.caption_fingerprints))
+    rows = rows.filter(work.counts).drop(telling)
     stacks = [one.score().alias(name) for name, one in calibrations.items() if name not in by_sentence]
     least = [least_by_caption(work, part, rows, name, one).alias(name) for name, one in by_sentence.items()]
     return rows.with_columns(*stacks, *least).drop(texts)

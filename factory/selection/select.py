@@ -48,6 +48,7 @@ def select(work: Work) -> dict[str, Any]:
         "fingerprint": selection_fingerprint(work.recipe, work.caption_fingerprints, fingerprints),
         "parts": run.parts("captions"),
         "limit": work.limit,
+        "present": work.present.id if work.present is not None else None,
         "calibrations": {reference: calibration.id for reference, calibration in calibrations.items()},
         "decisions": _decisions_sign(run) if work.recipe.select.reviewed else None,
     }

@@ -30,6 +30,12 @@ class DemoImages:
                 stat += ":" + self.settings.model_dump_json(exclude={"scenes", "seed", "kind"})
             yield Shard(f"scenes-{start:09d}", stop - start, stat, {"start": start, "stop": stop})
 
+    def keys(self, shard: Shard) -> list[str]:
+        """The keys of a shard."""
+        from factory.demo.scenes import scene_key
+
+        return [scene_key(index) for index in range(shard.spec["start"], shard.spec["stop"])]
+
     def read(self, shard: Shard, max_bytes: int) -> Iterator[SourceRow]:
         """Draw the scenes of a shard."""
         from factory.demo.scenes import draw_scene, scene_image

@@ -240,6 +240,11 @@ def stat_of(url: str) -> str:
         details: dict[str, Any] = fs.info(name)
     except OSError:
         return ""
+    return mark_of(details)
+
+
+def mark_of(details: dict[str, Any]) -> str:
+    """The same of what a file system says of a file."""
     mark = details.get("ETag") or details.get("etag") or details.get("mtime") or details.get("LastModified") or ""
     return f"{details.get('size')}:{mark}"
 

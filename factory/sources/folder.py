@@ -22,7 +22,7 @@ from factory.errors import SourceError
 from factory.recipe import FolderSource
 from factory.sources.caption_files import Bad, records
 from factory.sources.caption_text import decode_text, parse_json, text_column, texts_of
-from factory.sources.files import answers, file_system, first_line, is_local
+from factory.sources.files import answers, file_system, first_line, is_local, mark_of
 from factory.sources.inside import Root, Unusable
 from factory.sources.source import DETAIL, Shard, SourceRow, printable
 
@@ -57,7 +57,8 @@ class FolderImages:
         listing = self._list()
         content = [
             pl.col("path"),
-            pl.col("size").cast(pl.String),
+            pl.col("mark"),
+            pl.col("marks"),
             pl.col("texts").list.join("\n"),
             pl.col("fields"),
             pl.col("trouble"),
@@ -101,6 +102,10 @@ class FolderImages:
             if text is None:
                 (text, *more), detail = self._beside([_path(one) for one in sidecars or ()])
             yield SourceRow(path, data, text, fields, None, detail, tuple(more))
+
+    def keys(self, shard: Shard) -> list[str]:
+        """The paths of a bucket."""
+        return self._listed(shard.spec["bucket"])["path"].to_list()
 
     def _listed(self, bucket: int) -> pl.DataFrame:
         """The listing of a bucket; those that follow are read with it, since they are mostly asked for next."""
@@ -153,7 +158,8 @@ class FolderImages:
     def _list(self) -> pl.LazyFrame:
         """Write listing.parquet, ordered by bucket; return it lazily.
 
-        Columns: bucket, path (as text), at (its bytes), size, sidecars (bytes of their paths, best first), texts (of the
+        Columns: bucket, path (as text), at (its bytes), mark (size and time or tag), sidecars (bytes of their paths, best first),
+        marks (theirs), texts (of the
         metadata), listed (there is such a file), fields (JSON), trouble (why a line of the metadata cannot be read).
         """
         import polars as pl
@@ -182,23 +188,30 @@ class FolderImages:
             raise SourceError(f"{printable(path)}: no files in this folder; is the path right?")
         files = self.scratch.scan(parts)
         images = files.filter(pl.col("rank").is_null()).select("path", "stem")
-        captions = files.filter(pl.col("rank").is_not_null()).select("path", "at", "stem", "rank")
+        captions = files.filter(pl.col("rank").is_not_null()).select("path", "at", "stem", "rank", "mark")
         beside = pl.concat(
             [  # a.jpg.txt belongs to a.jpg, a.txt to every image named a
                 captions.join(images, left_on="stem", right_on="path", how="inner").select(
-                    pl.col("stem").alias("image"), "path", "at", "rank"
+                    pl.col("stem").alias("image"), "path", "at", "rank", "mark"
                 ),
                 captions.join(images.rename({"path": "image"}), on="stem", how="inner").select(
-                    "image", "path", "at", pl.col("rank") + len(SIDECARS)
+                    "image", "path", "at", pl.col("rank") + len(SIDECARS), "mark"
                 ),
             ]
         )
-        sidecars = beside.sort("rank", "path").group_by("image").agg(sidecars=pl.col("at").unique(maintain_order=True))
+        sidecars = (
+            beside.sort("rank", "path")
+            .group_by("image")
+            .agg(
+                sidecars=pl.col("at").unique(maintain_order=True),
+                marks=pl.concat_str("path", "mark", separator="=").sort().str.join(";"),
+            )
+        )
         rows = files.join(beside.select("path").unique(), on="path", how="anti")
         listing = rows.join(sidecars, left_on="path", right_on="image", how="left").with_columns(listed=True)
         listing = self._with_metadata(listing, metadata)
         listing = listing.with_columns(pl.col("bucket").fill_null(0)).sort("bucket", "path")
-        columns = ["bucket", "path", "at", "size", "sidecars", "texts", "listed", "fields", "trouble"]
+        columns = ["bucket", "path", "at", "mark", "sidecars", "marks", "texts", "listed", "fields", "trouble"]
         frame = listing.select(columns).collect(engine="streaming")
         self.scratch.write_parquet("listing.parquet", frame)
         self.scratch.remove_tree("files")
@@ -213,7 +226,7 @@ class FolderImages:
             "at": pl.Binary,
             "stem": pl.String,
             "rank": pl.Int32,
-            "size": pl.Int64,
+            "mark": pl.String,
             "bucket": pl.Int32,
         }
         chunk: list[tuple[Any, ...]] = []
@@ -225,7 +238,7 @@ class FolderImages:
             stem, end = posixpath.splitext(path)
             rank = SIDECARS.index(end.lower()) if end.lower() in SIDECARS else None
             at = raw.encode("utf-8", errors="surrogateescape")
-            chunk.append((path, at, stem, rank, details.get("size"), bucket_of(path)))
+            chunk.append((path, at, stem, rank, mark_of(details), bucket_of(path)))
             if len(chunk) == LISTING_CHUNK:
                 yield pl.DataFrame(chunk, schema=schema, orient="row")
                 chunk = []

@@ -30,6 +30,11 @@ class KeptRows:
         """As the source's."""
         return self.source.shards()
 
+    def keys(self, shard: Shard) -> list[str] | None:
+        """As the source's; None where it has no such list."""
+        listed = getattr(self.source, "keys", None)
+        return None if listed is None else listed(shard)
+
     def read(self, shard: Shard, max_bytes: int) -> Iterator[SourceRow]:
         """As the source's; from memory where this shard was read with the same bound before."""
         name = (shard.name, shard.stat, max_bytes)

@@ -72,6 +72,18 @@ class ParquetImages:
         except DamagedFile as error:
             yield from rest_of(shard, place, str(error))
 
+    def keys(self, shard: Shard) -> list[str] | None:
+        """The keys of a row group; None where they are made of the images, or one of them is missing."""
+        if self.settings.key is None or "damaged" in shard.spec:
+            return None
+        try:
+            with open_parquet(shard.spec["url"]) as file:
+                given = file.read_row_group(shard.spec["group"], columns=[self.settings.key]).column(0).to_pylist()
+        except (FileNotFoundError, DamagedFile):
+            return None
+        keys = [key_text(one) for one in given]
+        return None if None in keys else [one for one in keys if one is not None]
+
     def _row(self, record: dict[str, Any], shard: Shard, number: int, max_bytes: int) -> SourceRow:
         place = f"{shard.name}/{number}"
         column = shard.spec.get("text")

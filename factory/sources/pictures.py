@@ -27,6 +27,12 @@ class Pictures:
     def _by_name(self) -> dict[str, Shard]:
         return {listed.shard.name: listed.shard for listed in self.shards}
 
+    def keys(self, shard: Shard) -> Iterator[str]:
+        """The keys of a shard; its images are read only where nothing else tells."""
+        listed = getattr(self.source, "keys", None)
+        known = listed(shard) if listed is not None else None
+        yield from known if known is not None else (row.key for row in self.source.read(shard, MAX_BYTES))
+
     def place(self, shard: str) -> int:
         """Where a shard stands in the source; behind all others where it is not there."""
         return self._places.get(shard, len(self.shards))

@@ -78,6 +78,9 @@ class ImageSource(Protocol):
         """All shards, lazily, in a stable order. Raises SourceError when the source is missing or empty."""
         ...
 
+    # A source that knows the keys of a shard without reading its images also has `keys(shard) -> list[str] | None`, in the order
+    # of the rows: then a plan can tell which of them are new.
+
     def read(self, shard: Shard, max_bytes: int) -> Iterator[SourceRow]:
         """The rows of a shard, streaming. Files larger than max_bytes are rows with a problem, not read.
 

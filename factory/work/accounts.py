@@ -2,39 +2,110 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
 import polars as pl
 
+from factory.images.reasons import Reason
+from factory.runs import tables
 from factory.runs.resolving import STATUS_RANK, status_rank
 from factory.runs.tables import Status
+from factory.sources.shard_keys import content_hashes, key_hashes
+from factory.work.done import caption_pieces
 from factory.work.plan import Plan
+from factory.work.present import COLUMNS, no_numbers
+from factory.work.work import Work
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 def image_states(plan: Plan) -> dict[str, int]:
     """Source rows by state: ok, truncated, failed, quarantined, pending, and the source_rows they add up to.
 
-    An image with several views or candidates is in its worst state: failed before truncated before ok. `pending` are
-    rows that were never reached (an interrupted run). A key that stands in two shards is two rows.
+    Of the rows that the source has now, under the limit. An image with several views or candidates is in its worst state:
+    failed before truncated before ok. `pending` are rows that were never reached (an interrupted run). A key that stands in
+    two shards is two rows.
+
+    Args:
+        plan: made after captioning (`plan_again`).
     """
-    run = plan.work.run
-    if not plan.work.views:
+    work = plan.work
+    if not work.views:
         return _original_states(plan)
-    captions = run.captions(plan.work.first_fingerprints).select("shard", "image_key", status_rank().alias("rank"))
-    refused = run.quarantine(plan.work.quarantine_fingerprints).select("shard", "image_key", "reason")
-    repeated = refused.filter(pl.col("reason") == "duplicate_key").select(pl.len()).collect().item()
-    by_image = captions.group_by("shard", "image_key").agg(pl.col("rank").max())
-    # An image without a text of its own is none the worse for it where it has captions.
-    missed = refused.filter(pl.col("reason") == "no_text").join(by_image, on=["shard", "image_key"], how="semi")
-    refused = refused.join(missed, on=["shard", "image_key", "reason"], how="anti")
-    blocked = refused.filter(pl.col("reason") != "duplicate_key").select("shard", "image_key").unique()
-    by_image = by_image.join(blocked, on=["shard", "image_key"], how="anti")
-    counts = dict(by_image.group_by("rank").len().collect().iter_rows())
-    states = {str(status): int(counts.get(number, 0)) for status, number in STATUS_RANK.items()}
-    states["quarantined"] = repeated + blocked.select(pl.len()).collect().item()
-    total = _source_rows(plan)
+    assert work.present is not None
+    worst = _worst_states(work)
+    refused = _refused(work)
+    keys = work.present.keys
+    counts: Counter[str] = Counter()
+    place = np.searchsorted(worst.keys, keys)
+    at = np.minimum(place, max(0, len(worst.keys) - 1))
+    is_made = worst.keys[at] == keys if len(worst.keys) else np.zeros(len(keys), dtype=bool)
+    is_refused = np.isin(keys, refused.always) | (~is_made & np.isin(keys, refused.unless_made))
+    ranks = worst.ranks[at[is_made & ~is_refused]]
+    for status, rank in STATUS_RANK.items():
+        counts[status] = int((ranks == rank).sum())
+    counts[Status.quarantined] = int(is_refused.sum()) + plan.held.repeats
+    states = {str(status): counts[status] for status in (*STATUS_RANK, Status.quarantined)}
+    total = plan.source_rows
     reached = sum(states.values())
     states["pending"] = max(0, total - reached) if total is not None else 0
     states["source_rows"] = total if total is not None else reached
     return states
+
+
+@dataclass(frozen=True)
+class _Worst:
+    """Hashes of the keys that have captions, sorted, and the rank of the worst of each."""
+
+    keys: NDArray[np.uint64]
+    ranks: NDArray[np.int8]
+
+
+def _worst_states(work: Work) -> _Worst:
+    """Of the captions that count; of one that was tried again, the better."""
+    frames = []
+    first = pl.col("fingerprint").is_in(work.first_fingerprints)
+    columns = [*dict.fromkeys([*COLUMNS, "candidate", "status"])]
+    for rows in caption_pieces(work.run, columns):
+        counted = rows.filter(first & work.counts)
+        caption = pl.concat_str("view", pl.col("candidate").cast(pl.String), separator="\x1f").hash(3)
+        frames.append(
+            counted.select(
+                key_hashes(counted["image_key"]).alias("key"), caption.alias("caption"), status_rank().alias("rank")
+            )
+        )
+    if not frames:
+        return _Worst(no_numbers(), np.zeros(0, dtype=np.int8))
+    every = pl.concat(frames).lazy()
+    best = every.group_by("key", "caption").agg(pl.col("rank").min())
+    worst = best.group_by("key").agg(pl.col("rank").max()).sort("key").collect(engine="streaming")
+    return _Worst(worst["key"].to_numpy(), worst["rank"].to_numpy())
+
+
+@dataclass(frozen=True)
+class _Refused:
+    """Hashes of the keys in quarantine; `unless_made`: for want of a text, which is no matter where there are captions."""
+
+    always: NDArray[np.uint64]
+    unless_made: NDArray[np.uint64]
+
+
+def _refused(work: Work) -> _Refused:
+    rows = work.run.scan("quarantine", tables.QUARANTINE)
+    rows = rows.filter(
+        pl.col("fingerprint").is_in(work.quarantine_fingerprints), pl.col("reason") != Reason.duplicate_key
+    )
+    frame = rows.select("image_key", "image_sha256", "reason").collect(engine="streaming")
+    assert work.present is not None
+    keys = key_hashes(frame["image_key"]).to_numpy()
+    contents = frame.select(content_hashes(pl.col("image_sha256")).alias("content"))["content"].to_numpy()
+    is_there = work.present.holds(keys, contents)
+    is_textless = (frame["reason"] == Reason.no_text).to_numpy()
+    return _Refused(keys[is_there & ~is_textless], keys[is_there & is_textless])
 
 
 def _original_states(plan: Plan) -> dict[str, int]:
@@ -49,12 +120,3 @@ def _original_states(plan: Plan) -> dict[str, int]:
     )
     states = {Status.ok: rows - refused, Status.truncated: 0, Status.failed: 0, Status.quarantined: refused}
     return {str(name): number for name, number in states.items()} | {"pending": pending, "source_rows": rows + pending}
-
-
-def _source_rows(plan: Plan) -> int | None:
-    """Rows of the source: as listed, or as counted when its shards were read."""
-    if plan.work.limit is not None:
-        return plan.source_rows
-    known = dict(plan.work.run.shards().select("shard", "rows").iter_rows())
-    rows = [listed.rows if listed.rows is not None else known.get(listed.shard.name) for listed in plan.shards]
-    return None if any(count is None for count in rows) else sum(count or 0 for count in rows)

@@ -6,7 +6,8 @@ version (`VERSION`) that is part of the hash. A fingerprint is 16 hex digits (64
 | part | identifies | what a change does |
 | --- | --- | --- |
 | image | preparation settings of a view | images are prepared again, also those in quarantine |
-| caption | model, adapter, system prompt, sampling, seed, image part, and the *one* prompt the row drew | the rows that drew it are captioned again |
+| caption | model, adapter, system prompt, sampling, seed (not of greedy ones), image part, the *one* prompt it drew | the rows that drew it are made again |
+| cut | the caption it was cut from, who judged its sentences, and the least score of one that stands | what is unfaithful is cut again |
 | original | the source's text column, and how images are looked at | the source's texts are read again |
 | filter | a filter's name, version, parameters and model files | its scores are made again, captions stay |
 | selection | the rules and the filters they use | decisions are made again, scores stay |
@@ -17,11 +18,13 @@ Left out, with the reason:
 | --- | --- |
 | view.replicas, view.timeout_s, view.canary | change how fast or how safely, not what is written |
 | engine arguments in `SPEED_ONLY` | scheduling and memory; the same text up to floating-point order |
-| prompt weights, ids and the other prompts of the pool | decide which prompt a row draws; the drawn text is in |
+| prompt weights, ids, other prompts of the pool | decide which prompt is drawn; a caption of one no longer drawn does not count |
 | vLLM, torch and driver versions | recorded per row; an upgrade must not redo a billion captions |
 | recipe.name, release | name things, do not make captions |
 
-Limitation: an image is known by its key. New bytes under an old key are not noticed; use another key or `--fresh`.
+The image itself is not in: an image is known by its key, and a caption counts for the bytes, and under {original} the text,
+that it was made of (`factory/work/present.py`). Limitation: that its bytes changed is noticed when its shard is read again,
+which happens when the shard's size, time or tag has changed; `source.detect: bytes` reads all shards every time.
 """
 
 from __future__ import annotations
@@ -72,7 +75,7 @@ def caption_fingerprint(view: View, prompt: Prompt, seed: int, model_identity: s
         "system": view.system,
         "prompt": prompt.text,
         "sampling": view.sampling.model_dump(mode="json"),
-        "seed": seed,
+        "seed": seed if view.sampling.temperature else None,
         "image": image_fingerprint(view),
         "engine": engine,
     }
@@ -84,9 +87,11 @@ def rung_fingerprint(caption: str, rung: int) -> str:
     return fingerprint("rung", [caption, rung])
 
 
-def cut_fingerprint(caption: str) -> str:
-    """Identifies a caption row that was cut out of one with the fingerprint `caption`."""
-    return fingerprint("cut", [caption])
+def cut_fingerprint(caption: str, by: str) -> str:
+    """Identifies a caption row that was cut out of one with the fingerprint `caption`; `by` identifies what judged its
+    sentences, and the least score that let them stand.
+    """
+    return fingerprint("cut", [caption, by])
 
 
 def filter_fingerprint(scorer: Filter) -> str:
@@ -111,8 +116,18 @@ def selection_fingerprint(recipe: Recipe, captions: list[str], scorers: list[str
     )
 
 
+def reading_fingerprint(recipe: Recipe, reads_texts: bool) -> str:
+    """Identifies how the rows of a source are read: settings that make another image, or another text, of the same files.
+
+    `reads_texts`: whether a prompt asks for {original}.
+    """
+    names = ("image", "root", *(("text", "wrong", "errors") if reads_texts else ()))
+    settings = recipe.source.model_dump(mode="json")
+    return fingerprint("reading", {name: settings[name] for name in names if name in settings})
+
+
 def source_identity(recipe: Recipe) -> dict[str, Any]:
     """What makes a source the same source: where it is and how keys are made, not how much of it there is."""
-    growing = {"scenes", "text", "image", "root", "fields"}
+    growing = {"scenes", "text", "image", "root", "fields", "detect"}
     source: FolderSource | Any = recipe.source
     return {key: value for key, value in source.model_dump(mode="json").items() if key not in growing}

@@ -100,7 +100,15 @@ def _model(judge: str | JudgeModel, filter_name: str) -> Judge:
 
 
 def _served(endpoint: Endpoint) -> Judge:
-    view = View.model_validate({"name": "judge", "model": endpoint.model, "prompts": [{"text": "-"}], "canary": False})
+    view = View.model_validate(
+        {
+            "name": "judge",
+            "model": endpoint.model,
+            "prompts": [{"text": "-"}],
+            "canary": False,
+            "timeout_s": endpoint.timeout_s,
+        }
+    )
     from factory.models.resolve import Model
 
     model = Model(endpoint.model, endpoint.model, endpoint.endpoint, is_local=False)

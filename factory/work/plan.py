@@ -5,28 +5,31 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import polars as pl
 
 from exports.storage import Storage
 from factory.recipe import ORIGINAL, CaptionsSource, Recipe
-from factory.runs import tables
 from factory.runs.damaged import check_files
 from factory.runs.run import Run
 from factory.sources import open_source
 from factory.sources.kept import KeptRows
 from factory.sources.pictures import Pictures
-from factory.sources.shard_keys import DUPLICATE, key_hashes
-from factory.sources.source import ImageSource, ListedShard
-from factory.work.done import finished_images
+from factory.sources.source import ImageSource, ListedShard, Shard
+from factory.work.done import Finished, finished
 from factory.work.engine_needs import EngineNeed, engine_needs
+from factory.work.roll import Held, Roll
 from factory.work.work import Work, resolve_work
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
 class ViewPlan:
-    """Images of a view: `reused` have captions that still count, `stale` only captions of an older recipe."""
+    """Images of a view: `reused` have captions that still count, `stale` only captions of another recipe, bytes or text."""
 
     name: str
     model: str
@@ -49,13 +52,18 @@ class FilterPlan:
 class Plan:
     """A work beside its source: which shards there are, and how much of them is done. Printed, it is its lines."""
 
-    work: Work
+    work: Work  # `present` as far as it is known
     source: ImageSource
     shards: tuple[ListedShard, ...]
     original_shards: tuple[ListedShard, ...]  # for the view `original`, where the recipe has it
     counts: tuple[ViewPlan, ...]
     quarantined: int
     filter_counts: tuple[FilterPlan, ...]
+    finished: Finished
+    roll: Roll
+    held: Held
+    gone: int  # images with captions that are not in the source, or beyond the limit, as far as that is known
+    to_compare: int  # rows of shards that were read before and look otherwise now, or are to be compared every time
 
     def __repr__(self) -> str:
         return "\n".join(self.lines())
@@ -76,6 +84,11 @@ class Plan:
         """The shards to read."""
         return [listed for listed in self.shards if not listed.complete]
 
+    @property
+    def doubtful_shards(self) -> list[ListedShard]:
+        """Of the open shards those that may hold nothing new: they were read before, and look otherwise now."""
+        return [listed for listed in self.open_shards if self.roll.is_doubtful(listed.shard.name)]
+
     def lines(self) -> list[str]:
         """The plan for a terminal."""
         total = self.source_rows
@@ -83,13 +96,21 @@ class Plan:
             f"run: {self.work.run.url}",
             f"source: {'unknown number of' if total is None else f'{total:,}'} rows in {len(self.shards):,} shards",
         ]
+        if self.gone:
+            beyond = " or beyond --limit" if self.work.limit is not None else ""
+            lines.append(f"gone: {self.gone:,} images with captions are not in the source{beyond}; they do not count")
+        if self.to_compare:
+            lines.append(
+                f"changed: {self.to_compare:,} rows are read again and compared; those with other bytes, or another text under "
+                "{original}, are captioned again"
+            )
         if self.quarantined:
             lines.append(f"quarantine: {self.quarantined:,} images cannot be used and are skipped")
         for view in self.counts:
             what = "the rows not yet read" if view.to_caption is None else f"{view.to_caption:,}"
             line = f"view {view.name} ({view.model}): {view.reused:,} rows reused, {what} to caption"
             if view.stale:
-                line += f"; {view.stale:,} have captions of another prompt, model or setting"
+                line += f"; {view.stale:,} have captions of another prompt, model, setting, text or image"
             if view.failed_before:
                 line += f"; {view.failed_before:,} failed before and are tried again"
             lines.append(line)
@@ -104,9 +125,17 @@ class Plan:
         if repair is not None:
             tries = f"written again up to {len(self.work.rungs)} times" if self.work.rungs else ""
             what = " and ".join(one for one in (tries, "cut" if repair.cut else "") if one)
-            lines.append(f"repair: what {repair.by} finds unfaithful is {what}")
+            lines.append(
+                f"repair: what {repair.by} finds unfaithful is {what}; captions of earlier tries stay candidates"
+            )
+        if getattr(self.work.recipe.source, "detect", None) == "stat" and self.work.views:
+            lines.append(
+                "source: a file is read again when its size, time or tag has changed (source.detect: bytes compares all of them)"
+            )
         needs = self.engine_needs
-        if needs:
+        if self.open_shards and len(self.doubtful_shards) == len(self.open_shards) and self.work.views:
+            lines.append("engines: none to start for captions unless a changed file holds something new")
+        elif needs:
             lines += [need.line() for need in needs]
         elif not self.work.views:
             lines.append("engines: none")
@@ -132,6 +161,8 @@ class Plan:
             "source_rows": self.source_rows,
             "shards": len(self.shards),
             "shards_to_read": len(self.open_shards),
+            "gone": self.gone,
+            "to_compare": self.to_compare,
             "views": [asdict(view) for view in self.counts],
             "originals_to_read": sum(not listed.complete for listed in self.original_shards),
             "quarantined": self.quarantined,
@@ -163,37 +194,66 @@ def plan_work(work: Work, scratch: Storage | None = None) -> Plan:
         source = open_source(work.recipe, scratch or Storage(folder))
         if not isinstance(work.recipe.source, CaptionsSource):
             source = KeptRows(source)
-        images = finished_images(work).collect()
-        quarantine = work.run.quarantine(work.quarantine_fingerprints).select("shard", "image_key", "fingerprint")
-        refused = quarantine.unique().collect()
-        shards = tuple(_listed_shards(work, source, images, refused))
-        plan = Plan(
-            work,
-            source,
-            shards,
-            tuple(_original_shards(work, shards)) if work.recipe.original else (),
-            (),
-            refused.select("shard", "image_key").unique().height,
-            tuple(_filter_plans(work)),
-        )
-        return replace(plan, counts=tuple(_view_plans(plan, images, refused)))
+        return _counted(work, source, tuple(source.shards()))
+
+
+def plan_again(plan: Plan, compared: bool = True) -> Plan:
+    """The plan after some of it was done. The source is not listed again; `compared`: changed shards have been read."""
+    return _counted(plan.work, plan.source, tuple(listed.shard for listed in plan.shards), compared)
+
+
+def _counted(work: Work, source: ImageSource, shards: Sequence[Shard], compared: bool = False) -> Plan:
+    always = getattr(work.recipe.source, "detect", None) == "bytes" and not compared
+    roll = Roll.of(work.run, shards, work.reading, source, always)
+    books = finished(work, work.views, roll.names)
+    listed, held = _listed_shards(work, source, shards, roll, books)
+    originals = tuple(_original_shards(work, listed)) if work.recipe.original else ()
+    readings = _readings(work, originals) if work.recipe.original else None
+    present = held.present(readings, books.superseded)
+    plan = Plan(
+        replace(work, present=present).settled(),
+        source,
+        listed,
+        originals,
+        (),
+        held.among(np.concatenate([*books.refused.values(), *[held.no_images]])),
+        (),
+        books,
+        roll,
+        held,
+        0,
+        sum(one.take or one.rows or 0 for one in listed if not one.complete and roll.is_doubtful(one.shard.name)),
+    )
+    views = tuple(_view_plans(plan, held))
+    made = np.unique(np.concatenate([view.ever for view in books.views.values()] or [held.no_images]))
+    gone = 0 if held.is_open else int((~np.isin(made, held.keys)).sum())
+    return replace(plan, counts=views, filter_counts=tuple(_filter_plans(plan.work)), gone=gone)
 
 
 # --- counting what is done ---------------------------------------------------------------------------------------------
 
 
-def _view_plans(plan: Plan, images: pl.DataFrame, refused: pl.DataFrame) -> Iterator[ViewPlan]:
-    made = plan.work.run.scan("captions", tables.CAPTIONS).filter(pl.col("view") != ORIGINAL)
-    of_any_recipe = made.select("image_key", "view").unique().collect()
+def _view_plans(plan: Plan, held: Held) -> Iterator[ViewPlan]:
+    books = plan.finished
     for ready in plan.work.views:
-        finished = images.filter(pl.col("view") == ready.name)
-        done = finished.filter(~pl.col("failed"))["image_key"].n_unique()
-        ever = of_any_recipe.filter(pl.col("view") == ready.name)
-        stale = ever.join(finished, on="image_key", how="anti").height
-        blocked = refused.filter(pl.col("fingerprint").is_in([ready.image_fingerprint, DUPLICATE])).height
-        to_caption = None if plan.source_rows is None else max(0, plan.source_rows - done - blocked)
-        failed = finished.filter(pl.col("failed")).height
-        yield ViewPlan(ready.name, ready.view.model, done, stale, failed, to_caption)
+        view = books.views[ready.name]
+        is_done = held.done(view)
+        refused = books.refused.get(ready.image_fingerprint, held.no_images)
+        is_refused = ~is_done & held.refused(refused)
+        ever = np.isin(held.keys, view.ever) & ~is_done & ~is_refused
+        in_open = held.done_in_open(view)
+        rows = plan.source_rows
+        to_caption: int | None = None
+        if rows is not None and not (held.changed or (held.is_open and _has_elsewhere(view.keys, held))):
+            to_caption = max(0, rows - held.repeats - int(is_done.sum()) - int(is_refused.sum()) - in_open)
+        failed = held.among(view.failed)
+        done = int(is_done.sum()) + in_open
+        yield ViewPlan(ready.name, ready.view.model, done, int(ever.sum()), failed, to_caption)
+
+
+def _has_elsewhere(keys: NDArray[np.uint64], held: Held) -> bool:
+    """Whether images are done that stand in no shard that is known: the source may have been cut otherwise."""
+    return bool((~np.isin(keys, held.keys) & ~np.isin(keys, held.begun)).any())
 
 
 def _filter_plans(work: Work) -> Iterator[FilterPlan]:
@@ -204,33 +264,29 @@ def _filter_plans(work: Work) -> Iterator[FilterPlan]:
 
 
 def _listed_shards(
-    work: Work, source: ImageSource, images: pl.DataFrame, refused: pl.DataFrame
-) -> Iterator[ListedShard]:
-    """The source's shards; one is complete when the keys done in it are exactly the keys it was read with."""
-    read = {row["shard"]: row for row in work.run.shards().iter_rows(named=True)}
-    sums = _done_sums(work, images, refused) if read else {}
+    work: Work, source: ImageSource, shards: Sequence[Shard], roll: Roll, books: Finished
+) -> tuple[tuple[ListedShard, ...], Held]:
+    """The shards under the limit, and what they hold; one is complete when every image that it holds is done."""
+    taken: list[tuple[Shard, int | None, int | None]] = []
     left = work.limit
-    for shard in source.shards():
-        known = read.get(shard.name)
-        same = known is not None and known["stat"] == shard.stat
-        rows = shard.rows if shard.rows is not None else (known["rows"] if known and same else None)
-        complete = not work.views or bool(
-            known
-            and same
-            and (shard.rows is None or shard.rows == known["rows"])
-            and sums.get(shard.name) == (known["rows"] - known["duplicates"], known["key_sum"])
-        )
-        if left is None:
-            yield ListedShard(shard, rows, None, complete)
-            continue
-        if left <= 0:
-            return
-        if rows is None:
-            rows = sum(1 for _ in zip(range(left + 1), source.read(shard, 1), strict=False))  # one more: is it all?
-        take = min(left, rows)
-        left -= take
-        nothing_to_caption = complete and (take == rows or not work.views)
-        yield ListedShard(shard, rows, None if take == rows and complete else take, nothing_to_caption)
+    for shard in shards:
+        rows = shard.rows if shard.rows is not None else roll.rows(shard.name)
+        take = None
+        if left is not None:
+            if left <= 0:
+                break
+            if rows is None:
+                rows = sum(1 for _ in zip(range(left + 1), source.read(shard, 1), strict=False))  # one more: is it all?
+            take = min(left, rows) if left < rows else None
+            left -= min(left, rows)
+        taken.append((shard, rows, take))
+    held = roll.held([(shard.name, take) for shard, _, take in taken], books)
+    complete = held.complete(books, [(ready.name, ready.image_fingerprint) for ready in work.views])
+    listed = tuple(
+        ListedShard(shard, rows, take, not work.views or whole)
+        for (shard, rows, take), whole in zip(taken, complete, strict=True)
+    )
+    return listed, held
 
 
 def _original_shards(work: Work, shards: Sequence[ListedShard]) -> Iterator[ListedShard]:
@@ -246,24 +302,14 @@ def _original_shards(work: Work, shards: Sequence[ListedShard]) -> Iterator[List
             if known and not known["take"]
             else None
         )
-        yield replace(listed, rows=rows, complete=bool(known and same and known["take"] in (None, listed.take)))
+        yield replace(listed, rows=rows, complete=bool(known and same and known["take"] == listed.take))
 
 
-def _done_sums(work: Work, images: pl.DataFrame, refused: pl.DataFrame) -> dict[str, tuple[int, int]]:
-    """Per shard: how many keys are done in every view or quarantined for it, and the sum of their hashes."""
-    per_view = []
-    for ready in work.views:
-        captioned = images.filter((pl.col("view") == ready.name) & ~pl.col("failed")).select("shard", "image_key")
-        blocked = refused.filter(pl.col("fingerprint") == ready.image_fingerprint).select("shard", "image_key")
-        per_view.append(pl.concat([captioned, blocked]).unique())
-    done = per_view[0]
-    for other in per_view[1:]:
-        done = done.join(other, on=["shard", "image_key"], how="semi")
-    hashed = done.with_columns(key_hashes(done["image_key"]).alias("hash"))
-    sums: dict[str, tuple[int, int]] = {}
-    for (shard,), group in hashed.group_by("shard"):
-        sums[str(shard)] = (group.height, sum(group["hash"].to_list()) % 2**64)
-    return sums
+def _readings(work: Work, shards: Sequence[ListedShard]) -> dict[str, int]:
+    """When the texts of each shard were read last, as its rows have it."""
+    names = [listed.shard.name for listed in shards]
+    read = work.run.originals(work.original_fingerprint).filter(pl.col("shard").is_in(names))
+    return dict(read.select("shard", "created_ms").iter_rows())
 
 
 def _rows(run: Run, parts: list[str]) -> int:

@@ -37,6 +37,11 @@ def request_seed(seed: int, key: str, view: str) -> int:
     return _hash("sample", seed, key, view) % (_MAX_63 - 64)
 
 
+def asks_original(prompt: str) -> bool:
+    """Whether the image's original text is put into the prompt, where there is one."""
+    return _ORIGINAL.search(prompt) is not None
+
+
 def needs_original(prompt: str) -> bool:
     """Whether the prompt needs the image's original text (and says nothing for images without)."""
     return any(match.group(1) is None for match in _ORIGINAL.finditer(prompt))

@@ -11,8 +11,9 @@ import polars as pl
 from factory.models.resolve import Model, resolve_model
 from factory.recipe import Recipe, View
 from factory.runs.tables import RUNG_CANDIDATES
+from factory.sources.shard_keys import text_hash
 from factory.work.fingerprint import SPEED_ONLY, caption_fingerprint, fingerprint, image_fingerprint
-from factory.work.prompts import choose_prompt
+from factory.work.prompts import asks_original, choose_prompt
 
 
 @dataclass(frozen=True)
@@ -48,13 +49,22 @@ class ReadyView:
         weights = [prompt.weight for prompt in self.view.prompts]
         return [choose_prompt(self.seed, key, self.name, ids, weights) for key in keys]
 
-    def work_frame(self, keys: list[str]) -> pl.DataFrame:
-        """(image_key, view, fingerprint) of each image: what the done set is asked."""
-        fingerprints = [self.fingerprints[choice] for choice in self.choices(keys)]
-        return pl.DataFrame(
-            {"image_key": keys, "view": [self.name] * len(keys), "fingerprint": fingerprints},
-            schema={"image_key": pl.String, "view": pl.String, "fingerprint": pl.String},
-        )
+    def work_frame(self, keys: list[str], contents: pl.Series, texts: list[str | None]) -> pl.DataFrame:
+        """(image_key, view, fingerprint, content, text) of each image: what the done set is asked.
+
+        `contents` are the hashes of the images' bytes, `texts` their own texts.
+        """
+        choices = self.choices(keys)
+        asks = [asks_original(prompt.text) for prompt in self.view.prompts]
+        own = [text_hash(text) if asks[choice] else 0 for choice, text in zip(choices, texts, strict=True)]
+        schema = {"image_key": pl.String, "view": pl.String, "fingerprint": pl.String, "text": pl.UInt64}
+        columns = {
+            "image_key": keys,
+            "view": [self.name] * len(keys),
+            "fingerprint": [self.fingerprints[choice] for choice in choices],
+            "text": own,
+        }
+        return pl.DataFrame(columns, schema=schema).with_columns(content=contents)
 
 
 @dataclass(frozen=True)

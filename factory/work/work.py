@@ -5,20 +5,28 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import filters
 from factory.recipe import ORIGINAL, Recipe, parse_recipe
 from factory.recipe.yaml_text import parse_yaml
+from factory.runs import tables
+from factory.runs.resolving import one_per_key, status_rank
 from factory.runs.run import RECIPE, RECIPE_LOCK, Run
 from factory.sources.shard_keys import DUPLICATE
 from factory.work.calibrations import load_calibrations
 from factory.work.checks import check_conditions, check_cut, check_engine_arguments, check_images, check_owner
-from factory.work.fingerprint import cut_fingerprint, fingerprint, original_fingerprint
+from factory.work.fingerprint import cut_fingerprint, fingerprint, original_fingerprint, reading_fingerprint
+from factory.work.present import COLUMNS, Present, present_of
+from factory.work.prompts import asks_original
 from factory.work.rungs import ReadyRung, rungs_of
 from factory.work.scorer import Scorer, scorer_of
 from factory.work.views import EngineGroup, ReadyView, engine_groups, ready_views, with_judges
 from filters.asking.questions import SELF, VlmFilter
 from filters.calibration.calibration import Calibration
+
+if TYPE_CHECKING:
+    import polars as pl
 
 
 @dataclass(frozen=True)
@@ -32,6 +40,7 @@ class Work:
     calibrations: Mapping[str, Calibration]  # by reference: those that selection and repair name
     rungs: tuple[ReadyRung, ...]
     limit: int | None  # only the first rows of the source
+    present: Present | None = None  # the images that the source has; None: all that have captions
 
     @property
     def groups(self) -> list[EngineGroup]:
@@ -96,7 +105,74 @@ class Work:
             *self.first_fingerprints,
             *(one for rung in self.rungs for ready in rung.views for one in ready.fingerprints),
         }
-        return sorted({*made, *(cut_fingerprint(one) for one in made)} if self.recipe.repair else made)
+        by = self.cut_by
+        return sorted(made if by is None else {*made, *(cut_fingerprint(one, by) for one in made)})
+
+    @property
+    def cut_by(self) -> str | None:
+        """Identifies what decides which sentences repair cuts; None where it cuts none."""
+        settings = self.recipe.repair
+        if settings is None or not settings.cut:
+            return None
+        if settings.by in self.calibrations:
+            return self.calibrations[settings.by].id
+        judge = next(scorer.identity for scorer in self.scorers if scorer.name == settings.by)
+        return fingerprint("cut by", [settings.by, judge, settings.least])
+
+    @cached_property
+    def asks_original(self) -> frozenset[str]:
+        """Fingerprints of captions whose prompt holds the image's own text."""
+        every = [*self.views, *(ready for rung in self.rungs for ready in rung.views)]
+        asking = {
+            made
+            for ready in every
+            for made, prompt in zip(ready.fingerprints, ready.view.prompts, strict=True)
+            if asks_original(prompt.text)
+        }
+        by = self.cut_by
+        return frozenset(asking if by is None else {*asking, *(cut_fingerprint(one, by) for one in asking)})
+
+    @property
+    def reading(self) -> str:
+        """Identifies how the rows of the source are read."""
+        return reading_fingerprint(self.recipe, bool(self.asks_original))
+
+    # --- the captions that count ---
+
+    @property
+    def counts(self) -> pl.Expr:
+        """Whether a caption row, with the columns `present.COLUMNS`, counts: the recipe makes such rows, and its image is there."""
+        import polars as pl
+
+        of_recipe = pl.col("fingerprint").is_in(self.caption_fingerprints)
+        if self.present is None:
+            return of_recipe
+        mask, asks = self.present.mask, self.asks_original
+        is_present = pl.struct(COLUMNS).map_batches(
+            lambda rows: mask(rows.struct.unnest(), asks), return_dtype=pl.Boolean, is_elementwise=True
+        )
+        return of_recipe & is_present
+
+    def captions(self, fingerprints: Sequence[str] | None = None) -> pl.LazyFrame:
+        """The captions that count, one row per (shard, image key, view, candidate): the best, then the oldest.
+
+        The same key in two shards is two rows here; `selection` keeps the first and counts the other.
+
+        Args:
+            fingerprints: only those made by these.
+        """
+        import polars as pl
+
+        rows = self.run.scan("captions", tables.CAPTIONS)
+        if fingerprints is not None:
+            rows = rows.filter(pl.col("fingerprint").is_in(fingerprints))
+        return one_per_key(
+            rows.filter(self.counts), ["shard", *tables.CAPTION_KEY], [status_rank(), pl.col("created_ms")]
+        )
+
+    def part(self, part: str) -> pl.LazyFrame:
+        """The rows of a caption part that count."""
+        return self.run.caption_part(part).filter(self.counts)
 
     @property
     def first_fingerprints(self) -> list[str]:
@@ -118,7 +194,7 @@ class Work:
 
     def settled(self) -> Work:
         """The same, with the filters of whole sets fingerprinted by the captions that the run holds now."""
-        seen = [self.run.parts("captions"), self.caption_fingerprints]
+        seen = [self.run.parts("captions"), self.caption_fingerprints, *([self.present.id] if self.present else [])]
         scorers = (
             replace(scorer, fingerprint=fingerprint("set", [scorer.alone, *seen]))
             if isinstance(scorer.filter, filters.SetFilter)
@@ -162,7 +238,8 @@ def reopen(run: Run) -> Work:
         revision = lock["views"].get(view["name"], {}).get("revision", "")
         if len(revision) == 40:
             view["revision"] = revision  # as it was, also when the Hub cannot be reached
-    return _resolved(parse_recipe(text), run, lock.get("limit"))
+    work = _resolved(parse_recipe(text), run, lock.get("limit"))
+    return replace(work, present=present_of(run)).settled()
 
 
 def _resolved(recipe: Recipe, run: Run, limit: int | None) -> Work:

@@ -30,6 +30,10 @@ class Endpoint(BaseModel):
 
     endpoint: str = Field(pattern=r"^https?://", description="Base URL, such as http://localhost:8000/v1.")
     model: str = Field(description="The name by which the server knows the model.")
+    timeout_s: float = Field(600.0, gt=0, description="Longest time one request may take, in seconds.")
+    retries: int = Field(
+        3, ge=0, le=20, description="Times that a question is sent again where the server fails or is busy."
+    )
 
 
 class JudgeModel(BaseModel):

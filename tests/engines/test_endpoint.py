@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from factory.engines.contract import Answer, EngineDied, RequestRefused, RequestTimeout
-from factory.engines.server import KEY, EndpointEngine
+from factory.engines.server import FAILED, KEY, EndpointEngine
 from factory.errors import EngineError
 from filters.asking.questions import Endpoint, Question
 from tests.judge_server import Server, completion, serving
@@ -26,7 +26,7 @@ def server() -> Iterator[Server]:
 
 
 def ask(server: Server, timeout_s: float = 20.0, question: Question = QUESTION) -> Answer:
-    engine = EndpointEngine(Endpoint(endpoint=server.url, model="judge"))
+    engine = EndpointEngine(Endpoint(endpoint=server.url, model="judge", retries=0))
     return asyncio.run(engine.answer(question, lambda: Image.new("RGB", (8, 8)), "image", timeout_s))
 
 
@@ -113,8 +113,7 @@ def test_an_answer_without_choices_is_refused(server: Server) -> None:
         ask(server)
 
 
-def test_a_server_that_does_not_answer_in_time_is_a_timeout(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("factory.engines.server.RETRIES", 0)
+def test_a_server_that_does_not_answer_in_time_is_a_timeout(server: Server) -> None:
     held = threading.Event()
     server.reply = lambda request: (held.wait(5), completion("yes", None))[1]
 
@@ -174,3 +173,67 @@ def test_a_server_that_goes_away_is_dead_and_not_merely_silent(server: Server) -
 
     with pytest.raises(EngineDied, match="503"):
         ask(server)
+
+
+@pytest.mark.parametrize("status", [500, 429])
+def test_a_server_that_has_nothing_but_errors_is_no_judge(server: Server, status: int) -> None:
+    server.reply = (status, {"error": {"message": "out of memory"}})
+    engine = EndpointEngine(Endpoint(endpoint=server.url, model="judge", retries=0))
+
+    async def ask_many() -> list[BaseException | Answer]:
+        image = Image.new("RGB", (8, 8))
+        found: list[BaseException | Answer] = []
+        for _ in range(FAILED):
+            found += await asyncio.gather(engine.answer(QUESTION, image.copy, "image", 20.0), return_exceptions=True)
+        return found
+
+    found = asyncio.run(ask_many())
+    assert sum(isinstance(one, RequestRefused) for one in found) == FAILED - 1
+    fatal = [one for one in found if isinstance(one, EngineError)]
+    assert f"{status}" in str(fatal[0])
+    assert "out of memory" in str(fatal[0])
+    assert len(server.requests) == len(found)  # each question once
+
+
+def test_one_answer_in_between_and_the_server_is_heard_further(server: Server) -> None:
+    replies = [(500, {"error": {"message": "busy"}}), completion("yes", {"yes": 0.9})]
+    server.reply = lambda request: replies[len(server.requests) % 2]
+    engine = EndpointEngine(Endpoint(endpoint=server.url, model="judge", retries=0))
+
+    async def ask_many() -> list[BaseException | Answer]:
+        image = Image.new("RGB", (8, 8))
+        found: list[BaseException | Answer] = []
+        for _ in range(2 * FAILED + 2):
+            found += await asyncio.gather(engine.answer(QUESTION, image.copy, "image", 20.0), return_exceptions=True)
+        return found
+
+    assert not any(isinstance(one, EngineError) for one in asyncio.run(ask_many()))
+
+
+def test_a_question_is_sent_again_as_often_as_asked_for(server: Server) -> None:
+    server.should_retry = "true"
+    server.reply = (500, {"error": {"message": "busy"}})
+    engine = EndpointEngine(Endpoint(endpoint=server.url, model="judge", retries=2))
+    with pytest.raises(RequestRefused):
+        asyncio.run(engine.answer(QUESTION, lambda: Image.new("RGB", (8, 8)), "image", 20.0))
+    assert len(server.requests) == 3
+
+
+@pytest.mark.parametrize("page", ["<html><body>Sign in</body></html>", "not JSON at all"])
+@pytest.mark.parametrize("kind", ["text/html", "text/plain"])
+@pytest.mark.parametrize("question", [QUESTION, Question("List.", sees="nothing", max_tokens=5)])
+def test_a_page_is_no_answer(server: Server, page: str, kind: str, question: Question) -> None:
+    server.content_type, server.reply = kind, (200, page)
+
+    with pytest.raises(RequestRefused, match="no JSON"):
+        ask(server, question=question)
+
+
+def test_a_server_that_caps_log_probabilities_is_asked_for_fewer(server: Server) -> None:
+    refusal = {"error": {"message": "top_logprobs must be at most 5", "type": "invalid_request_error"}}
+    server.reply = lambda request: (
+        (400, refusal) if request.get("top_logprobs", 0) > 5 else completion("Yes", {"Yes": 0.7, "No": 0.2})
+    )
+
+    assert ask(server).values == [pytest.approx(0.7), pytest.approx(0.2)]
+    assert server.requests[-1]["top_logprobs"] == 5

@@ -215,3 +215,12 @@ def test_the_done_set_tells_views_and_fingerprints_apart() -> None:
     done = DoneSet.of(iter([work(["a"])]))
     assert not done.contains(work(["a"]).with_columns(view=pl.lit("w")))[0]
     assert not done.contains(work(["a"]).with_columns(fingerprint=pl.lit("g")))[0]
+
+
+def test_what_a_killed_run_left_is_removed_by_the_next(tmp_path: Path) -> None:
+    run = Run(Storage(str(tmp_path)))
+    left = tmp_path / ".scratch-killed"
+    left.mkdir()
+    (left / "000000.arrow").write_bytes(b"half")
+    with RunLock(run):
+        assert not left.exists()

@@ -54,8 +54,10 @@ def test_what_shapes_a_caption_changes_its_fingerprint(changes: dict[str, Any]) 
     assert prints(view()) != prints(view(**changes))
 
 
-def test_seed_and_model_change_the_fingerprint() -> None:
-    assert len({prints(view())[0], prints(view(), seed=2)[0], prints(view(), model="n")[0]}) == 3
+def test_model_and_where_it_samples_seed_change_the_fingerprint() -> None:
+    sampled = view(sampling={"temperature": 0.5})
+    assert len({prints(sampled)[0], prints(sampled, seed=2)[0], prints(sampled, model="n")[0]}) == 3
+    assert prints(view()) == prints(view(), seed=2)  # greedy: nothing is drawn
 
 
 @pytest.mark.parametrize(

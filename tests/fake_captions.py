@@ -1,0 +1,110 @@
+"""A run of any source whose images are captioned without an engine: what is missing is read as in a real run, and the texts are
+made up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import polars as pl
+
+from exports.storage import Storage
+from factory.captioning.roll_call import compare_changed
+from factory.captioning.stages import ReadShards, _quarantine_frame
+from factory.outcome import Outcome
+from factory.pipeline import run_recipe
+from factory.progress import Progress
+from factory.recipe import Recipe, recipe_yaml
+from factory.runs import tables
+from factory.runs.run import Run
+from factory.sources.shard_keys import text_hash
+from factory.work.plan import Plan, make_plan, plan_again
+from factory.work.pools import note_pools
+from factory.work.prompts import asks_original
+from factory.work.views import ReadyView
+
+Say = Callable[[ReadyView, str, int], str]
+"""The caption of an image, by view, key and candidate."""
+
+
+def a_picture(ready: ReadyView, key: str, candidate: int) -> str:
+    return (
+        f"A picture named {key}, seen by {ready.name} as number {candidate} for the prompt {ready.choices([key])[0]}."
+    )
+
+
+def run_fake(raw: dict[str, Any], out: str, limit: int | None = None, say: Say = a_picture) -> tuple[Outcome, int]:
+    """`factory run` of a recipe; what it ended with, and how many (image, view) pairs were captioned."""
+    recipe = Recipe.model_validate(raw)
+    run = Run(Storage(out))
+    with Progress(None, True) as progress:
+        plan = compare_changed(make_plan(recipe, run, limit, run.storage.child("source")), progress)
+    made = caption_open(plan, say)
+    assert not plan_again(plan).open_shards
+    return run_recipe(recipe, recipe_yaml(recipe), out, limit, quiet=True), made
+
+
+def plan_of(raw: dict[str, Any], out: str, limit: int | None = None) -> Plan:
+    """`factory plan` of a recipe."""
+    return make_plan(Recipe.model_validate(raw), Run(Storage(out)), limit)
+
+
+def caption_open(plan: Plan, say: Say = a_picture) -> int:
+    """Caption what a plan finds missing. Returns how many (image, view) pairs."""
+    run, pairs = plan.work.run, 0
+    run.storage.make()
+    note_pools(run, plan.work.views)
+    for group in plan.work.groups:
+        read = ReadShards(plan.source, group, run, None, plan.work.reading)
+        for listed in plan.open_shards:
+            for table in read._read(listed.shard, listed.take, plan.finished.done):
+                rows = table.to_pylist()
+                run.append("quarantine", _quarantine_frame(rows))
+                made = [
+                    caption_row(group.views[view], row, candidate, say)
+                    for row in rows
+                    if row["rgb"] is not None
+                    for view in row["views"]
+                    for candidate in range(group.views[view].view.sampling.n)
+                ]
+                run.append("captions", pl.DataFrame(made, schema=tables.CAPTIONS))
+                pairs += sum(len(row["views"]) for row in rows if row["rgb"] is not None)
+    return pairs
+
+
+def caption_row(ready: ReadyView, row: dict[str, Any], candidate: int, say: Say) -> dict[str, Any]:
+    """The row of tables.CAPTIONS of an image that was read."""
+    place = ready.choices([row["image_key"]])[0]
+    text = say(ready, row["image_key"], candidate)
+    prompt = ready.view.prompts[place].text
+    return dict.fromkeys(tables.CAPTIONS) | {
+        "image_key": row["image_key"],
+        "shard": row["shard"],
+        "view": ready.name,
+        "candidate": ready.first_candidate + candidate,
+        "fingerprint": ready.fingerprints[place],
+        "status": "ok",
+        "text": text,
+        "finish_reason": "stop",
+        "prompt_id": ready.view.prompt_ids()[place],
+        "prompt": prompt,
+        "original_hash": text_hash(row["text"]) if asks_original(prompt) else None,
+        "prompt_tokens": 40,
+        "output_tokens": len(text.split()),
+        "max_tokens": ready.view.sampling.max_tokens,
+        "mean_logprob": -0.5,
+        "min_logprob": -1.0,
+        "seed": 1,
+        "model": ready.view.model,
+        "model_revision": ready.model.revision,
+        "template_sha256": "0" * 64,
+        "width": row["width"],
+        "height": row["height"],
+        "source_width": row["source_width"],
+        "source_height": row["source_height"],
+        "source_format": row["source_format"],
+        "image_sha256": row["sha256"],
+        "engine": "none",
+        "created_ms": 1,
+    }
