@@ -134,7 +134,7 @@ class Plan:
             )
         needs = self.engine_needs
         if self.open_shards and len(self.doubtful_shards) == len(self.open_shards) and self.work.views:
-            lines.append("engines: none to start for captions unless a changed file holds something new")
+            lines.append("engines: none to start unless a changed file holds something new")
         elif needs:
             lines += [need.line() for need in needs]
         elif not self.work.views:
