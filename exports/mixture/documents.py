@@ -30,6 +30,7 @@ REASONS: Final = {
     "no_image": "no image bytes",
     "unknown_image": "image of no known kind",
     "not_both": "an image without both a synthetic and an original caption",
+    "no_question": "a caption that is no question and answer",
     "short": "shorter than `shortest`",
     "not_json": "a line that is no JSON object",
     "not_utf8": "a line that is not UTF-8",
@@ -177,6 +178,14 @@ class Corpus:
     def _caption(self, example: Example) -> Iterator[Document]:
         if not self.part.images:
             yield from self._texts(example.id, example.caption)
+            return
+        if self.part.answers:
+            question, mark, answer = example.caption.partition("?")
+            if not mark or not question.strip() or not answer.strip():
+                self.tally.left_out["no_question"] += 1
+                return
+            said = (("user", question.strip() + mark), ("assistant", answer.strip()))
+            yield Document(example.id, "captions", ((example.image, example.file_name),), messages=said)
             return
         messages = tuple(
             (role, text) for turn in example.turns for role, text in zip(("user", "assistant"), turn, strict=True)
