@@ -43,7 +43,9 @@ REASONS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """One row of a mixture. Captions have `messages`, interleaved documents `texts` (None stands for the next image), texts `text`."""
+    """One row of a mixture. Captions have `messages`, interleaved documents `texts` (None stands for the next image), texts `text`.
+    `about`: SHA-256 (hex) of the image that a text was written about, where it stands without it.
+    """
 
     id: str
     kind: str
@@ -51,6 +53,7 @@ class Document:
     messages: tuple[tuple[str, str], ...] | None = None  # role, content
     texts: tuple[str | None, ...] | None = None
     text: str | None = None
+    about: str | None = None
 
     @property
     def written(self) -> list[str]:
@@ -177,7 +180,8 @@ class Corpus:
 
     def _caption(self, example: Example) -> Iterator[Document]:
         if not self.part.images:
-            yield from self._texts(example.id, example.caption)
+            about = example.fields.get("sha256")
+            yield from self._texts(example.id, example.caption, str(about) if about else None)
             return
         if self.part.answers:
             question, mark, answer = example.caption.partition("?")
@@ -192,7 +196,7 @@ class Corpus:
         )
         yield Document(example.id, "captions", ((example.image, example.file_name),), messages=messages)
 
-    def _texts(self, id: str, text: str) -> Iterator[Document]:
+    def _texts(self, id: str, text: str, about: str | None = None) -> Iterator[Document]:
         """A text as one document, or in pieces."""
         if not text.strip():
             self.tally.left_out["no_text"] += 1
@@ -205,7 +209,7 @@ class Corpus:
             if self.count(one) < self.part.shortest:
                 self.tally.left_out["short"] += 1
             else:
-                yield Document(f"{id}#{place}" if len(parts) > 1 else id, "text", text=one)
+                yield Document(f"{id}#{place}" if len(parts) > 1 else id, "text", text=one, about=about)
 
     def _read_file(self, file: str) -> Iterator[Document]:
         name = Path(file).name

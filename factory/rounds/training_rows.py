@@ -183,7 +183,8 @@ def choose_rows(learned: list[Learned], settings: Training, held_out: frozenset[
 
 
 Marks = tuple[str, ...]
-"""What tells a row apart: the SHA-256 (hex) of each of its images, or of its text where it has none."""
+"""What tells a row apart: the SHA-256 (hex) of each of its images, or, where it has none, of the image that its text is about, or
+of its text."""
 
 
 def _marks(file: str) -> Iterator[Marks]:
@@ -191,10 +192,14 @@ def _marks(file: str) -> Iterator[Marks]:
     import pyarrow.parquet as pq
 
     with pq.ParquetFile(file) as parquet:
-        texts = [name for name in ("text", "texts") if name in parquet.schema_arrow.names]
+        texts = [name for name in ("text", "texts", "about") if name in parquet.schema_arrow.names]
         for batch in parquet.iter_batches(64, columns=["images", *texts]):
             for place, images in enumerate(batch.column("images")):
                 found = [image["bytes"].as_py() or b"" for image in images] if images.is_valid else []
+                about = batch.column("about")[place].as_py() if "about" in texts else None
+                if about is not None:
+                    yield (about,)
+                    continue
                 if not found:
                     found = [repr([batch.column(name)[place].as_py() for name in texts]).encode()]
                 yield tuple(hashlib.sha256(data).hexdigest() for data in found)

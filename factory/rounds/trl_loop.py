@@ -202,6 +202,8 @@ def _arguments(config: dict[str, Any], settings: Training, folder: Path, validat
         "load_best_model_at_end": validates,
         **({"eval_steps": config["checkpoint_every"], "metric_for_best_model": "eval_loss"} if validates else {}),
         "optim": "adamw_torch",
+        # TRL knows the columns of its own formats alone.
+        **({"remove_unused_columns": False} if "kind" in config["columns"] else {}),
     }
     values |= {"beta": settings.beta} if settings.method == "dpo" else {"completion_only_loss": True, "packing": False}
     try:

@@ -71,6 +71,16 @@ def test_a_held_out_image_is_learned_in_no_row_that_shows_it(mixture: Mixed) -> 
     assert found.counts["held_out"] == len(shown)
 
 
+def test_a_caption_of_a_held_out_image_is_not_learned_without_it_either(tmp_path: Path) -> None:
+    birds = str(build(tmp_path / "birds", content=rows(20)).folder)
+    part = {"release": birds, "images": False, "longest": 2, "share": 1}
+    made = mix(parse_mixture({"name": "m", "parts": {"dreams": part}}), tmp_path / "mixed")
+    out = hashlib.sha256(noise(3)).hexdigest()
+    found = chosen(made, frozenset({out}), steps=None, epochs=1, validation=0.2, batch=1)
+    assert found.counts["held_out"] == 2  # pieces of one caption
+    assert len({*found.order.tolist(), *found.validation.tolist()}) == made.rows - 2
+
+
 def test_settings_of_a_release_alone_are_refused(mixture: Mixed) -> None:
     with pytest.raises(TrainingError, match="learned whole, by sft; remove view"):
         chosen(mixture, view="self")
