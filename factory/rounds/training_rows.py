@@ -36,7 +36,7 @@ MOST_VALIDATION: Final = 1024
 class Rows:
     """`columns`: what a row has. `files`: Parquet in order. `order`: the row of each place of the training, steps x batch. `validation`: rows set aside.
 
-    `counts`: rows, images, without_caption (images of the release that have none to learn), held_out (rows left out because their
+    `counts`: rows, images (of a mixture texts too), without_caption (images of the release that have none to learn), held_out (rows left out because their
     image is held out), validation and learned (rows).
     """
 
