@@ -101,6 +101,7 @@ class Corpus:
         self.epoch = 0
         self.inputs: list[dict[str, str]] = []
         self.releases: list[OpenedRelease] = []
+        self.files: list[tuple[str, OpenedRelease | None]]
         if part.release is not None:
             chosen = part.release if part.replay == "accumulate" else part.release[-1:]
             self.releases = [open_release(one, report=report) for one in chosen]
@@ -114,7 +115,7 @@ class Corpus:
             ]
         else:
             found = _files(name, part.interleaved or part.text or ())
-            self.files = [(file, None) for file in found]  # type: ignore[misc]
+            self.files = [(file, None) for file in found]
             self.inputs = [{"file": Path(file).name, "sha256": _sha256(file)} for file in found]
 
     def documents(self) -> Iterator[Document]:
