@@ -30,6 +30,7 @@ REASONS: Final = {
     "no_image": "no image bytes",
     "unknown_image": "image of no known kind",
     "not_both": "an image without both a synthetic and an original caption",
+    "no_question": "a caption that is no question and answer",
     "short": "shorter than `shortest`",
     "not_json": "a line that is no JSON object",
     "not_utf8": "a line that is not UTF-8",
@@ -42,7 +43,9 @@ REASONS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """One row of a mixture. Captions have `messages`, interleaved documents `texts` (None stands for the next image), texts `text`."""
+    """One row of a mixture. Captions have `messages`, interleaved documents `texts` (None stands for the next image), texts `text`.
+    `about`: SHA-256 (hex) of the image that a text was written about, where it stands without it.
+    """
 
     id: str
     kind: str
@@ -50,6 +53,7 @@ class Document:
     messages: tuple[tuple[str, str], ...] | None = None  # role, content
     texts: tuple[str | None, ...] | None = None
     text: str | None = None
+    about: str | None = None
 
     @property
     def written(self) -> list[str]:
@@ -97,6 +101,7 @@ class Corpus:
         self.epoch = 0
         self.inputs: list[dict[str, str]] = []
         self.releases: list[OpenedRelease] = []
+        self.files: list[tuple[str, OpenedRelease | None]]
         if part.release is not None:
             chosen = part.release if part.replay == "accumulate" else part.release[-1:]
             self.releases = [open_release(one, report=report) for one in chosen]
@@ -110,7 +115,7 @@ class Corpus:
             ]
         else:
             found = _files(name, part.interleaved or part.text or ())
-            self.files = [(file, None) for file in found]  # type: ignore[misc]
+            self.files = [(file, None) for file in found]
             self.inputs = [{"file": Path(file).name, "sha256": _sha256(file)} for file in found]
 
     def documents(self) -> Iterator[Document]:
@@ -176,14 +181,23 @@ class Corpus:
 
     def _caption(self, example: Example) -> Iterator[Document]:
         if not self.part.images:
-            yield from self._texts(example.id, example.caption)
+            about = example.fields.get("sha256")
+            yield from self._texts(example.id, example.caption, str(about) if about else None)
+            return
+        if self.part.answers:
+            question, mark, answer = example.caption.partition("?")
+            if not mark or not question.strip() or not answer.strip():
+                self.tally.left_out["no_question"] += 1
+                return
+            said = (("user", question.strip() + mark), ("assistant", answer.strip()))
+            yield Document(example.id, "captions", ((example.image, example.file_name),), messages=said)
             return
         messages = tuple(
             (role, text) for turn in example.turns for role, text in zip(("user", "assistant"), turn, strict=True)
         )
         yield Document(example.id, "captions", ((example.image, example.file_name),), messages=messages)
 
-    def _texts(self, id: str, text: str) -> Iterator[Document]:
+    def _texts(self, id: str, text: str, about: str | None = None) -> Iterator[Document]:
         """A text as one document, or in pieces."""
         if not text.strip():
             self.tally.left_out["no_text"] += 1
@@ -196,7 +210,7 @@ class Corpus:
             if self.count(one) < self.part.shortest:
                 self.tally.left_out["short"] += 1
             else:
-                yield Document(f"{id}#{place}" if len(parts) > 1 else id, "text", text=one)
+                yield Document(f"{id}#{place}" if len(parts) > 1 else id, "text", text=one, about=about)
 
     def _read_file(self, file: str) -> Iterator[Document]:
         name = Path(file).name

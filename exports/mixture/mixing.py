@@ -20,7 +20,7 @@ from exports.mixture.token_counts import token_counter
 from exports.release import ReleaseError
 
 FORMAT: Final = 1
-COLUMNS: Final = ("id", "images", "messages", "texts", "text", "kind", "part", "tokens")
+COLUMNS: Final = ("id", "images", "messages", "texts", "text", "about", "kind", "part", "tokens")
 
 
 @dataclass
@@ -216,6 +216,7 @@ def features() -> Any:
             "messages": List({"role": text, "content": text}),
             "texts": List(text),
             "text": text,
+            "about": text,  # SHA-256 of the image that a text without images was written about
             "kind": text,
             "part": text,
             "tokens": Value("int32"),
@@ -233,6 +234,7 @@ def _row(document: Document, part: str, tokens: int) -> dict[str, Any]:
         "messages": messages,
         "texts": None if document.texts is None else list(document.texts),
         "text": document.text,
+        "about": document.about,
         "kind": document.kind,
         "part": part,
         "tokens": tokens,

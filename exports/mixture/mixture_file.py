@@ -10,7 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from exports.release import ReleaseError
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
-OF_RELEASES = ("replay", "view", "synthetic", "images", "together")
+OF_RELEASES = ("replay", "view", "synthetic", "images", "together", "answers")
 OF_TEXTS = ("column", "shortest", "longest")
 
 
@@ -56,6 +56,10 @@ class MixturePart(BaseModel):
         le=100,
         description="Above 1: so many images and their captions, in turns, become one document.",
     )
+    answers: bool = Field(
+        default=False,
+        description="A caption is a question, up to its first question mark, and its answer. Others are left out.",
+    )
     column: str = Field(default="text", description="Of .jsonl and .parquet: where the text is.")
     shortest: int = Field(default=1, ge=1, description="Texts of fewer tokens are left out, and counted.")
     longest: int | None = Field(
@@ -83,6 +87,8 @@ class MixturePart(BaseModel):
             raise ValueError("synthetic: the probability of a caption that a model wrote; name its view, not original")
         if self.together > 1 and not self.images:
             raise ValueError("together: documents of images and captions; it goes without images: false")
+        if self.answers and self.kind != "captions":
+            raise ValueError("answers: questions about images; it goes without together and images: false")
         if self.longest is not None and self.longest < self.shortest:
             raise ValueError(f"longest ({self.longest}) is below shortest ({self.shortest})")
         return self

@@ -54,6 +54,7 @@ COMMANDS: Final = {
     "evaluate": "judging",
     "export": "publishing",
     "publish": "publishing",
+    "mix": "mixing",
     "train": "training",
     "loop": "looping",
     "rounds": "looping",

@@ -8,7 +8,15 @@ from dataclasses import dataclass
 from typing import Literal
 
 from factory.demo.claims import Claim, differences
-from factory.demo.language import detailed_caption, falsified, list_sentence, scene_claims, sentence, short_caption
+from factory.demo.language import (
+    detailed_caption,
+    falsified,
+    list_sentence,
+    open_question,
+    scene_claims,
+    sentence,
+    short_caption,
+)
 from factory.demo.scenes import COLOURS, SHAPES, WORDS, Scene, Split, draw_scene, scene_image
 
 Errors = Mapping[Literal["swapped", "neighbour", "omitted"], float]
@@ -71,14 +79,20 @@ def web_text(scene: Scene) -> str | None:
     return rng.choice(_KEYWORDS).format(colour=colour, shape=shape)
 
 
-def scene_text(scene: Scene, kind: Literal["alt", "web", "truth", "none"], wrong: float, errors: Errors) -> str | None:
-    """The original text of a scene: as `web_text`, as `noisy_caption`, true, or none."""
+TextKind = Literal["alt", "web", "truth", "question", "none"]
+
+
+def scene_text(scene: Scene, kind: TextKind, wrong: float, errors: Errors) -> str | None:
+    """The original text of a scene: as `web_text`, as `noisy_caption`, true, a question and its answer, or none."""
     if kind == "none":
         return None
     if kind == "alt":
         return web_text(scene)
     if kind == "truth":
         return detailed_caption(scene, random.Random(f"true caption/{scene.split}/{scene.seed}/{scene.index}"))
+    if kind == "question":
+        asked = open_question(scene, random.Random(f"question/{scene.split}/{scene.seed}/{scene.index}"))
+        return f"{asked.question} {asked.answer}"
     return noisy_caption(scene, wrong, errors)
 
 

@@ -128,10 +128,11 @@ class DemoSource(Part):
     kind: Literal["demo"] = "demo"
     scenes: int = Field(default=512, ge=1, le=100_000_000, description="How many scenes.")
     seed: int = Field(default=0, ge=0, description="Which world.")
-    text: Literal["alt", "web", "truth", "none"] = Field(
+    text: Literal["alt", "web", "truth", "question", "none"] = Field(
         default="alt",
         description="The original texts. alt: alt-texts, file names and advertising, of 60 % of the scenes. web: a caption of "
-        "every scene, wrong in the share `wrong` of its facts. truth: true captions, for labels. none: no texts.",
+        "every scene, wrong in the share `wrong` of its facts. truth: true captions, for labels. "
+        "question: a question about the scene and its true answer. none: no texts.",
     )
     wrong: float = Field(default=0.6, ge=0, le=1, description="Of web: the share of facts told wrong, or not told.")
     errors: dict[Literal["swapped", "neighbour", "omitted"], float] = Field(

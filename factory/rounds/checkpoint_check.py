@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from exports.release_row import QUESTION
 from factory.errors import TrainingError
 
 LEAST_DIFFERENCE: Final = 1e-4
@@ -108,9 +109,12 @@ def _try(processor: Any, model: Any, row: dict[str, Any], max_pixels: int) -> Ca
     from factory.images.prepare import PreparedImage, prepare_image
     from factory.recipe import ImageSettings
 
-    prepared = prepare_image(row["images"][0]["bytes"], ImageSettings(max_pixels=max_pixels))
-    assert isinstance(prepared, PreparedImage), prepared  # it was trained on
-    picture = Image.frombytes("RGB", (prepared.width, prepared.height), prepared.rgb)
+    if row["images"]:
+        prepared = prepare_image(row["images"][0]["bytes"], ImageSettings(max_pixels=max_pixels))
+        assert isinstance(prepared, PreparedImage), prepared  # it was trained on
+        picture = Image.frombytes("RGB", (prepared.width, prepared.height), prepared.rgb)
+    else:  # nothing that was learned has one
+        picture = Image.radial_gradient("L").resize((64, 64)).convert("RGB")
     blank = Image.new("RGB", picture.size, (128, 128, 128))
     collate = DataCollatorForVisionLanguageModeling(processor, max_length=None, completion_only_loss=True)
     losses = []
@@ -149,15 +153,26 @@ def loads_as_vlm(start: str, revision: str | None) -> None:
 
 
 def first_row(files: tuple[str, ...], columns: tuple[str, ...]) -> dict[str, Any]:
-    """The first row of the files with image bytes, prompt and completion (of a pair: the chosen one)."""
+    """The first row of the files with image bytes, prompt and completion (of a pair: the chosen one). Of a mixture without
+    captions: a row without images, of one sentence.
+    """
     import pyarrow.parquet as pq
 
     for file in files:
         with pq.ParquetFile(file) as parquet:
             for batch in parquet.iter_batches(1, columns=list(columns)):
                 row = dict(batch.to_pylist()[0])
+                if "kind" in row:  # of a mixture
+                    if row["kind"] == "captions" and row["images"]:
+                        *prompt, completion = row["messages"]
+                        return {"images": row["images"], "prompt": prompt, "completion": [completion]}
+                    continue
                 answer = row["completion"] if "completion" in row else row["chosen"]
                 return {"images": row["images"], "prompt": row["prompt"], "completion": answer}
+    if "kind" in columns:  # documents and texts alone
+        ask, answer = ("user", QUESTION), ("assistant", "There is a picture.")
+        prompt, completion = ([{"role": role, "content": text}] for role, text in (ask, answer))
+        return {"images": [], "prompt": prompt, "completion": completion}
     raise TrainingError("no rows to learn from")
 
 

@@ -15,10 +15,12 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from exports.mixture import mix, open_mixture
+from exports.mixture.mixing import is_mixture
 from exports.storage import Storage
 from factory.errors import FactoryError, RunError
 from factory.models.resolve import resolve_model
@@ -47,6 +49,7 @@ class Step:
 
     model: str
     trained: tuple[Trained, ...]
+    mixtures: Mapping[str, Any] = field(default_factory=dict)
 
     def compute(self) -> dict[str, float]:
         """Steps, tokens (images too) and seconds of all stages."""
@@ -125,15 +128,20 @@ class LoopRun:
         checkpoints = [one["checkpoint"] for one in entry["arms"][arm]["trainings"]]
         stages = self.loop.first if number == 0 else dict(self._chains())[arm]
         home = self._home(number, arm, None if number == 0 or isinstance(stages, str) else stages)
-        return self._judge(home, checkpoints[-1] if checkpoints else entry["model"])
+        return self._judge(home, checkpoints[-1] if checkpoints else entry["model"], self._max_pixels(arm))
 
     # --- rounds ---
 
     def _first(self, held_out: Path) -> dict[str, Any]:
         first = self.loop.first
-        step = Step(first, ()) if isinstance(first, str) else self._train(self._home(0, MAIN), first, {}, held_out)
+        step = (
+            Step(first, ())
+            if isinstance(first, str)
+            else self._train(self._home(0, MAIN), first, {}, held_out, self.loop.base)
+        )
         judged = self._judge(self._home(0, MAIN), step.model)
-        arms = {MAIN: {"evaluation": dict(judged.figures), "compute": step.compute(), "trainings": _records(step)}}
+        made = {"evaluation": dict(judged.figures), "compute": step.compute(), "trainings": _records(step)}
+        arms = {MAIN: made | ({"mixtures": step.mixtures} if step.mixtures else {})}
         verdict = {"word": "first", "why": "the first captioner"}
         return {"round": 0, "model": step.model, "parent": None, "arms": arms, "verdict": verdict}
 
@@ -180,13 +188,15 @@ class LoopRun:
             captioned, released = made[name]
             home = self._home(number, name, stages)
             self.say(f"round {number}: training {name}")
-            step = self._train(home, stages, {CAPTIONS: released}, held_out)
-            models[name], judged[name] = step.model, self._judge(home, step.model)
+            start = parent if self.loop.begin == "captioner" else self.loop.base
+            step = self._train(home, stages, {CAPTIONS: released}, held_out, start)
+            models[name], judged[name] = step.model, self._judge(home, step.model, self._max_pixels(name))
             entry["arms"][name] = {
                 "evaluation": dict(judged[name].figures),
                 "compute": step.compute(),
                 "trainings": _records(step),
-                **(_learned_of(captioned, released) if _learns_captions(stages) else {}),
+                **(_learned_of(captioned, released) if self._learns_captions(stages) else {}),
+                **({"mixtures": step.mixtures} if step.mixtures else {}),
                 "gain": judged[name].gain_over(before).as_json(),
                 "changed": judged[name].changed_from(before),
             }
@@ -197,7 +207,16 @@ class LoopRun:
     def _chains(self) -> Iterator[tuple[str, tuple[Stage, ...]]]:
         yield MAIN, self.loop.round
         for name, arm in self.loop.arms.items():
-            yield name, arm.stages or self.loop.round
+            stages = arm.stages or self.loop.round
+            if arm.max_pixels is not None:
+                changed = {"max_pixels": arm.max_pixels}
+                stages = tuple(
+                    one.model_copy(update={"training": one.training.model_copy(update=changed)}) for one in stages
+                )
+            yield name, stages
+
+    def _max_pixels(self, arm: str) -> int | None:
+        return self.loop.arms[arm].max_pixels if arm in self.loop.arms else None
 
     def _refusals(self, audit: Mapping[str, Any] | None, outcome: Outcome) -> tuple[list[str], list[str]]:
         """Why a round is not trained on, and what is only warned of, in words."""
@@ -254,11 +273,16 @@ class LoopRun:
         released, _ = export_release(outcome.work.run, str(self._folder(number) / "releases" / arm), **settings)
         return outcome, released.url
 
-    def _train(self, home: Path, stages: Sequence[Stage], own: Mapping[str, str], held_out: Path) -> Step:
-        model = self.loop.base
+    def _train(self, home: Path, stages: Sequence[Stage], own: Mapping[str, str], held_out: Path, model: str) -> Step:
+        """Train a chain of stages from a model: each begins from the checkpoint of the one before with the least validation loss."""
         done: list[Trained] = []
+        mixtures: dict[str, Any] = {}
         for place, stage in enumerate(stages, start=1):
-            release = own.get(stage.learn) or self._release(stage.learn)
+            if stage.learn in self.loop.mixtures:
+                release = self._mixture(home, stage.learn, own)
+                mixtures[stage.learn] = {name: asdict(part) for name, part in open_mixture(release).parts.items()}
+            else:
+                release = own.get(stage.learn) or self._release(stage.learn)
             mix = {own.get(name) or self._release(name): weight for name, weight in stage.mix.items()}
             training = stage.training.model_copy(
                 update={"start": model, "seed": (stage.training.seed + self.loop.seed) % 2**32}
@@ -273,7 +297,25 @@ class LoopRun:
             )
             done.append(trained)
             model = str(to)
-        return Step(model, tuple(done))
+        return Step(model, tuple(done), mixtures)
+
+    def _mixture(self, home: Path, name: str, own: Mapping[str, str]) -> str:
+        """One of the loop's mixtures, of the releases that are there now; made once for all arms of a round."""
+        mixture = self.loop.mixture(name)
+        parts = {}
+        inputs: list[str] = []
+        for part, of in mixture.parts.items():
+            found = tuple(
+                own.get(one) or (self._release(one) if one in self.loop.releases else one) for one in of.release or ()
+            )
+            inputs += [_manifest(one) for one in found]
+            parts[part] = of.model_copy(update={"release": found}) if found else of
+        asked = mixture.model_dump(mode="json", exclude_defaults=True)
+        folder = home.parent / "mixtures" / f"{name}-{fingerprint('mixture', [asked, inputs])[:8]}"
+        if not is_mixture(folder):
+            self.say(f"mixing {name}")
+            mix(mixture.model_copy(update={"parts": parts}), folder)
+        return str(folder)
 
     def _release(self, name: str) -> str:
         """One of the loop's releases; made where it is a recipe."""
@@ -288,11 +330,14 @@ class LoopRun:
         )
         return _released(run_recipe(recipe, recipe_yaml(recipe), str(folder / "run"), quiet=self.quiet))
 
-    def _judge(self, home: Path, model: str) -> Judged:
-        """Caption the held-out images with a model and judge it."""
+    def _judge(self, home: Path, model: str, max_pixels: int | None = None) -> Judged:
+        """Caption the held-out images with a model and judge it; `max_pixels` instead of the recipe's."""
         recipe = self.loop.recipe("evaluate", self.loop.evaluate.recipe, model)
         # A model that does not see images is worth little, and that is measured: no reason to stop the loop with an error.
         blind = tuple(view.model_copy(update={"canary": False}) for view in recipe.views)
+        if max_pixels is not None:
+            smaller = {"max_pixels": max_pixels}
+            blind = tuple(one.model_copy(update={"image": one.image.model_copy(update=smaller)}) for one in blind)
         recipe = recipe.model_copy(update={"views": blind})
         name = fingerprint(
             "judged",
@@ -331,16 +376,19 @@ class LoopRun:
 
     def _home(self, number: int, arm: str, stages: Sequence[Stage] | None = None) -> Path:
         """Where an arm's models lie. One that learns no captions is the same in every round, and made once."""
-        if stages is not None and not _learns_captions(stages):
+        if stages is not None and not self._learns_captions(stages) and self.loop.begin == "base":
             return self.folder / FIXED / arm
         return self._folder(number) / arm
+
+    def _learns_captions(self, stages: Sequence[Stage]) -> bool:
+        return CAPTIONS in self.loop.learned_by(tuple(stages))
 
     def _asked(self, number: int) -> str:
         """Identifies what the loop file says of a round."""
         # Without defaults, so that a setting that a later version adds redoes nothing.
         content = self.loop.model_dump(mode="json", exclude={"rounds", "name", "go_on", "guard"}, exclude_defaults=True)
         if number == 0:
-            first = ("seed", "base", "releases", "first", "evaluate")
+            first = ("seed", "base", "releases", "mixtures", "first", "evaluate")
             content = {name: content[name] for name in first if name in content}
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -392,10 +440,6 @@ def _learned_of(outcome: Outcome, release: str) -> dict[str, Any]:
     """What an arm learned of its round's captions."""
     kept = outcome.selection["kept"] / max(1, outcome.selection["captions"])
     return {"kept": round(kept, 4), "release": release}
-
-
-def _learns_captions(stages: Sequence[Stage]) -> bool:
-    return any(CAPTIONS in (stage.learn, *stage.mix) for stage in stages)
 
 
 def _released(outcome: Outcome) -> str:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from exports.mixture import Mixture, parse_mixture
+from exports.release import ReleaseError
 from factory.errors import RecipeError
 from factory.recipe.loading import parse_part, parse_recipe
 from factory.recipe.part import NAME_PATTERN, Part
@@ -27,7 +29,7 @@ CHANGED_BY_ARMS: Final = ("filters", "select", "repair")
 class Stage(Part):
     """One training of a chain; it begins from what the stage before it left, the first from the loop's `base`."""
 
-    learn: str = Field(description="'captions' (the round's release), or one of the loop's `releases`.")
+    learn: str = Field(description="'captions' (the round's release), or one of the loop's `releases` or `mixtures`.")
     mix: dict[str, float] = Field(
         default_factory=dict, description="Other releases learned beside it, with weights; `learn` itself weighs 1."
     )
@@ -41,6 +43,9 @@ class Arm(Part):
         default_factory=dict, description="Instead of these keys of the captioning recipe: filters, select, repair."
     )
     stages: tuple[Stage, ...] | None = Field(default=None, min_length=1, description="Unset: those of the round.")
+    max_pixels: int | None = Field(
+        default=None, ge=1, description="Pixel budget of its trainings and of the held-out images that it is judged on."
+    )
 
     @field_validator("recipe")
     @classmethod
@@ -102,6 +107,15 @@ class Loop(Part):
         default_factory=dict,
         description="name: a release (directory or hub:org/name@version), or a recipe that makes one from texts that exist.",
     )
+    mixtures: dict[str, dict[str, Any]] = Field(
+        default_factory=dict,
+        description="name: a mixture as `factory mix` takes it (without its name); a part's `release` may be 'captions' or one of "
+        "`releases`.",
+    )
+    begin: Literal["base", "captioner"] = Field(
+        default="base",
+        description="Where a round's training begins: from `base` anew, or from the model that captioned.",
+    )
     first: tuple[Stage, ...] | str = Field(
         description="The first captioner: the stages that make it, or the name of a model that is there."
     )
@@ -114,13 +128,27 @@ class Loop(Part):
 
     @model_validator(mode="after")
     def _names_fit_together(self) -> Loop:
-        known = [CAPTIONS, *self.releases]
+        made = {name: self.mixture(name) for name in self.mixtures}
+        for name, mixture in made.items():
+            for part, of in mixture.parts.items():
+                for release in of.release or ():
+                    if release not in (CAPTIONS, *self.releases) and not set(release) & set("/:."):
+                        hint = did_you_mean(release, [CAPTIONS, *self.releases], every=True)
+                        raise ValueError(f"mixtures.{name}.parts.{part}.release: no release '{release}'{hint}")
+        if twice := [name for name in self.mixtures if name in (CAPTIONS, *self.releases)]:
+            raise ValueError(f"mixtures: '{twice[0]}' is a release already; choose another name")
+        known = [CAPTIONS, *self.releases, *self.mixtures]
         for where, stages in self.chains().items():
             for place, stage in enumerate(stages):
                 for name in (stage.learn, *stage.mix):
                     if name not in known:
                         hint = did_you_mean(name, known, every=True)
                         raise ValueError(f"{where}.{place}.learn: no release '{name}'{hint}")
+                if stage.mix and {stage.learn, *stage.mix} & {*self.mixtures}:
+                    raise ValueError(
+                        f"{where}.{place}.mix: a mixture is learned alone; name what is beside it in its parts"
+                    )
+                for name in self.learned_by((stage,)):
                     if name == CAPTIONS and where == "first":
                         raise ValueError("first: there are no captions yet; learn one of the loop's releases")
         if MAIN in self.arms:
@@ -128,6 +156,24 @@ class Loop(Part):
         if CAPTIONS in self.releases:
             raise ValueError(f"releases: '{CAPTIONS}' are those of each round; choose another name")
         return self
+
+    def mixture(self, name: str) -> Mixture:
+        """A mixture of the loop, its seed shifted. Raises ValueError with all that is wrong with it."""
+        content = {"name": name, **self.mixtures[name]}
+        try:
+            mixture = parse_mixture(content, lambda path: f"mixtures.{name}")
+        except ReleaseError as error:
+            raise ValueError(str(error)) from None
+        return mixture.model_copy(update={"seed": mixture.seed + self.seed})
+
+    def learned_by(self, stages: tuple[Stage, ...]) -> set[str]:
+        """The releases that stages learn, 'captions' among them, by themselves or in a mixture."""
+        found: set[str] = set()
+        for stage in stages:
+            for name in (stage.learn, *stage.mix):
+                parts = self.mixture(name).parts.values() if name in self.mixtures else ()
+                found.update([release for part in parts for release in part.release or ()] if parts else [name])
+        return found
 
     def chains(self) -> dict[str, tuple[Stage, ...]]:
         """Every chain of stages by where it stands in the file."""

@@ -20,16 +20,18 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 from exports.consume import open_release
+from exports.mixture.mixing import is_mixture, open_mixture
 from factory.engines.logs import quiet_stderr
 from factory.errors import TrainingError
 from factory.models.resolve import Model, resolve_model
 from factory.rounds.checkpoint_check import check_checkpoint, first_row, loads_as_vlm, read_json, stored_dtype
 from factory.rounds.outside_trainer import DONE, run_command
-from factory.rounds.training_rows import Rows, choose_rows, find_rows, write_rows
+from factory.rounds.training_rows import Learned, Rows, choose_rows, find_rows, mixture_rows, write_rows
 from factory.rounds.training_settings import Training
 from factory.rounds.trl_loop import CURVE, MODEL, RESULT, explained, read_curve, train_loop
 
@@ -94,7 +96,7 @@ def train(
     """Train from a release. The same call goes on where a killed one stopped, and returns at once when it is done.
 
     Args:
-        release: hub:org/name@v1.2.0, a release's directory, or one that holds versions (the newest).
+        release: hub:org/name@v1.2.0, a release's directory, or one that holds versions (the newest); or the directory of a mixture.
         to: directory that becomes the checkpoint.
         settings: how.
         held_out: SHA-256 (hex) of the bytes of images that must not be learned, or a file with one a line.
@@ -112,13 +114,12 @@ def train(
     with _only_one(target, work):
         start = resolve_model(settings.start, settings.start_revision)
         say("reading the release")
-        weights = {release: 1.0, **(mix or {})}
-        releases = {one: (open_release(one, report=say), weight) for one, weight in weights.items()}
+        corpora = _corpora(release, mix or {}, settings, work / "data", say)
         parents: dict[str, Any] = {
             "start": {"name": start.name, "identity": start.identity, "init": settings.init},
             "releases": [
-                {"release": one, "manifest_sha256": opened.release.manifest_sha256, "weight": weight}
-                for one, (opened, weight) in releases.items()
+                {"release": one.release, "manifest_sha256": one.manifest_sha256, "weight": one.weight}
+                for one in corpora
             ],
             "held_out_sha256": hashlib.sha256("\n".join(sorted(hashes)).encode()).hexdigest() if hashes else None,
         }
@@ -127,17 +128,46 @@ def train(
             return done
         with quiet_stderr(str(work / "logs"), "libraries"):
             loads_as_vlm(start.path, _revision(start))
-        learned = [
-            find_rows(opened, weight, settings.view, work / "data", settings.method)
-            for opened, weight in releases.values()
-        ]
-        rows = choose_rows(learned, settings, hashes)
+        rows = choose_rows([one.rows() for one in corpora], settings, hashes)
         if settings.command is not None:
             write_rows(rows, work / "sft")
-            run_command(settings, str(releases[release][0].folder), start.path, work, say)
+            run_command(settings, corpora[0].folder, start.path, work, say)
         elif not (work / MODEL).exists():
             _run_trl(work, start, rows, settings, say)
         return _finish(target, work, start, rows, parents, settings, say)
+
+
+@dataclass(frozen=True)
+class _Corpus:
+    """A release or a mixture that is learned; `rows` finds its rows, which may write files."""
+
+    release: str
+    folder: str
+    manifest_sha256: str
+    weight: float
+    rows: Callable[[], Learned]
+
+
+def _corpora(
+    release: str, mix: Mapping[str, float], settings: Training, data: Path, say: Callable[[str], None]
+) -> list[_Corpus]:
+    if is_mixture(release):
+        if mix:
+            raise TrainingError(
+                f"{release} is a mixture already; name all of its parts in its file, and mix nothing beside it"
+            )
+        mixture = open_mixture(release, check=True)
+        return [_Corpus(release, mixture.to, mixture.manifest_sha256, 1.0, lambda: mixture_rows(mixture, settings))]
+    found: list[_Corpus] = []
+    for one, weight in {release: 1.0, **mix}.items():
+        if is_mixture(one):
+            raise TrainingError(
+                f"{one} is a mixture and is learned alone; make it a part of one, or learn it in a stage of its own"
+            )
+        opened = open_release(one, report=say)
+        rows = partial(find_rows, opened, weight, settings.view, data, settings.method)
+        found.append(_Corpus(one, str(opened.folder), opened.release.manifest_sha256, weight, rows))
+    return found
 
 
 def _held_out(held_out: frozenset[str] | Path | None) -> frozenset[str]:

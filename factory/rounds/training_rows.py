@@ -1,7 +1,8 @@
 """Which rows of a release are learned, in which order, and which are set aside.
 
 Rows are those of the config `sft`: a question and its answer with the image. Images are told apart by the SHA-256 of their
-bytes, so that a picture under two names stays on one side.
+bytes, so that a picture under two names stays on one side. Rows of a mixture are captions, documents or plain texts; a text
+counts as an image of its own where rows are told apart.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from typing import TYPE_CHECKING, Any, Final
 from exports.consume import OpenedRelease
 from exports.formats import export
 from exports.formats.export import SUMMARY
+from exports.mixture import Mixed
+from exports.mixture.mixing import COLUMNS as MIXTURE_COLUMNS
 from exports.release import ReleaseError
 from factory.errors import TrainingError
 from factory.rounds.training_settings import Training
@@ -33,7 +36,7 @@ MOST_VALIDATION: Final = 1024
 class Rows:
     """`columns`: what a row has. `files`: Parquet in order. `order`: the row of each place of the training, steps x batch. `validation`: rows set aside.
 
-    `counts`: rows, images, without_caption (images of the release that have none to learn), held_out (rows left out because their
+    `counts`: rows, images (of a mixture texts too), without_caption (images of the release that have none to learn), held_out (rows left out because their
     image is held out), validation and learned (rows).
     """
 
@@ -47,12 +50,17 @@ class Rows:
 
 @dataclass(frozen=True)
 class Learned:
-    """The `sft` files of one release, how much it weighs among others, and how many of its rows have no caption to learn."""
+    """The `sft` files of one release, how much it weighs among others, and how many of its rows have no caption to learn.
+
+    `columns`: where they are not those of the method. `shuffled`: False for a mixture, whose shares hold in its own order.
+    """
 
     name: str
     files: tuple[str, ...]
     weight: float
     left_out: int = 0
+    columns: tuple[str, ...] | None = None
+    shuffled: bool = True
 
 
 def find_rows(opened: OpenedRelease, weight: float, view: str | None, scratch: Path, method: str = "sft") -> Learned:
@@ -81,6 +89,14 @@ def find_rows(opened: OpenedRelease, weight: float, view: str | None, scratch: P
             raise TrainingError(_without(view, opened, error)) from None
     left_out = sum(json.loads((folder / SUMMARY).read_text())["left_out"].values())
     return Learned(name, tuple(sorted(str(path) for path in folder.rglob("*.parquet"))), weight, left_out)
+
+
+def mixture_rows(mixture: Mixed, settings: Training) -> Learned:
+    """The rows of a mixture. Raises TrainingError where the settings are for a release alone."""
+    if settings.method != "sft" or settings.view is not None:
+        wrong = "view" if settings.view is not None else f"method: {settings.method}"
+        raise TrainingError(f"{mixture.to}: a mixture is learned whole, by sft; remove {wrong}")
+    return Learned(mixture.to, tuple(mixture.data_files()), 1.0, columns=MIXTURE_COLUMNS, shuffled=False)
 
 
 def _without(view: str | None, opened: OpenedRelease, error: ReleaseError) -> str:
@@ -119,18 +135,18 @@ def choose_rows(learned: list[Learned], settings: Training, held_out: frozenset[
     """
     import numpy as np
 
-    sources: list[tuple[np.ndarray, list[str]]] = []
+    sources: list[tuple[np.ndarray, list[Marks]]] = []
     start = 0
     for one in learned:
-        hashes = [image for file in one.files for image in _image_hashes(file)]
+        hashes = [marks for file in one.files for marks in _marks(file)]
         sources.append((np.arange(start, start + len(hashes)), hashes))
         start += len(hashes)
     if not start:
         raise TrainingError(f"{learned[0].name}: no rows to learn from")
-    aside = _set_aside(sources[0][1], settings, held_out)
+    aside = _set_aside([marks[0] for marks in sources[0][1] if not held_out.intersection(marks)], settings, held_out)
     left: list[np.ndarray] = []
     for rows, hashes in sources:
-        keep = np.array([one not in held_out and one not in aside for one in hashes], dtype=bool)
+        keep = np.array([not held_out.intersection(one) and not aside.intersection(one) for one in hashes], dtype=bool)
         left.append(rows[keep])
     for one, rows in zip(learned, left, strict=True):
         if not len(rows):
@@ -138,36 +154,55 @@ def choose_rows(learned: list[Learned], settings: Training, held_out: frozenset[
                 f"{one.name}: all of its images are held out or set aside for validation, so nothing is left to learn; "
                 "use another release, or a smaller `validation`"
             )
-    validation = sources[0][0][np.array([one in aside for one in sources[0][1]], dtype=bool)]
+    set_aside = [one[0] in aside and not held_out.intersection(one) for one in sources[0][1]]
+    validation = sources[0][0][np.array(set_aside, dtype=bool)]
     total = sum(len(rows) for rows in left)
     steps = settings.steps or max(1, round((settings.epochs or 1) * total / settings.batch))
-    order = _order(left, [one.weight for one in learned], steps * settings.batch, settings.seed)
-    every = [image for _, hashes in sources for image in hashes]
-    found = held_out.intersection(every[row] for row in order.tolist())
+    shuffled = learned[0].shuffled
+    order = _order(left, [one.weight for one in learned], steps * settings.batch, settings.seed, shuffled)
+    every = [marks for _, hashes in sources for marks in hashes]
+    found = held_out.intersection(image for row in order.tolist() for image in every[row])
     if found:  # the check of what is promised, on what will really be read
         raise TrainingError(f"{len(found)} held-out images would be learned; this is a bug")
     counts = {
         "rows": start,
-        "images": len(set(every)),
+        "images": len({image for marks in every for image in marks}),
         "without_caption": sum(one.left_out for one in learned),
-        "held_out": sum(image in held_out for image in every),
+        "held_out": sum(not held_out.isdisjoint(marks) for marks in every),
         "validation": len(validation),
         "learned": total,
     }
     return Rows(
-        COLUMNS[settings.method], tuple(file for one in learned for file in one.files), order, validation, steps, counts
+        learned[0].columns or COLUMNS[settings.method],
+        tuple(file for one in learned for file in one.files),
+        order,
+        validation,
+        steps,
+        counts,
     )
 
 
-def _image_hashes(file: str) -> Iterator[str]:
-    """The SHA-256 of the first image of every row."""
+Marks = tuple[str, ...]
+"""What tells a row apart: the SHA-256 (hex) of each of its images, or, where it has none, of the image that its text is about, or
+of its text."""
+
+
+def _marks(file: str) -> Iterator[Marks]:
+    """The marks of every row of a file."""
     import pyarrow.parquet as pq
 
     with pq.ParquetFile(file) as parquet:
-        for batch in parquet.iter_batches(64, columns=["images"]):
-            for images in batch.column("images"):
-                data = images[0]["bytes"].as_py() if images.is_valid and len(images) else b""
-                yield hashlib.sha256(data or b"").hexdigest()
+        texts = [name for name in ("text", "texts", "about") if name in parquet.schema_arrow.names]
+        for batch in parquet.iter_batches(64, columns=["images", *texts]):
+            for place, images in enumerate(batch.column("images")):
+                found = [image["bytes"].as_py() or b"" for image in images] if images.is_valid else []
+                about = batch.column("about")[place].as_py() if "about" in texts else None
+                if about is not None:
+                    yield (about,)
+                    continue
+                if not found:
+                    found = [repr([batch.column(name)[place].as_py() for name in texts]).encode()]
+                yield tuple(hashlib.sha256(data).hexdigest() for data in found)
 
 
 def _set_aside(hashes: list[str], settings: Training, held_out: frozenset[str]) -> set[str]:
@@ -179,10 +214,10 @@ def _set_aside(hashes: list[str], settings: Training, held_out: frozenset[str]) 
     return set(images[:count])
 
 
-def _order(sources: list[np.ndarray], weights: list[float], places: int, seed: int) -> np.ndarray:
+def _order(sources: list[np.ndarray], weights: list[float], places: int, seed: int, shuffled: bool) -> np.ndarray:
     """`places` rows in the order in which they are learned.
 
-    The rows of one source: one shuffled pass after the other. Of several: spread evenly, each in its share of the places.
+    The rows of one source: one pass after the other, `shuffled` or as they stand. Of several: spread evenly, each in its share of the places.
     """
     import numpy as np
 
@@ -192,7 +227,7 @@ def _order(sources: list[np.ndarray], weights: list[float], places: int, seed: i
     counts[: places - counts.sum()] += 1
     streams: list[np.ndarray] = []
     for rows, count in zip(sources, counts, strict=True):
-        passes = [generator.permutation(rows) for _ in range(-(-count // len(rows)))]
+        passes = [generator.permutation(rows) if shuffled else rows for _ in range(-(-count // len(rows)))]
         streams.append(np.concatenate(passes)[:count] if passes else rows[:0])
     place = np.concatenate([(np.arange(len(stream)) + 0.5) / max(1, len(stream)) for stream in streams])
     ordered: np.ndarray = np.concatenate(streams)[np.argsort(place, kind="stable")]

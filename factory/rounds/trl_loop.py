@@ -18,6 +18,7 @@ from typing import Any, Final
 
 from factory.errors import TrainingError
 from factory.recipe import ImageSettings
+from factory.rounds.mixture_batches import mixture_batches
 from factory.rounds.model_parts import adapted_layers, freeze_others
 from factory.rounds.training_settings import Training
 
@@ -116,7 +117,7 @@ def _train(config: dict[str, Any], folder: Path) -> None:
         train_dataset=learned,
         eval_dataset=validation,
         processing_class=processor,
-        data_collator=_collator(processor, settings),
+        data_collator=_collator(processor, settings, mixture="kind" in config["columns"]),
         peft_config=_adapters(model, settings) if settings.lora else None,
         callbacks=[_curve(folder, config["steps"], resumed, main)],
     )
@@ -201,6 +202,8 @@ def _arguments(config: dict[str, Any], settings: Training, folder: Path, validat
         "load_best_model_at_end": validates,
         **({"eval_steps": config["checkpoint_every"], "metric_for_best_model": "eval_loss"} if validates else {}),
         "optim": "adamw_torch",
+        # TRL knows the columns of its own formats alone.
+        **({"remove_unused_columns": False} if "kind" in config["columns"] else {}),
     }
     values |= {"beta": settings.beta} if settings.method == "dpo" else {"completion_only_loss": True, "packing": False}
     try:
@@ -211,7 +214,7 @@ def _arguments(config: dict[str, Any], settings: Training, folder: Path, validat
         raise TrainingError(f"arguments: {error}; they are those of TRL's {settings.method.upper()}Config") from None
 
 
-def _collator(processor: Any, settings: Training) -> Any:
+def _collator(processor: Any, settings: Training, mixture: bool) -> Any:
     from PIL import Image
     from trl.trainer.dpo_trainer import DataCollatorForVisionPreference
     from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
@@ -222,6 +225,8 @@ def _collator(processor: Any, settings: Training) -> Any:
     inner: Any = DataCollatorForVisionPreference(processor)
     if settings.method == "sft":
         inner = DataCollatorForVisionLanguageModeling(processor, max_length=None, completion_only_loss=True)
+    if mixture:
+        inner = mixture_batches(processor, inner)
 
     def picture(image: dict[str, Any]) -> Image.Image:
         prepared = prepare_image(image["bytes"] or b"", wanted)

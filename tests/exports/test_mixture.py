@@ -162,6 +162,15 @@ def test_captions_together_are_documents(tmp_path: Path) -> None:
     assert all(one["texts"][0] is None and one["texts"].count(None) == len(one["images"]) for one in found)
 
 
+def test_a_question_and_its_answer_are_a_conversation(tmp_path: Path) -> None:
+    told = ["Where is it? on the left", "No question here", "What? ", "Is it? Yes? No."]
+    release = str(build(tmp_path / "birds", content=[row(number, text) for number, text in enumerate(told)]).folder)
+    made = mixed(tmp_path, {"qa": {"release": release, "answers": True, "share": 1}})
+    asked = {one["messages"][0]["content"]: one["messages"][1]["content"] for one in loaded(made)}
+    assert asked == {"Where is it?": "on the left", "Is it?": "Yes? No."}
+    assert made.parts["qa"].left_out == {"no_question": 2}
+
+
 # --- the same again ---
 
 

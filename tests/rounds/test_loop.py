@@ -220,3 +220,52 @@ def test_a_round_that_ended_the_loop_is_judged_again_when_the_rules_changed(tmp_
     )
     assert changed._standing([refused]) == 0
     assert changed._standing([refused | {"verdict": {"word": "better"}}]) == 1
+
+
+# --- mixtures in a loop
+
+
+MIX = {
+    "parts": {"dreams": {"release": "captions", "images": False, "share": 1}, "real": {"release": "labels", "share": 1}}
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"mixtures": {"m": {"parts": {"p": {"release": "lables", "share": 1}}}}}, "did you mean 'labels'"),
+        ({"mixtures": {"m": {"parts": {"p": {"release": "labels"}}}}}, "parts.p.share: this key is missing"),
+        ({"mixtures": {"web": MIX}}, "'web' is a release already"),
+        ({"mixtures": {"m": MIX}, "first": [{"learn": "m"}]}, "there are no captions yet"),
+        ({"mixtures": {"m": MIX}, "round": [{"learn": "m", "mix": {"web": 1}}]}, "a mixture is learned alone"),
+    ],
+)
+def test_a_mistake_in_a_loop_s_mixture_is_named(tmp_path: Path, changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(RecipeError, match=words):
+        load_loop(a_loop(tmp_path, **changes))
+
+
+def test_a_mixture_is_made_once_of_the_round_s_own_release(tmp_path: Path) -> None:
+    from exports.mixture import open_mixture
+    from tests.releases import build, rows
+
+    captions, labels = (str(build(tmp_path / name, content=rows(6, name)).folder) for name in ("dreamed", "real"))
+    run = loop_run(tmp_path, mixtures={"m": MIX}, releases={"web": labels, "labels": labels}, round=[{"learn": "m"}])
+    assert run._learns_captions(run.loop.round)
+    home = run.folder / "round-1" / "main"
+    made = run._mixture(home, "m", {"captions": captions})
+    assert Path(made).parent == run.folder / "round-1" / "mixtures"
+    parts = open_mixture(made).parts
+    assert (parts["dreams"].images, parts["real"].images > 0) == (0, True)
+    before = (Path(made) / "manifest.json").stat().st_mtime_ns
+    assert run._mixture(run.folder / "round-1" / "other", "m", {"captions": captions}) == made
+    assert (Path(made) / "manifest.json").stat().st_mtime_ns == before
+    assert run._mixture(home, "m", {"captions": labels}) != made
+
+
+def test_an_arm_of_other_resolution_trains_and_is_judged_at_it(tmp_path: Path) -> None:
+    run = loop_run(tmp_path, arms={"small": {"max_pixels": 1024}})
+    chains = dict(run._chains())
+    assert {stage.training.max_pixels for stage in chains["small"]} == {1024}
+    assert {stage.training.max_pixels for stage in chains["main"]} == {65536}
+    assert (run._max_pixels("small"), run._max_pixels("main")) == (1024, None)
