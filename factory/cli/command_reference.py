@@ -21,7 +21,7 @@ by Ctrl-C, what is finished is kept; 70 a bug.
 def reference() -> str:
     """The page."""
     lines = [HEAD]
-    context = click.Context(cli, info_name="factory")
+    context = click.Context(cli, info_name="factory", **cli.context_settings)
     for name in COMMANDS:
         command = cli.get_command(context, name)
         assert command is not None

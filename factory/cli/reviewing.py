@@ -174,7 +174,8 @@ def compare_command(
 @click.option("--unit", type=click.Choice(["caption", "sentence"]), default="caption", show_default=True)
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Another one, another draw.")
 @click.option("--to", required=True, metavar="FILE", help="labels.csv, .jsonl or .parquet.")
-def sample_command(run: str, count: int, purpose: Any, by: str, unit: str, seed: int, to: str) -> None:
+@JSON
+def sample_command(run: str, count: int, purpose: Any, by: str, unit: str, seed: int, to: str, as_json: bool) -> None:
     """Draw captions to label, as `factory calibrate` needs them: at random, each of another image, without scores.
 
     Fill in the column `label` (1: right, 0: wrong, empty: nobody can tell) and give the file to factory calibrate --labels.
@@ -189,6 +190,9 @@ def sample_command(run: str, count: int, purpose: Any, by: str, unit: str, seed:
 
     strata = [name.strip() for name in by.split(",") if name.strip()]
     drawn = write_sample(CaptionIndex(find_run(run)), to, count, unit, purpose, strata, seed)
+    if as_json:
+        say(json.dumps({"asked": count, "drawn": drawn, "unit": unit, "to": to}))
+        return
     fewer = f" (there are no more images; {count:,} were asked for)" if drawn < count else ""
     say(f"{drawn:,} {unit}s in {to}{fewer}\nthen        factory calibrate {run} --labels {to} --target-precision 0.9")
 
