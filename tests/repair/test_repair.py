@@ -247,10 +247,10 @@ def test_nothing_is_cut_where_a_sentence_was_not_judged_or_none_is_supported() -
 
     row = {"text": "A dog runs. A cat sleeps.", "candidate": 0, "fingerprint": "f", "sentence_logprobs": None}
     row |= {"status": "ok", "finish_reason": "stop"}
-    assert _cut(row, {0: 0.9, 12: None}, 0.5) is None
-    assert _cut(row, {0: 0.1, 12: 0.2}, 0.5) is None
-    assert _cut(row, {0: 0.9, 12: 0.8}, 0.5) is None
-    assert _cut(row, {0: 0.9, 12: 0.2}, 0.5)["text"] == "A dog runs."  # type: ignore[index]
+    assert _cut(row, {0: 0.9, 12: None}, 0.5, "self") is None
+    assert _cut(row, {0: 0.1, 12: 0.2}, 0.5, "self") is None
+    assert _cut(row, {0: 0.9, 12: 0.8}, 0.5, "self") is None
+    assert _cut(row, {0: 0.9, 12: 0.2}, 0.5, "self")["text"] == "A dog runs."  # type: ignore[index]
 
 
 def test_a_run_of_before_is_found(tmp_path: Path) -> None:
