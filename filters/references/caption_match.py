@@ -231,8 +231,8 @@ def _said(text: str, known: Vocabulary) -> _Said:
     seen: set[str] = set()
     for token in tokens:
         one = singular(token)
-        if token in _NUMBERS or (token.isdigit() and len(token) < 3):
-            number, seen = _NUMBERS.get(token, int(token) if token.isdigit() else 0), set()
+        if token in _NUMBERS or (token.isdecimal() and len(token) < 3):
+            number, seen = _NUMBERS.get(token, int(token) if token.isdecimal() else 0), set()
         elif one in heads:
             if number is not None and (number > 1) == (one != token or number == 1):
                 counts.setdefault(one, number)

@@ -171,7 +171,7 @@ def test_rows_keep_their_number_order_and_name_and_the_texts_stay(rewrite: objec
         "",
         "\x00",
         "🐕",
-        "The image shows a dog on a beach. I cannot describe the image. Mail a@b.org <think>or",
+        "The image shows a dog &amp; a cat on a beach. I cannot describe the image. Mail a@b.org <think>or",
         "x" * 1_000_000,
     ]
     texts = pl.Series("caption", odd * 2)
