@@ -53,7 +53,7 @@ class Repetition(Filter):
     40,300 short captions (Multi30k, Conceptual Captions, CapsFusion) and none of 1,400 dense ones by people (IIW, DOCCI), where
     Gopher's repetition rules flag over half of the short ones. With loops, of the 15,833 human
     captions of Conceptual Captions' validation set 2 score below it ("actor , actor , actor"), of 400 dense ones (IIW) one, which says
-    "the hands of the clock" twice in a row; of 2,000 short captions by MiniGPT-4 (POPE's repository) 4.4 %. Of 2,550 loops
+    "the hands of the clock" twice in a row; of 2,000 short captions by MiniGPT-4 (POPE's repository) 4.0 %. Of 3,200 loops
     made of sentences, clauses, words and characters in such captions 99 % are found.
 
     **Example.** "A red bus. A red bus stops here. A red bus stops here." scores 0.
