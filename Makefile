@@ -2,9 +2,10 @@
 # make quickstart   set-up, then the whole factory on 512 drawn scenes
 # make test         set-up, then lint, types and tests
 # make test-slow    soak and fault matrices
+# make test-pages   the code of the docs that needs an engine, and the notebooks
 # make docs         the generated pages; make site: the documentation as a web site in site/
 # make bench        the numbers of bench/README.md (hours; `python -m bench.NAME --help` for one of them)
-.PHONY: setup quickstart test test-slow lint bench clean docs site
+.PHONY: setup quickstart test test-slow test-pages lint bench clean docs site
 
 PYTHON ?= python3
 BUILD ?= auto
@@ -30,7 +31,10 @@ test: lint
 	$(VENV)/bin/python -m pytest -m "not slow"
 
 test-slow: setup
-	$(VENV)/bin/python -m pytest -m slow
+	$(VENV)/bin/python -m pytest -m "slow and not pages"
+
+test-pages: setup
+	$(VENV)/bin/python -m pytest -m pages
 
 docs: setup
 	$(VENV)/bin/factory schema --out recipes/recipe.schema.json

@@ -29,6 +29,7 @@ def test_the_example_of_a_plugin_runs_as_its_page_tells_it(page: str, tmp_path: 
 
 
 @pytest.mark.slow
+@pytest.mark.pages
 @pytest.mark.parametrize("page", RUNNABLE)
 def test_a_page_runs_from_its_first_block_to_its_last(page: str, tmp_path: Path) -> None:
     assert run_page(page, tmp_path, engine=True) >= 1
