@@ -12,7 +12,7 @@ from exports.storage import Storage
 from factory.captioning.caption_missing import caption_missing
 from factory.captioning.roll_call import compare_changed
 from factory.engines.room import EngineRoom
-from factory.errors import RecipeError, RunError, SourceError
+from factory.errors import FactoryError, RunError
 from factory.outcome import Outcome
 from factory.progress import Progress
 from factory.recipe import Recipe, recipe_yaml
@@ -64,9 +64,11 @@ def run_recipe(
             try:
                 outcome, refused = _execute(recipe, recipe_text, run, limit, quiet, retry, damaged, started)
                 break
-            except (RecipeError, SourceError):
+            except FactoryError:
                 raise
-            except Exception:
+            except (
+                Exception
+            ):  # nothing that is known: perhaps a damaged page, which costs a reading of the whole run to find
                 found = set_damaged_aside(run, whole=True)
                 if not found:
                     raise
@@ -132,7 +134,7 @@ def _make(plan: Plan, outcome: Outcome, progress: Progress) -> Plan:
                 read_missing(plan, progress, room)
         if plan.doubtful_shards:
             with _timed(outcome, "compare"):
-                plan = compare_changed(plan, progress)
+                plan = compare_changed(plan, progress, room)
         if plan.open_shards:
             with _timed(outcome, "caption"):
                 note_pools(work.run, [*work.views, *(ready for rung in work.rungs for ready in rung.views)])

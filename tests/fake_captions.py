@@ -12,6 +12,7 @@ import polars as pl
 from exports.storage import Storage
 from factory.captioning.roll_call import compare_changed
 from factory.captioning.stages import ReadShards, _quarantine_frame
+from factory.engines.room import EngineRoom
 from factory.outcome import Outcome
 from factory.pipeline import run_recipe
 from factory.progress import Progress
@@ -39,7 +40,9 @@ def run_fake(raw: dict[str, Any], out: str, limit: int | None = None, say: Say =
     recipe = Recipe.model_validate(raw)
     run = Run(Storage(out))
     with Progress(None, True) as progress:
-        plan = compare_changed(make_plan(recipe, run, limit, run.storage.child("source")), progress)
+        plan = make_plan(recipe, run, limit, run.storage.child("source"))
+        with EngineRoom(plan.work.engines, plan.work.logs) as room:
+            plan = compare_changed(plan, progress, room)
     made = caption_open(plan, say)
     assert not plan_again(plan).open_shards
     return run_recipe(recipe, recipe_yaml(recipe), out, limit, quiet=True), made

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import json
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from exports.formats.example import Example
+from exports.formats.example import Example, Tally
 
 FOLDER = "images"
 
@@ -28,3 +31,21 @@ class ImageFolder:
         except FileExistsError:
             return None
         return path
+
+
+def write_lines(
+    examples: Iterable[Example], folder: Path, tally: Tally, record: Callable[[Example, str], dict[str, Any]]
+) -> None:
+    """Write `train.jsonl` and the image files. `record` makes a line of an example and its image's path below `folder`.
+
+    A second row with the same id is left out: duplicate_id.
+    """
+    images = ImageFolder(folder)
+    with (folder / "train.jsonl").open("w", encoding="ascii") as file:
+        for example in examples:
+            path = images.write(example)
+            if path is None:
+                tally.leave_out("duplicate_id")
+                continue
+            tally.wrote(example)
+            file.write(json.dumps(record(example, path)) + "\n")

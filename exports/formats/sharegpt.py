@@ -9,9 +9,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from exports.formats.example import Example, Options, Tally, conversation
-from exports.formats.image_folder import ImageFolder
+from exports.formats.image_folder import write_lines
 
 INFO = {
     "captions": {
@@ -25,18 +26,9 @@ INFO = {
 
 def write(examples: Iterable[Example], folder: Path, options: Options, tally: Tally) -> None:
     """Write the examples below `folder`. A second row with the same id is left out: duplicate_id."""
-    images = ImageFolder(folder)
     (folder / "dataset_info.json").write_text(json.dumps(INFO, indent=2) + "\n")
-    with (folder / "train.jsonl").open("w", encoding="ascii") as file:
-        for example in examples:
-            path = images.write(example)
-            if path is None:
-                tally.leave_out("duplicate_id")
-                continue
-            tally.wrote(example)
-            record = {
-                "id": example.id,
-                "conversations": conversation(example, "<image>"),
-                "images": [path],
-            }
-            file.write(json.dumps(record) + "\n")
+    write_lines(examples, folder, tally, _record)
+
+
+def _record(example: Example, path: str) -> dict[str, Any]:
+    return {"id": example.id, "conversations": conversation(example, "<image>"), "images": [path]}

@@ -11,6 +11,7 @@ import polars as pl
 
 from factory.captioning.caption_missing import read_tasks
 from factory.engines.ray_errors import seals_errors
+from factory.engines.room import EngineRoom
 from factory.runs.run import Run
 from factory.sources.shard_keys import ShardKeys
 from factory.sources.source import ImageSource, ListedShard, Shard
@@ -25,31 +26,32 @@ HERE_ROWS: Final = 2_000
 """Rows looked through in this process; more are worth the seconds in which Ray starts."""
 
 
-def compare_changed(plan: Plan, progress: Progress) -> Plan:
-    """Look through the shards that may have changed, and plan again with what they hold. Raises SourceError: the source is gone."""
+def compare_changed(plan: Plan, progress: Progress, room: EngineRoom) -> Plan:
+    """Look through the shards that may have changed, and plan again with what they hold; many of them with the room's Ray.
+
+    Raises SourceError: the source is gone.
+    """
     changed = plan.doubtful_shards
     if not changed or not plan.work.views:
         return plan
     progress.phase(f"comparing {sum(one.take or one.rows or 0 for one in changed):,} rows with what is done")
     max_bytes = max(ready.view.image.max_bytes for ready in plan.work.views)
     look = LookThrough(plan.source, plan.work.run, plan.work.reading, max_bytes)
-    for _ in _looked_through(look, changed, plan.work.logs):
+    for _ in _looked_through(look, changed, room):
         pass
     return plan_again(plan)
 
 
-def _looked_through(look: LookThrough, shards: list[ListedShard], logs: str | None) -> Iterator[int]:
+def _looked_through(look: LookThrough, shards: list[ListedShard], room: EngineRoom) -> Iterator[int]:
     tasks = read_tasks(shards)
     if sum(one.take or one.rows or HERE_ROWS for one in shards) <= HERE_ROWS:
         for task in tasks:
             yield look.read(task["shards"])
         return
-    from factory.engines.cluster import ray_cluster
     from factory.engines.stage import reports
 
-    with ray_cluster(logs) as ray:
-        for batch in reports(ray, tasks, look, read_cpus=0.5):
-            yield from (row["rows"] for row in batch.to_pylist())
+    for batch in reports(room.ray, tasks, look, read_cpus=0.5):
+        yield from (row["rows"] for row in batch.to_pylist())
 
 
 @dataclass(frozen=True)

@@ -97,7 +97,11 @@ def cut_fingerprint(caption: str, by: str) -> str:
 def filter_fingerprint(scorer: Filter) -> str:
     """Identifies a filter's scores: its name, code version, parameters and the content of its model files."""
     models = scorer.models()  # by their content, wherever the files lie
-    parameters = {name: value for name, value in scorer.model_dump(mode="json").items() if name not in models}
+    parameters = {
+        name: value
+        for name, value in scorer.model_dump(mode="json", exclude=scorer.scores_regardless_of).items()
+        if name not in models
+    }
     content = [scorer.name, scorer.version, parameters]
     return fingerprint("filter", [*content, models] if models else content)
 

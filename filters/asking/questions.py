@@ -90,6 +90,7 @@ class VlmFilter(Filter):
 
     needs: ClassVar[tuple[str, ...]] = ("text", "answers")
     uses: ClassVar[tuple[str, ...]] = ("others",)
+    scores_regardless_of: ClassVar[dict[str, set[str]]] = {"judge": {"timeout_s", "retries"}}
 
     judge: str | Endpoint | JudgeModel = Field(
         SELF,

@@ -63,6 +63,8 @@ class Filter(BaseModel, ABC):
     evidence: ClassVar[dict[str, pl.DataType]] = {}
     """Columns that it returns beside the score."""
 
+    scores_regardless_of: ClassVar[dict[str, set[str]]] = {}
+    """Parameter -> fields of it that say how long to wait and the like: no score depends on them."""
     holds_model: ClassVar[bool] = False
     """Whether it loads a model that takes seconds: such filters get processes of their own, and a GPU where there is one."""
 

@@ -10,7 +10,7 @@ import pytest
 
 from factory.recipe import View
 from factory.work.fingerprint import caption_fingerprint, filter_fingerprint, fingerprint, image_fingerprint
-from filters import Length
+from filters import Length, build
 
 
 def view(**changes: Any) -> View:
@@ -88,3 +88,13 @@ def test_content_that_is_no_json_is_refused_rather_than_hashed_by_chance() -> No
         fingerprint("x", {"a": object()})
     with pytest.raises(ValueError, match="JSON compliant"):
         fingerprint("x", float("nan"))
+
+
+def test_how_long_a_server_is_waited_for_changes_no_scores() -> None:
+    def scored_by(**judge: object) -> str:
+        asked = {"judge": {"endpoint": "http://localhost:8000/v1", "model": "one"} | judge}
+        return filter_fingerprint(build("vqa_faithfulness", asked))
+
+    assert scored_by() == scored_by(timeout_s=5, retries=0)
+    assert scored_by() != scored_by(model="two")
+    assert filter_fingerprint(build("vqa_faithfulness", {})) != scored_by()
