@@ -10,6 +10,8 @@
 PYTHON ?= python3
 BUILD ?= auto
 VENV := .venv
+# Tests of one file stay in one process, which shares its engines and runs; two processes, whatever the machine has.
+PYTEST = $(VENV)/bin/python -m pytest -n 2 --dist loadfile
 STAMP := $(VENV)/.ready
 BENCHMARKS := newcomer throughput memory kill release filters filter_scale faithfulness reads rounds starts review
 
@@ -28,13 +30,13 @@ lint: setup
 	$(VENV)/bin/mypy
 
 test: lint
-	$(VENV)/bin/python -m pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 test-slow: setup
-	$(VENV)/bin/python -m pytest -m "slow and not pages"
+	$(PYTEST) -m "slow and not pages"
 
 test-pages: setup
-	$(VENV)/bin/python -m pytest -m pages
+	$(PYTEST) -m pages
 
 docs: setup
 	$(VENV)/bin/factory schema --out recipes/recipe.schema.json
