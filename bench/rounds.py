@@ -310,7 +310,7 @@ def comparable(value: Any) -> Any:
         return {
             key: comparable(one)
             for key, one in value.items()
-            if key not in ("seconds", "checkpoint", "run", "release", "model")
+            if key not in ("seconds", "seconds_per_kept", "checkpoint", "run", "release", "model")
         }
     if isinstance(value, list):
         return [comparable(one) for one in value]

@@ -31,6 +31,7 @@ from factory.releasing.export_run import export_release
 from factory.rounds.evaluation import Judged, audit_judge, image_hashes, judge_model
 from factory.rounds.ledger import Ledger, captioner_of
 from factory.rounds.loop_file import CAPTIONS, MAIN, Loop, Stage
+from factory.rounds.round_captions import what_was_captioned
 from factory.rounds.training import Trained, train
 from factory.runs.run import Run
 from factory.work.fingerprint import fingerprint
@@ -163,7 +164,10 @@ class LoopRun:
                 "model": parent,
                 "identity": resolve_model(parent, None).identity,
             },
-            "captions": {"run": str(self._folder(number) / "run"), **_counts(outcome)},
+            "captions": {
+                "run": str(self._folder(number) / "run"),
+                **what_was_captioned(outcome, self.loop.guard.judge, self.loop.guard.least),
+            },
             "judge": audit,
             "arms": {},
         }
@@ -470,14 +474,3 @@ def _records(step: Step) -> list[dict[str, Any]]:
         }
         for one in step.trained
     ]
-
-
-def _counts(outcome: Outcome) -> dict[str, Any]:
-    return {
-        "images": outcome.accounts,
-        "captions": outcome.selection["captions"],
-        "kept": outcome.selection["kept"],
-        "dropped": outcome.selection["dropped"],
-        "seconds": {name: round(value, 1) for name, value in outcome.seconds.items()},
-        "truth": outcome.metrics.get("truth"),
-    }
