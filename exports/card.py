@@ -209,6 +209,7 @@ def _metadata(info: ReleaseInfo, manifest: dict[str, Any]) -> dict[str, Any]:
 ABOUT = {
     "default": "one row per image with everything that is known of it",
     "sft": "images, prompt and completion for fine-tuning; one row per question and answer",
+    "preference": "images, prompt, chosen and rejected answer for preference training (DPO)",
     "text": "captions alone, one a line",
     "rejected": "captions of the images that are not in the release, with reasons and scores",
 }

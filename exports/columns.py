@@ -4,6 +4,7 @@
 | --- | --- | --- |
 | default | one per image, with everything that is known of it | data/ |
 | sft | one per question and answer: images, prompt, completion, as TRL takes them | sft/ |
+| preference | one per image with a caption that a filter turned down beside its own: images, prompt, chosen, rejected, as TRL takes them | preference/ |
 | text | one per image: its caption on one line, without the image | text/ |
 | rejected | one per caption of the images that are not in the release, without the image | rejected/ |
 """
@@ -23,7 +24,7 @@ CAPTION_FIELDS: Final = (
     "prompt_id", "prompt", "seed", "model", "model_revision", "lora", "template_sha256", "engine", "fingerprint",
 )  # fmt: skip
 """What a release says of every caption, beside its scores."""
-FOLDERS: Final = {"default": "data", "sft": "sft", "text": "text", "rejected": "rejected"}
+FOLDERS: Final = {"default": "data", "sft": "sft", "preference": "preference", "text": "text", "rejected": "rejected"}
 DICTIONARY: Final = frozenset(
     {
         "view", "source", "license", "drop_reason", "run_id", "recipe_id", "status", "reason", "finish_reason", "prompt_id", "prompt",
@@ -41,6 +42,10 @@ def features(config: str, filters: Iterable[str]) -> Features:
     message = List({"role": text, "content": text})
     if config == "sft":
         return Features({"images": List(Image()), "prompt": message, "completion": message})
+    if config == "preference":
+        return Features(
+            {"id": text, "images": List(Image()), "prompt": message, "chosen": message, "rejected": message}
+        )
     if config == "text":
         return Features({"id": text, "text": text, "words": Value("int32"), "view": text})
     if config == "rejected":

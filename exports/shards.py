@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from exports.columns import FOLDERS, features
 from exports.membership import NEW, Membership
+from exports.pairs import rejected_text
+from exports.placeholder import neutral
 from exports.release_row import RowBatch
 from exports.shard_file import ROW_OVERHEAD, WrittenFile, group_bounds, write_shard_file
 from exports.storage import Storage
@@ -22,8 +24,12 @@ if TYPE_CHECKING:
     import polars as pl
     import pyarrow as pa
 
+IMAGES: Final = ("default", "sft", "preference")
+"""Configs with an image column."""
 REJECTED_ROWS: Final = 500_000
 """Rows of a file of rejected captions."""
+PAIRED: Final = "rejected answer"
+"""Column of a batch on its way into `preference`."""
 
 
 @dataclass(frozen=True)
@@ -100,9 +106,9 @@ class Shards:
         self._known: dict[int, _Open] = {}
         self._new = _Open()
         self._number = membership.next_shard
-        self._memory = {config: _ImageMemory() for config in ("default", "sft")}
+        self._memory = {config: _ImageMemory() for config in IMAGES}
         self._pool = ThreadPoolExecutor(1)  # writes
-        self._beside = ThreadPoolExecutor(1)  # writes the images a second time, for sft
+        self._beside = ThreadPoolExecutor(1)  # writes the images again, for sft and preference
         self._settling = ThreadPoolExecutor(2)  # hash, and wait for the disk
         self._writing: Future[None] | None = None
 
@@ -219,20 +225,28 @@ class Shards:
         bounds = group_bounds(batch.sizes, self.group_bytes)
         # A list of its own: writing the default config lets go of its images one row group after the other.
         pictures = RowBatch(list(batch.images), batch.rest)
-        beside = self._beside.submit(self._write_config, "sft", number, pictures, bounds)
+        beside = self._beside.submit(self._write_beside, number, pictures, bounds)
         for config in ("text", "default"):
             self._write_config(config, number, batch, bounds)
         beside.result()
         for path in shard.on_disk:
             path.unlink()
 
+    def _write_beside(self, number: int, batch: RowBatch, bounds: list[tuple[int, int]]) -> None:
+        for config in ("sft", "preference"):
+            self._write_config(config, number, batch, bounds)
+
     def _write_config(self, config: str, number: int, batch: RowBatch, bounds: list[tuple[int, int]]) -> None:
         if config not in self.schemas:
             return
-        tables = {"default": self._default, "sft": self._sft, "text": self._text}[config]
+        tables = {"default": self._default, "sft": self._sft, "preference": self._preference, "text": self._text}[
+            config
+        ]
         path = f"{FOLDERS[config]}/train-{number:05d}.parquet"
         if config != "default":
-            batch = _kept(batch, has_image=config == "sft")
+            batch = _kept(batch, has_image=config in IMAGES)
+            if config == "preference":
+                batch = _pairs(batch)
             sizes = batch.sizes
             if config == "sft":  # an image for each of its turns
                 sizes = [size * turns for size, turns in zip(sizes, batch.rest["turns"].list.len(), strict=True)]
@@ -244,7 +258,7 @@ class Shards:
             path,
             tables(batch, bounds),
             self.schemas[config],
-            has_images=config in ("default", "sft"),
+            has_images=config in IMAGES,
             pool=self._settling,
         )
         self._files.append((config, written))
@@ -292,6 +306,24 @@ class Shards:
                 pa.array(answers, schema.field("completion").type),
             ]
             yield pa.Table.from_arrays(columns, schema=schema)
+
+    def _preference(self, batch: RowBatch, bounds: list[tuple[int, int]]) -> Iterator[pa.Table]:
+        import pyarrow as pa
+
+        schema = self.schemas["preference"]
+        for start, stop in bounds:
+            rows, images = batch.rest[start:stop], batch.images[start:stop]
+            asked = [[{"role": "user", "content": turns[0]["question"]}] for turns in rows["turns"].to_list()]
+            chosen, rejected = (
+                [[{"role": "assistant", "content": answer}] for answer in rows[name].to_list()]
+                for name in ("caption", PAIRED)
+            )
+            self.counts["preference"].add(_counted(rows["caption"], images))
+            one_each = pa.array(range(len(images) + 1), pa.int32())
+            listed = pa.ListArray.from_arrays(one_each, self._memory["preference"].array(images, rows["file_name"]))
+            texts = zip(("prompt", "chosen", "rejected"), (asked, chosen, rejected), strict=True)
+            columns = [pa.array(values, schema.field(name).type) for name, values in texts]
+            yield pa.Table.from_arrays([pa.array(rows["id"].to_list(), pa.string()), listed, *columns], schema=schema)
 
     def _text(self, batch: RowBatch, bounds: list[tuple[int, int]]) -> Iterator[pa.Table]:
         import polars as pl
@@ -353,6 +385,22 @@ def _kept(batch: RowBatch, has_image: bool) -> RowBatch:
     """The rows with a released caption; of these, where asked, the ones with an image."""
     wanted = batch.rest["keep"] & batch.rest["bytes"].is_not_null() if has_image else batch.rest["keep"]
     return batch if wanted.all() else _rows(batch, wanted.to_numpy())
+
+
+def _pairs(batch: RowBatch) -> RowBatch:
+    """The rows that have a rejected answer beside the released one, which stands in the column PAIRED."""
+    import polars as pl
+
+    rejected = [_rejected(*row) for row in batch.rest.select("view", "caption", "captions").iter_rows()]
+    pairs = RowBatch(batch.images, batch.rest.with_columns(pl.Series(PAIRED, rejected, pl.String)))
+    return _rows(pairs, pairs.rest[PAIRED].is_not_null().to_numpy())
+
+
+def _rejected(view: str, caption: str, captions: list[dict[str, Any]] | None) -> str | None:
+    own = (one for one in captions or () if one["view"] == view and one["kept"])
+    chosen = next((one for one in own if neutral(one["rewritten"] or one["text"] or "") == caption), None)
+    rejected = rejected_text(captions or (), chosen, caption) if chosen else None
+    return None if rejected is None else neutral(rejected)
 
 
 def _from_disk(path: Path) -> RowBatch:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from exports.formats.image_kind import extension
+from exports.pairs import rejected_text
 from exports.placeholder import neutral
 from exports.release import ReleaseError
 from exports.release_row import QUESTION
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
 BATCH_ROWS = 16
 BUFFER_BYTES = 1 << 20
-TURNED_DOWN = ("require", "keep_top")  # the rules of selection by which a filter drops a caption for what it says
 ORIGINAL = "original"  # the view that is the source's own text
 _PLAIN_KEY = re.compile(r"[a-z0-9_][a-z0-9_-]{0,79}")
 _HASHED_KEY = re.compile(r".*-[0-9a-f]{20}")
@@ -179,7 +179,9 @@ def example_of(
     if not caption or not caption.strip():
         tally.leave_out("no_caption" if options.view is None else "no_view")
         return None
-    rejected = _rejected(candidates, chosen, caption, options) if pairs else ""
+    rejected: str | None = ""
+    if pairs:
+        rejected = rejected_text(candidates, chosen, caption, options.rejected_by) if chosen else None
     if rejected is None:
         tally.leave_out("no_rejected")
         return None
@@ -221,27 +223,6 @@ def _chosen(
         return (kept[0], _text(kept[0])) if kept else (None, None)
     caption = row["caption"]
     return next((one for one in kept if neutral(_text(one)) == caption), None), caption
-
-
-def _rejected(
-    candidates: list[dict[str, Any]], chosen: dict[str, Any] | None, caption: str, options: Options
-) -> str | None:
-    """The text of the worst candidate of the chosen one's view and prompt that a filter turned down; None without one.
-
-    Cut or rewritten candidates are no answers of the captioner, so they are not taken.
-    """
-    if chosen is None:
-        return None
-    found: list[tuple[float, int, str]] = []
-    for one in candidates:
-        rule, _, name = (one.get("reason") or "").partition(":")
-        answers_the_same = all(one.get(key) == chosen.get(key) for key in ("view", "prompt"))
-        is_own = one.get("cut_from") is None and not one.get("rewritten")
-        turned_down = rule in TURNED_DOWN and (not options.rejected_by or name in options.rejected_by)
-        if answers_the_same and is_own and turned_down and one.get("text") and one["text"].strip() != caption.strip():
-            score = _plain(one.get(f"score_{name}"))
-            found.append((1.0 if score is None else score, one.get("candidate") or 0, one["text"]))
-    return min(found)[2] if found else None
 
 
 def _text(candidate: dict[str, Any]) -> str:

@@ -89,10 +89,11 @@ class Release(Part):
         "The original text stays beside; pii masks every text that is published, the source's own and its fields too. Scores "
         "are of the new text.",
     )
-    configs: tuple[Literal["default", "sft", "text", "rejected"], ...] = Field(
+    configs: tuple[Literal["default", "sft", "preference", "text", "rejected"], ...] = Field(
         default=("default", "sft", "text"),
         description="What is written; default always is. sft: images, prompt, completion (the images a second time on disk, not "
-        "on the Hub). text: captions alone. rejected: dropped captions, no images.",
+        "on the Hub). preference: the released caption and the worst candidate that a filter turned down, as TRL's DPO takes "
+        "them. text: captions alone. rejected: dropped captions, no images.",
     )
     dropped: Literal["leave_out", "include"] = Field(
         default="leave_out",

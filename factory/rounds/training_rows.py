@@ -70,12 +70,12 @@ def find_rows(opened: OpenedRelease, weight: float, view: str | None, scratch: P
         TrainingError: the release has no caption of the view, or no rows.
     """
     name = str(opened.folder)
-    if view is None and method == "sft":
+    format = "sft" if method == "sft" else "preference"
+    if view is None:
         try:
-            return Learned(name, tuple(opened.data_files("sft")), weight)
+            return Learned(name, tuple(opened.data_files(format)), weight)
         except ReleaseError:
             pass  # a release without the config: it is made from the default one
-    format = "sft" if method == "sft" else "preference"
     folder = scratch / f"{format}-{opened.release.manifest_sha256[:12]}-{view or 'released'}"
     if not folder.exists():
         try:

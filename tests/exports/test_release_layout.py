@@ -17,10 +17,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from exports.formats import export
 from exports.local_release import LocalRelease
 from exports.release import Turn
 from exports.shard_file import ROW_OVERHEAD, group_bounds
-from tests.releases import build, card_metadata, row, rows
+from exports.verify import verify
+from tests.releases import build, card_metadata, row, rows, with_rejected
 
 ALL = ("default", "sft", "text", "rejected")
 
@@ -125,6 +127,20 @@ def test_every_config_loads_from_the_directory_alone(tmp_path: Path, streaming: 
         "images": 0,
         "image_bytes": 0,
     }
+
+
+def test_the_config_preference_has_the_pairs_that_the_format_writes(tmp_path: Path) -> None:
+    content = [row(0, "Alone"), with_rejected(row(1, "A bird")), with_rejected(row(2, "Two <image>"), "Two\nwrong")]
+    release = build(tmp_path / "birds", content=content, configs=(*ALL, "preference"))
+    found = load(release, tmp_path, "preference")
+    exported = export(release.folder, tmp_path / "pairs", "preference")
+    written = pl.concat(map(pl.read_parquet, sorted((tmp_path / "pairs").rglob("*.parquet"))))
+    texts = ["id", "prompt", "chosen", "rejected"]
+    assert pl.DataFrame(found.select_columns(texts).to_list()).equals(written.select(texts))
+    assert exported.written == found.num_rows == 2
+    assert all(isinstance(one["images"][0], Image.Image) for one in found)
+    assert "preference" in [config["config_name"] for config in card_metadata(release)["configs"]]
+    assert verify(str(release.folder)).problems == []
 
 
 def test_dropped_rows_are_in_the_default_config_alone(tmp_path: Path) -> None:
