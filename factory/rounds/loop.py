@@ -15,7 +15,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -31,6 +31,7 @@ from factory.releasing.export_run import export_release
 from factory.rounds.evaluation import Judged, audit_judge, image_hashes, judge_model
 from factory.rounds.ledger import Ledger, captioner_of
 from factory.rounds.loop_file import CAPTIONS, MAIN, Loop, Stage
+from factory.rounds.outside_evaluation import evaluate_outside
 from factory.rounds.round_captions import what_was_captioned
 from factory.rounds.training import Trained, train
 from factory.runs.run import Run
@@ -352,7 +353,13 @@ class LoopRun:
         )
         folder = home / f"judged-{name[:8]}"
         outcome = run_recipe(recipe, recipe_yaml(recipe), str(folder), quiet=self.quiet)
-        return judge_model(outcome.work, self.loop.evaluate.by)
+        judged = judge_model(outcome.work, self.loop.evaluate.by)
+        resolved = resolve_model(model, None)
+        found = {
+            one: dict(evaluate_outside(one, outside, resolved.path, resolved.identity, home, self.say))
+            for one, outside in self.loop.evaluate.outside.items()
+        }
+        return replace(judged, figures={**judged.figures, "outside": found}) if found else judged
 
     def _held_out(self) -> Path:
         """The file with the hashes of the images that nothing may be trained on."""

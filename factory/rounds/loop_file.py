@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -56,12 +56,38 @@ class Arm(Part):
         return value
 
 
+class Outside(Part):
+    """A command that judges a model in its own way."""
+
+    command: tuple[str, ...] = Field(
+        min_length=1, description="As a list of words; {model} and {to} (a directory for its results) are filled in."
+    )
+    results: str = Field(
+        default="**/*.json",
+        min_length=1,
+        description="Which files below {to} hold its numbers, as a glob. Every number in them goes into the ledger, by its path.",
+    )
+
+    @model_validator(mode="after")
+    def _belongs_together(self) -> Outside:
+        for word in ("{model}", "{to}"):
+            if not any(word in one for one in self.command):
+                raise ValueError(f"command: one word holds {word}")
+        if self.results.startswith("/") or ".." in Path(self.results).parts:
+            raise ValueError("results: a pattern of files below {to}, such as '**/*.json'")
+        return self
+
+
 class Evaluate(Part):
     """How every model is judged, on images that nothing is trained on."""
 
     recipe: dict[str, Any] = Field(description="A recipe that captions the held-out images, with `model: captioner`.")
     by: str = Field(
         default="truth", description="What a caption is worth: 'truth' (the demo world), or a filter of that recipe."
+    )
+    outside: dict[Annotated[str, Field(pattern=NAME_PATTERN)], Outside] = Field(
+        default_factory=dict,
+        description="name: a command that judges every model too, such as lmms-eval on local tasks. The verdict does not look at it.",
     )
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 from factory.errors import TrainingError
-from factory.rounds.training_settings import PLACEHOLDERS, Training
+from factory.rounds.training_settings import Training
 from factory.rounds.trl_loop import MODEL
 
 DONE: Final = "command.done"
@@ -32,18 +32,8 @@ def run_command(settings: Training, release: str, start: str, work: Path, say: C
     if ended.exists():
         return
     values = {"release": release, "sft": str(work / "sft"), "start": start, "to": str(to), "seed": str(settings.seed)}
-    words = [_filled(word, values) for word in settings.command]
-    if shutil.which(words[0]) is None:
-        raise TrainingError(f"command: there is no program '{words[0]}' here; install it, or give its path")
     to.mkdir(exist_ok=True)
-    log.parent.mkdir(exist_ok=True)
-    say(f"running {words[0]} (its output: {log})")
-    with log.open("ab") as output:
-        code = subprocess.run(words, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL).returncode
-    if code:
-        raise TrainingError(
-            f"the trainer ended with exit code {code}{_meaning(code)}; the last lines of {log}:\n{last_lines(log)}"
-        )
+    run_words(settings.command, values, log, "trainer", say)
     if not any(to.iterdir()):
         raise TrainingError(
             f"the trainer ended with exit code 0 and left nothing in {to}; it has to write the checkpoint to {{to}}. "
@@ -52,8 +42,28 @@ def run_command(settings: Training, release: str, start: str, work: Path, say: C
     ended.touch()
 
 
-def _filled(word: str, values: dict[str, str]) -> str:
-    return re.sub(r"\{(" + "|".join(PLACEHOLDERS) + r")\}", lambda match: values[match.group(1)], word)
+def run_words(
+    command: Sequence[str], values: Mapping[str, str], log: Path, what: str, say: Callable[[str], None]
+) -> None:
+    """Run a command of the user's whose {words} are filled in; its output is appended to `log`.
+
+    Raises TrainingError: no such program, or it failed; with the last lines of its log. `what` names it there.
+    """
+    words = [_filled(word, values) for word in command]
+    if shutil.which(words[0]) is None:
+        raise TrainingError(f"command: there is no program '{words[0]}' here; install it, or give its path")
+    log.parent.mkdir(parents=True, exist_ok=True)
+    say(f"running {words[0]} (its output: {log})")
+    with log.open("ab") as output:
+        code = subprocess.run(words, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL).returncode
+    if code:
+        raise TrainingError(
+            f"the {what} ended with exit code {code}{_meaning(code)}; the last lines of {log}:\n{last_lines(log)}"
+        )
+
+
+def _filled(word: str, values: Mapping[str, str]) -> str:
+    return re.sub(r"\{(" + "|".join(values) + r")\}", lambda match: values[match.group(1)], word)
 
 
 def _meaning(code: int) -> str:

@@ -11,8 +11,6 @@ from factory.recipe.part import Part
 from factory.recipe.yaml_text import RecipeText, read_yaml, set_value
 
 ModelPart = Literal["tower", "connector", "language"]
-PLACEHOLDERS = ("release", "sft", "start", "to", "seed")
-"""What is filled into the words of `command`."""
 
 
 class Lora(Part):
