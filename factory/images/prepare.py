@@ -71,7 +71,7 @@ def prepare_image(data: bytes, settings: ImageSettings) -> PreparedImage | Rejec
         return Rejection(Reason.corrupt, _line(f"{type(error).__name__}: {error}"))
 
 
-def thumbnail(prepared: PreparedImage, side: int = 160) -> bytes:
+def thumbnail(prepared: PreparedImage, side: int = 320) -> bytes:
     """JPEG bytes of the image with at most `side` pixels (≥ 1) on its longer side; a smaller image keeps its size."""
     image = Image.frombytes("RGB", (prepared.width, prepared.height), prepared.rgb)
     image.thumbnail((side, side), Image.Resampling.LANCZOS)

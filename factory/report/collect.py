@@ -64,7 +64,7 @@ def collect(work: Work, metrics: dict[str, Any]) -> ReportData:
         facts=_facts(work, metrics),
         images=tuple((name, number) for name, number in states.items() if number),
         views=tuple(_views(work, decided)),
-        reasons=tuple(metrics["selection"].get("dropped", {}).items()),
+        reasons=tuple(sorted(metrics["selection"].get("dropped", {}).items(), key=lambda one: (-one[1], one[0]))),
         histograms=tuple(_histograms(work, work.calibrations)),
         gallery=tuple(gallery(work)),
         quarantine=tuple(_quarantine(work)),
@@ -165,7 +165,7 @@ def _quarantine_reasons(work: Work) -> list[tuple[str, int]]:
         work.run.quarantine(work.quarantine_fingerprints)
         .group_by("reason")
         .len()
-        .sort("len", descending=True)
+        .sort(["len", "reason"], descending=[True, False])
         .collect()
     )
     return [(reason, number) for reason, number in rows.iter_rows()]

@@ -49,6 +49,7 @@ class CaptionCard:
     prompt: str  # untrusted: may hold the original text
     scores: tuple[tuple[str, float | None], ...]  # filter, score
     doubts: tuple[Doubt, ...] = ()  # in the order of the text, one a sentence
+    wrong: tuple[tuple[int, int], ...] = ()  # demo world only: sentences that are not true, as characters from and to
     lineage: str = ""  # of a later try, or cut out of another candidate; begins with a comma
 
 

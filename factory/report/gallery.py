@@ -8,6 +8,7 @@ from typing import Any, Final
 import polars as pl
 
 from factory.report.data import CaptionCard, Doubt, ImageCard
+from factory.report.truth import wrong_sentences
 from factory.runs import tables
 from factory.runs.run import SELECTION
 from factory.runs.tables import CAPTION_KEY, EDIT_CANDIDATES
@@ -105,6 +106,7 @@ def _caption_card(work: Work, row: dict[str, Any]) -> CaptionCard:
         prompt=row["prompt"] or "",
         scores=tuple((scorer.name, row[f"score_{scorer.name}"]) for scorer in work.scorers),
         doubts=_doubts(work, row),
+        wrong=wrong_sentences(work, row["image_key"], row["text"] or ""),
         lineage=_lineage(row),
     )
 

@@ -1,4 +1,9 @@
 (() => {
+  if (matchMedia("(max-width: 600px)").matches) {
+    for (const part of document.querySelectorAll("details.part")) part.open = false;
+  }
+})();
+(() => {
   const tools = document.getElementById("tools");
   if (!tools) return;
   const [verdict, reason, find] = tools.querySelectorAll("select, input");

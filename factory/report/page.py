@@ -16,6 +16,7 @@ import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from importlib import resources
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from factory.report.calibration_plot import AREA, draw_calibration
@@ -142,6 +143,7 @@ def render_report(data: ReportData) -> str:
         calibrations=[draw_calibration(calibration) for calibration in data.calibrations],
         area=AREA,
         cards=cards,
+        begins_with_gallery=0 < sum(count for _, count in data.images) <= len(cards),  # as of a preview: all are here
         verdicts=_occurring(data.gallery, _verdict),
         gallery_reasons=_occurring(data.gallery, lambda caption: caption.reason),
     )
@@ -191,16 +193,20 @@ def _passage(text: str) -> Passage:
     return Passage(head.rstrip(), text[:MOST_CHARACTERS], len(text), max(0, len(text) - MOST_CHARACTERS))
 
 
-def _pieces(caption: CaptionCard) -> list[tuple[str, Doubt | None]]:
-    """The caption's text in pieces, each with the doubt about it; together they are the text."""
-    pieces: list[tuple[str, Doubt | None]] = []
-    end = 0
-    for doubt in caption.doubts:
-        if doubt.start < end:
-            continue
-        pieces += [(caption.text[end : doubt.start], None), (caption.text[doubt.start : doubt.end], doubt)]
-        end = doubt.end
-    return [*pieces, (caption.text[end:], None)]
+def _pieces(caption: CaptionCard) -> list[tuple[str, Doubt | None, bool]]:
+    """The caption's text in pieces, each with the doubt about it and whether it is known to be wrong; together they are the text."""
+    edges = {0, len(caption.text)}
+    for first, last in (*((doubt.start, doubt.end) for doubt in caption.doubts), *caption.wrong):
+        edges |= {min(first, len(caption.text)), min(last, len(caption.text))}
+    places = sorted(edges)
+    return [
+        (
+            caption.text[start:end],
+            next((doubt for doubt in caption.doubts if doubt.start <= start and end <= doubt.end), None),
+            any(first <= start and end <= last for first, last in caption.wrong),
+        )
+        for start, end in pairwise(places)
+    ]
 
 
 def _short(text: str, most: int = 160) -> str:

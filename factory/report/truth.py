@@ -38,10 +38,27 @@ def truth_facts(truth: dict[str, Any] | None) -> tuple[Fact, ...]:
         return ()
     return tuple(
         Fact(f"correct sentences {name} selection", f"{share(part):.1%} ({part['correct']:,} of {part['sentences']:,})")
-        for name, part in truth.items()
+        for name, part in ((name, truth[name]) for name in ("before", "after"))
     )
 
 
 def share(part: dict[str, int]) -> float:
     """Correct sentences over all, 0 where there are none."""
     return part["correct"] / part["sentences"] if part["sentences"] else 0.0
+
+
+def wrong_sentences(work: Work, key: str, text: str) -> tuple[tuple[int, int], ...]:
+    """The sentences of a caption that are not true, as characters from and to; () where the truth is not known."""
+    from factory.recipe import DemoSource
+
+    if not isinstance(work.recipe.source, DemoSource) or not text:
+        return ()
+    from factory.demo.truth import judge_caption
+
+    found, end = [], 0
+    for sentence in judge_caption(text, key, work.recipe.source.seed).sentences:
+        start = text.index(sentence.text, end)
+        end = start + len(sentence.text)
+        if not sentence.correct:
+            found.append((start, end))
+    return tuple(found)

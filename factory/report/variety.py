@@ -12,15 +12,15 @@ from factory.work.work import Work
 
 VARIETY_CAPTIONS: Final = 50_000
 VARIETY: Final = {
-    "words_p5": "words, 5 %",
-    "words_p50": "50 %",
-    "words_p95": "95 %",
-    "distinct_1": "distinct words",
-    "distinct_2": "pairs",
-    "exact_duplicates": "said before",
+    "words_p5": "shortest 5 % have up to (words)",
+    "words_p50": "half have up to",
+    "words_p95": "95 % have up to",
+    "distinct_1": "different words, of all words",
+    "distinct_2": "different word pairs, of all pairs",
+    "exact_duplicates": "repeat another caption",
     "compression_ratio": "compression",
-    "names": "names",
-    "opener_share": "commonest opener",
+    "names": "different names of people and places",
+    "opener_share": "share of the commonest beginning",
     "opener": "which is",
 }
 
@@ -58,7 +58,7 @@ def _shown(value: float | int | str | None) -> str:
     if value is None:
         return ""
     return (
-        f"{value:.3f}"
+        f"{value:.3g}"
         if isinstance(value, float) and value < 10
         else f"{value:,.0f}"
         if not isinstance(value, str)

@@ -384,7 +384,7 @@ def test_a_thumbnail_is_a_small_jpeg_of_the_same_picture() -> None:
     small = Image.open(io.BytesIO(thumbnail(large, 60)))
     assert (small.format, small.size) == ("JPEG", (60, 40))
     assert_corners(prepared(thumbnail(large, 60)))
-    assert Image.open(io.BytesIO(thumbnail(large))).size == (160, 107)
+    assert Image.open(io.BytesIO(thumbnail(large))).size == (320, 213)
     assert Image.open(io.BytesIO(thumbnail(prepared(SAMPLES["PNG"])))).size == (48, 32)
 
 

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from factory.report.data import CalibrationPlot, CaptionCard, Fact, Histogram, ImageCard, Rejected, ReportData
+from factory.report.data import CalibrationPlot, CaptionCard, Doubt, Fact, Histogram, ImageCard, Rejected, ReportData
 from factory.report.page import LONG_CHARACTERS, MOST_CHARACTERS, render_report
 
 HOSTILE = (
@@ -105,7 +105,7 @@ def test_hostile_text_is_shown_as_it_was_written():
         page = Page(render_report(report_saying(hostile)))
         shown = " ".join(hostile.split())
         assert page.text.count(shown) >= 20, hostile
-        assert page.all("img")[0]["alt"] == f"Thumbnail of {hostile}"
+        assert page.all("img")[0]["alt"] == f"Picture of {hostile}"
 
 
 def test_characters_that_are_not_seen_are_spelled_out():
@@ -259,10 +259,30 @@ def test_parts_without_content_do_not_stop_a_report():
     text = Page(render_report(data)).text
     assert "No caption has a score." in text
     assert "0 scored, 7 unscored" in text
-    assert "no picture" in text
     assert "No captions." in text
     assert "no text" in text
     assert "all rows of the source 0 -" in text
+
+
+def test_captions_without_pictures_have_no_empty_boxes():
+    card = ImageCard("bare", b"", "said before", (caption(),))
+    assert "<img" not in render_report(replace(EMPTY, images=(("ok", 1),), gallery=(card,)))
+
+
+def test_a_run_that_shows_all_its_images_begins_with_them():
+    data = with_caption(caption())
+    few, many = (render_report(replace(data, images=(("ok", count),))) for count in (1, 500))
+    assert few.index('id="gallery"') < few.index('id="images"')
+    assert many.index('id="images"') < many.index('id="gallery"')
+
+
+def test_doubted_and_wrong_sentences_are_marked_where_they_are():
+    text = "A cat. A dog. A hen. End"
+    doubts = (Doubt(7, 13, "vqa", 0.2, None),)
+    shown = render_report(with_caption(caption(text=text, doubts=doubts, wrong=((7, 13), (14, 20)))))
+    assert 'class="doubt wrong" title="wrong, as the demo world knows">A dog.</mark>' in shown
+    assert 'class=" wrong" title="wrong, as the demo world knows">A hen.</mark>' in shown
+    assert text in Page(shown).text
 
 
 def test_views_with_different_columns_share_one_table():
