@@ -90,7 +90,7 @@ MAY_IMPORT: dict[str, str] = {
         "factory/report"
     ),
     "factory/rounds": (
-        "filters/* exports/* factory/errors.py factory/demo factory/models factory/recipe factory/runs factory/images factory/work "
+        "filters/* exports/* factory/errors.py factory/demo factory/models factory/recipe factory/runs factory/images factory/sources factory/work "
         "factory/engines factory/scoring factory/evaluation factory/releasing factory/outcome.py factory/pipeline.py"
     ),
     "factory/api": (

@@ -79,6 +79,9 @@ def table(entries: Sequence[Mapping[str, Any]]) -> Iterator[str]:
                 f"{_share(arm.get('kept')):>7} {arm['compute']['steps']:>7,} {_interval(gain) if gain else '-':26} "
                 + (f"{entry['verdict']['word']}: {entry['verdict']['why']}" if name == "main" else "")
             ).rstrip()
+        for other, rates in entry.get("wins", {}).items():
+            told = ", ".join(f"{rubric} {_interval(rate)}" for rubric, rate in rates.items()) or "the same captions"
+            yield f"{entry['round']:>5} main wins over round {other}: {told}"
         if not entry["arms"]:
             yield f"{entry['round']:>5} {'-':16} {'':24} {'':>10} {'':>7} {'':>7} {'':26} {entry['verdict']['word']}: {entry['verdict']['why']}"
 
@@ -136,6 +139,10 @@ def page(entries: Sequence[Mapping[str, Any]], name: str) -> str:
             ]
             body = "".join(f"<td>{html.escape(cell)}</td>" for cell in cells)
             rows.append(f"<tr{' class=main' if arm_name == 'main' else ''}>{body}</tr>")
+        for other, rates in entry.get("wins", {}).items():
+            told = ", ".join(f"{rubric} {_interval(rate)}" for rubric, rate in rates.items()) or "the same captions"
+            cell = html.escape(f"Win rate over round {other}: {told}")
+            rows.append(f"<tr><td>{entry['round']}</td><td>main</td><td colspan=9>{cell}</td></tr>")
         if not entry["arms"]:
             why = html.escape(f"{entry['verdict']['word']}: {entry['verdict']['why']}")
             rows.append(f"<tr><td>{entry['round']}</td><td colspan=9></td><td>{why}</td></tr>")

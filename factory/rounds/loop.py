@@ -34,9 +34,10 @@ from factory.rounds.loop_file import CAPTIONS, MAIN, Loop, Stage
 from factory.rounds.outside_evaluation import evaluate_outside
 from factory.rounds.round_captions import what_was_captioned
 from factory.rounds.training import Trained, train
+from factory.rounds.win_rate import win_rates
 from factory.runs.run import Run
 from factory.work.fingerprint import fingerprint
-from factory.work.plan import make_plan
+from factory.work.plan import Plan, make_plan
 
 HELD_OUT: Final = "held-out.sha256"
 LOCK: Final = "loop.lock"
@@ -205,9 +206,24 @@ class LoopRun:
                 "gain": judged[name].gain_over(before).as_json(),
                 "changed": judged[name].changed_from(before),
             }
+        if self.loop.evaluate.wins is not None:
+            entry["wins"] = self._wins(number, entries, judged[MAIN], self._home(number, MAIN, self.loop.round))
         for name in self.loop.arms:
             entry["arms"][name]["main_gains"] = judged[MAIN].gain_over(judged[name]).as_json()
         return entry | {"model": models[MAIN], "verdict": self._verdict(judged[MAIN], before)}
+
+    def _wins(self, number: int, entries: Sequence[Mapping[str, Any]], now: Judged, home: Path) -> dict[str, Any]:
+        """Win rates of a round over every earlier one that has a model, by its number."""
+        wins = self.loop.evaluate.wins
+        assert wins is not None
+        pictures = self._held_out_plan().pictures
+        found = {}
+        for entry in entries:
+            if entry["arms"]:
+                self.say(f"round {number}: compared with round {entry['round']} by {wins.judge}")
+                before = self.judged(entry["round"])
+                found[str(entry["round"])] = win_rates(now, before, pictures, wins, home, self.quiet)
+        return found
 
     def _chains(self) -> Iterator[tuple[str, tuple[Stage, ...]]]:
         yield MAIN, self.loop.round
@@ -370,8 +386,7 @@ class LoopRun:
         if file.exists() and note.exists() and json.loads(note.read_text()) == asked:
             return file
         self.folder.mkdir(parents=True, exist_ok=True)
-        plan = make_plan(recipe, Run(Storage(str(self.folder / ".held-out"))))
-        hashes = sorted(set(image_hashes(plan)))
+        hashes = sorted(set(image_hashes(self._held_out_plan())))
         if not hashes:
             raise RunError("evaluate.recipe: its source has no image, so no round could be judged")
         building = file.with_name(f".{file.name}.{os.getpid()}")
@@ -379,6 +394,10 @@ class LoopRun:
         os.replace(building, file)
         note.write_text(json.dumps(asked))
         return file
+
+    def _held_out_plan(self) -> Plan:
+        recipe = self.loop.recipe("evaluate", self.loop.evaluate.recipe, self.loop.base)
+        return make_plan(recipe, Run(Storage(str(self.folder / ".held-out"))))
 
     # --- what is done ---
 

@@ -16,6 +16,8 @@ from factory.recipe.problems import did_you_mean
 from factory.recipe.recipe import Recipe
 from factory.recipe.yaml_text import RecipeText, read_yaml, set_value
 from factory.rounds.training_settings import Training
+from filters.asking.questions import SELF
+from filters.asking.vlm_judge import VlmJudge
 
 CAPTIONS: Final = "captions"
 """What a stage learns from: the release of its round."""
@@ -78,12 +80,38 @@ class Outside(Part):
         return self
 
 
+class Wins(Part):
+    """A judge that is shown the captions of two rounds beside their image, in both orders."""
+
+    judge: str | dict[str, Any] = Field(
+        description="As of the filter vlm_judge: a model, or {endpoint: URL, model: NAME}. Not the captioner: it would judge itself."
+    )
+    rubrics: tuple[str, ...] = Field(
+        default=("accuracy", "completeness"),
+        min_length=1,
+        description="accuracy, completeness, or files of your own with {first} and {second}.",
+    )
+    images: int = Field(default=500, ge=1, description="Held-out images that are compared at most, drawn once.")
+
+    @model_validator(mode="after")
+    def _can_be_asked(self) -> Wins:
+        if self.judge == SELF:
+            raise ValueError("judge: self: a captioner would judge itself; name another model, or a server")
+        for rubric in self.rubrics:
+            VlmJudge.model_validate({"compare": "candidates", "rubric": rubric, "judge": self.judge}).models()
+        return self
+
+
 class Evaluate(Part):
     """How every model is judged, on images that nothing is trained on."""
 
     recipe: dict[str, Any] = Field(description="A recipe that captions the held-out images, with `model: captioner`.")
     by: str = Field(
         default="truth", description="What a caption is worth: 'truth' (the demo world), or a filter of that recipe."
+    )
+    wins: Wins | None = Field(
+        default=None,
+        description="Compare each round's captions with those of every earlier round. The verdict does not look at it.",
     )
     outside: dict[Annotated[str, Field(pattern=NAME_PATTERN)], Outside] = Field(
         default_factory=dict,
