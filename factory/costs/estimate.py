@@ -32,7 +32,7 @@ class Estimate:
     cut_share: Interval  # of the captions, those that end at max_tokens
     stored_bytes: Interval
     released_bytes: Interval
-    stages: Mapping[str, float]  # milliseconds an image, of what was measured apart
+    stages: Mapping[str, float]  # milliseconds an image, of what was measured apart; `image`: all of a bare engine
     of: int  # images that it is told from
     engines: int
 
@@ -47,7 +47,8 @@ class Estimate:
     @property
     def slowest(self) -> str | None:
         """The stage that takes longest an image: preparing, rendering, encoding or decoding; None where none was measured."""
-        return max(self.stages, key=self.stages.__getitem__) if self.stages else None
+        stages = {name: value for name, value in self.stages.items() if name != "image"}
+        return max(stages, key=stages.__getitem__) if stages else None
 
 
 def estimate(past: Sequence[RunCosts], images: int) -> Estimate:

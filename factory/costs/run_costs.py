@@ -74,7 +74,7 @@ def costs_of_json(record: Mapping[str, Any]) -> RunCosts | None:
     names = {one.name for one in fields(RunCosts)}
     try:
         costs = RunCosts(**{name: value for name, value in record.items() if name in names})
-        numbers = [costs.images, costs.captions, costs.kept, costs.stored_bytes, costs.released_bytes]
+        numbers: list[float] = [costs.images, costs.captions, costs.kept, costs.stored_bytes, costs.released_bytes]
         maps = [costs.seconds, costs.used, costs.rates, costs.slopes]
         numbers += [value for some in maps for value in some.values()]
     except (TypeError, AttributeError):
