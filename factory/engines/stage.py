@@ -115,14 +115,14 @@ def engine_reports(
             event = events.get()
             if event is None:
                 is_read = True
-                use.all_is_read(engines)
+                use.all_is_read(engines.engines if engines is not None else ())
             elif isinstance(event, BaseException):
                 raise event
             elif isinstance(event, _Batch):
                 if engines is None or given is None:
                     engines = pool()
                     given = engines.assign(duty)
-                    use.begin(engines)
+                    use.begin(engines.engines)
                 waiting += 1
                 _give(engines, given, event, events)
                 in_flight.most_rows = engines.at_once
@@ -140,7 +140,7 @@ def engine_reports(
                 waiting -= 1
                 yield report
         if used is not None:
-            for part, seconds in use.seconds(engines).items():
+            for part, seconds in use.seconds(engines.engines if engines is not None else ()).items():
                 used[part] = used.get(part, 0.0) + seconds
     except ray.exceptions.RayError as error:
         raise typed_error(error) from None

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Literal
-
-if TYPE_CHECKING:
-    from factory.engines.pool import EnginePool
+from typing import Any, Final, Literal
 
 Kind = Literal["captions", "questions"]
 PARTS: Final = ("start", "starved", "captions", "questions", "drained")
@@ -66,15 +63,15 @@ class StageUse:
     first: dict[int, Any] = field(default_factory=dict)
     read: dict[int, Any] = field(default_factory=dict)
 
-    def begin(self, pool: EnginePool) -> None:
-        """Engines are about to get their first batch; those that are not up answer once they are."""
-        self.first = _ask(pool)
+    def begin(self, engines: Sequence[Any]) -> None:
+        """Running engines (`factory.engines.pool.RunningEngine`) are about to get their first batch; those that are not up answer once they are."""
+        self.first = _ask(engines)
 
-    def all_is_read(self, pool: EnginePool | None) -> None:
+    def all_is_read(self, engines: Sequence[Any]) -> None:
         """The source holds no more: what engines wait from now on is not for want of images."""
-        self.read = _ask(pool)
+        self.read = _ask(engines)
 
-    def seconds(self, pool: EnginePool | None) -> dict[str, float]:
+    def seconds(self, engines: Sequence[Any]) -> dict[str, float]:
         """By PARTS; they add up to the seconds since the stage began.
 
         start: no engine was up, or none had been given anything; captions, questions: engines were used for them; starved: they
@@ -82,7 +79,7 @@ class StageUse:
         engines. An engine that died is not counted; what it did counts as start.
         """
         wall = time.monotonic() - self.began
-        first, read, last = (self._answers(asked) for asked in (self.first, self.read, _ask(pool)))
+        first, read, last = (self._answers(asked) for asked in (self.first, self.read, _ask(engines)))
         parts = dict.fromkeys(PARTS, 0.0)
         for engine, end in last.items():
             begin, middle = first.get(engine, NOTHING), read.get(engine, NOTHING)
@@ -100,8 +97,8 @@ class StageUse:
         return found
 
 
-def _ask(pool: EnginePool | None) -> dict[int, Any]:
-    return {id(engine): engine.actor.use.remote() for engine in pool.engines} if pool is not None else {}
+def _ask(engines: Sequence[Any]) -> dict[int, Any]:
+    return {id(engine): engine.actor.use.remote() for engine in engines}
 
 
 def _idle(before: dict[str, float], after: dict[str, float]) -> float:
