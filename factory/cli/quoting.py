@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 
 import click
 
@@ -62,12 +63,18 @@ def quote_command(
     Example:
       factory quote recipes/quickstart.yaml --images 100000 --hardware h100,h200
     """
-    from factory.api import calls
+    from exports.storage import Storage
     from factory.quoting.quote_recipe import quote_recipe
-    from factory.runs.run import find_run
+    from factory.recipe import as_recipe
+    from factory.releasing.released_recipe import recipe_file
+    from factory.runs.run import Run, find_run
+    from factory.work.plan import make_plan
 
-    plan = calls.plan(recipe, out, overrides=overrides, plugins=plugins)
     cards = [one.strip() for one in hardware.split(",") if one.strip()]
     run = None if of_run is None else find_run(of_run)
-    quotes = quote_recipe(plan, images, cards, price, run, sample, fresh, quiet or as_json)
+    file = recipe_file(recipe)
+    loaded = as_recipe(file, overrides, plugins, released=str(file) != recipe)
+    with tempfile.TemporaryDirectory(prefix="caption-factory-quote-") as scratch:
+        plan = make_plan(loaded, Run(Storage(out or f"runs/{loaded.name}")), scratch=Storage(scratch))
+        quotes = quote_recipe(plan, images, cards, price, run, sample, fresh, quiet or as_json)
     say(json.dumps(quotes.as_json()) if as_json else "\n".join(quotes.lines()))

@@ -37,7 +37,7 @@ def quote_recipe(
     """What so many images of a plan's source will take and cost. Kept, so that the run can say how wrong it was.
 
     Args:
-        plan: of the recipe.
+        plan: of the recipe, made with a place for its listing (`scratch`), for its source is read.
         images: rows of the source; None: all it has.
         hardware: names of cards (`factory.quoting.hardware.CARDS`) beside this machine; () for this machine alone.
         price: US dollars an hour of a GPU, or of this machine where it has none; None: of the table.

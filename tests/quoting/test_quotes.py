@@ -33,7 +33,8 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def plan_of(folder: Path, **changes: Any) -> Plan:
-    return make_plan(Recipe.model_validate(demo_recipe(**changes)), Run(Storage(str(folder / "run"))))
+    recipe = Recipe.model_validate(demo_recipe(**changes))
+    return make_plan(recipe, Run(Storage(str(folder / "run"))), scratch=Storage(str(folder / "listing")))
 
 
 def costs_of(plan: Plan, **changes: Any) -> RunCosts:
