@@ -75,7 +75,9 @@ def test_the_run_that_follows_says_how_wrong_its_quote_was(tmp_path: Path) -> No
     assert found.by == "quote"
     assert found.error == pytest.approx(0.5)
     assert "outside of it" in found.line
-    other = quoted(plan.work, replace(took, images=100))  # another number of images was not quoted, and there is no past
+    other = quoted(
+        plan.work, replace(took, images=100)
+    )  # another number of images was not quoted, and there is no past
     assert other is None
 
 
