@@ -108,7 +108,7 @@ def plan_command(
     """
     from factory.api import calls
     from factory.judging.judge_report import plan_lines, plan_summary
-    from factory.quoting.quote_recipe import known_lines, known_summary
+    from factory.quoting.known import known_lines, known_summary
 
     plan = calls.plan(recipe, out, overrides=overrides, limit=limit, plugins=plugins)
     if as_json:

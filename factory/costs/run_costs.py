@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Final
 
 from factory.costs.cache import remember, remembered
@@ -62,10 +62,16 @@ def remember_costs(costs: RunCosts) -> None:
 
 
 def past_costs(work: Work) -> list[RunCosts]:
-    """What executions of such recipes cost on this machine: those of the same source, else of others; oldest first."""
+    """What executions of such recipes cost on this machine: those of the same source, else of others; oldest first.
+
+    What only a probe measures is taken from the newest one, whatever its source.
+    """
     key, machine, source = cost_key(work), machine_id(), source_key(work)
     found = [costs_of_json(one) for one in remembered(FILE) if one.get("key") == key and one.get("machine") == machine]
     past = [one for one in found if one is not None]
+    slopes = next((one.slopes for one in reversed(past) if one.slopes), {})
+    rates = {name: value for one in past for name, value in one.rates.items()}
+    past = [replace(one, slopes=one.slopes or slopes, rates={**rates, **one.rates}) for one in past]
     return [one for one in past if one.source == source] or past
 
 

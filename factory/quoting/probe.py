@@ -12,7 +12,7 @@ import polars as pl
 
 from exports.storage import Storage
 from factory.costs.machine import cores
-from factory.costs.run_costs import RunCosts
+from factory.costs.run_costs import RunCosts, remember_costs
 from factory.errors import RecipeError, RunError
 from factory.pipeline import run_recipe
 from factory.quoting.sample import Sample, draw_sample, write_sample
@@ -57,7 +57,9 @@ def probe(plan: Plan, images: int, quiet: bool = False) -> tuple[RunCosts, Sampl
             )
         slopes = _slopes(small, run, folder, len(sample.rows))
     preparing = sample.prepare_ms / max(1, cores() - 1)
-    return replace(outcome.costs, slopes=slopes, rates={**outcome.costs.rates, "preparing": preparing}), sample
+    costs = replace(outcome.costs, slopes=slopes, rates={**outcome.costs.rates, "preparing": preparing})
+    remember_costs(costs)
+    return costs, sample
 
 
 def _slopes(recipe: Recipe, run: Run, folder: Path, rows: int) -> dict[str, float]:

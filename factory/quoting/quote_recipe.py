@@ -60,7 +60,7 @@ def quote_recipe(
         past, by = [_costs_of(of_run, plan)], f"by the run {of_run.url}"
     else:
         past = [] if fresh else [one for one in past_costs(plan.work) if one.images >= min(LEAST_PAST, count)]
-        by = f"by {len(past)} earlier runs of this machine"
+        by = f"by {len(past)} earlier {'run' if len(past) == 1 else 'runs'} on this machine"
         if not past:
             costs, drawn = probe(plan, sample, quiet)
             past, by, mean_bytes = [costs], f"by a probe of {costs.images:,} images", drawn.mean_bytes
@@ -71,35 +71,6 @@ def quote_recipe(
     quotes = [_here(made, by, price, mean_bytes)]
     quotes += [_there(plan, made, card, price, mean_bytes) for card in cards if not _is_here(card)]
     return Quotes(plan.work.recipe.name, tuple(quotes), tuple(notes))
-
-
-def known_lines(plan: Plan) -> list[str]:
-    """What is known without a probe of a plan's cost, for a terminal; [] where it captions nothing."""
-    missing = _to_caption(plan)
-    if not plan.work.views or not missing:
-        return []
-    past = past_costs(plan.work)
-    if not past:
-        return ["cost: nothing is known of such runs on this machine; `factory quote` takes a probe"]
-    seconds = estimate(past, missing).seconds
-    runs = "1 run" if len(past) == 1 else f"{len(past)} runs"
-    return [
-        f"cost: about {seconds.mid:,.0f} s ({seconds.low:,.0f} to {seconds.high:,.0f}) for {missing:,} images, by {runs} of such "
-        "recipes on this machine"
-    ]
-
-
-def known_summary(plan: Plan) -> dict[str, object]:
-    """The same as JSON data."""
-    missing, past = _to_caption(plan), past_costs(plan.work)
-    if not plan.work.views or not missing or not past:
-        return {"cost": None}
-    return {"cost": {"images": missing, "seconds": estimate(past, missing).seconds.as_json(), "runs": len(past)}}
-
-
-def _to_caption(plan: Plan) -> int:
-    counts = [one.to_caption for one in plan.counts if one.to_caption is not None]
-    return max(counts, default=0)
 
 
 def _costs_of(run: Run, plan: Plan) -> RunCosts:

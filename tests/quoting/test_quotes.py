@@ -15,8 +15,9 @@ from factory.costs.quoted import quoted
 from factory.costs.run_costs import RunCosts, cost_key, remember_costs, source_key
 from factory.errors import RunError
 from factory.quoting.hardware import CARDS, card_named
+from factory.quoting.known import known_lines
 from factory.quoting.probe import _slopes
-from factory.quoting.quote_recipe import known_lines, quote_recipe
+from factory.quoting.quote_recipe import quote_recipe
 from factory.quoting.sample import draw_sample, write_sample
 from factory.recipe import Recipe
 from factory.runs.run import METRICS, Run
@@ -89,7 +90,7 @@ def test_the_past_of_this_machine_tells_without_a_probe(tmp_path: Path) -> None:
     assert "takes a probe" in known_lines(plan)[0]
     remember_costs(costs_of(plan))
     assert "for 24 images, by 1 run of such recipes" in known_lines(plan)[0]
-    assert "earlier runs" in quote_recipe(plan).quotes[0].by
+    assert "by 1 earlier run" in quote_recipe(plan).quotes[0].by
 
 
 def test_what_decides_the_cost_of_an_image_is_another_key_and_a_name_is_not(tmp_path: Path) -> None:
