@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import polars as pl
+
 from exports.release import ReleaseResult
+from exports.storage import Storage
 from factory.captioning.caption_missing import Made
+from factory.costs.machine import machine_id
+from factory.costs.quoted import Quoted
+from factory.costs.run_costs import RunCosts, cost_key, source_key
+from factory.costs.speed_of_light import SpeedOfLight
 from factory.repair.repair import RepairCounts
+from factory.runs import tables
+from factory.runs.clock import now_ms
 from factory.runs.run import LEFT_OUT_ROWS
 from factory.runs.set_aside import damage_lines
 from factory.work.work import Work
@@ -31,6 +40,12 @@ class Outcome:
     seconds: dict[str, float] = field(default_factory=dict)
     damaged: list[str] = field(default_factory=list)  # files of the run that were set aside, as paths below it
     starts: dict[str, int] = field(default_factory=dict)  # of `ray`, and of `engines`
+    after: dict[str, float] = field(
+        default_factory=dict
+    )  # seconds of engines after captioning, by factory.engines.use.PARTS
+    is_fresh: bool = False  # nothing was done before, so that it cost what the recipe costs
+    costs: RunCosts | None = None  # where it is fresh
+    quoted: Quoted | None = None  # what it was expected to take
     repair: RepairCounts | None = None
     selection: dict[str, Any] = field(default_factory=dict)
     release: ReleaseResult | None = None
@@ -38,6 +53,14 @@ class Outcome:
     accounts: dict[str, int] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
     report: str = ""
+
+    @property
+    def speed(self) -> SpeedOfLight | None:
+        """How near captioning came to the bare engine; None where nothing was captioned."""
+        ideal = [one.ideal_seconds for one in self.made.bare]
+        known = sum(one for one in ideal if one is not None) if ideal and None not in ideal else None
+        seconds = self.seconds.get("caption", 0.0)
+        return SpeedOfLight.of(self.made.tokens["output"], seconds, self.made.used, known)
 
     def summary(self) -> dict[str, Any]:
         """As JSON data."""
@@ -66,6 +89,10 @@ class Outcome:
                 f"time     {now['seconds']['total']:,.0f} s, {now['seconds']['caption']:,.0f} s of it captioning with the engine's start, "
                 f"{now['images_per_s']:,} images/s, {now['output_tokens']:,} tokens"
             )
+        if self.speed is not None:
+            lines.append(f"speed    {self.speed.line}")
+        if self.quoted is not None:
+            lines.append(f"quote    {self.quoted.line}")
         lines += [f"damaged  {line}" for line in damage_lines(self.damaged)]
         if self.repair is not None:
             lines += [f"repair   {line}" for line in self.repair.lines()]
@@ -109,9 +136,71 @@ def outcome_metrics(outcome: Outcome) -> dict[str, Any]:
             "seconds": {name: round(value, 2) for name, value in outcome.seconds.items()},
             "images_per_s": round(images / seconds, 2) if seconds else None,
         },
+        "speed_of_light": None if outcome.speed is None else outcome.speed.as_json(),
+        "costs": None if outcome.costs is None else asdict(outcome.costs),
+        "quote": None if outcome.quoted is None else outcome.quoted.as_json(),
         "repair": None if outcome.repair is None else outcome.repair.as_json(),
         "release": None
         if outcome.release is None
         else {"url": outcome.release.url, "version": outcome.release.version, "rows": outcome.release.rows},
         "left_out": outcome.left_out,
     }
+
+
+def costs_of(outcome: Outcome) -> RunCosts:
+    """What a fresh execution cost; its release is made, its report not yet."""
+    work = outcome.work
+    made = work.captions(work.first_fingerprints).select(
+        pl.len().alias("captions"),
+        pl.col("prompt_tokens").sum(),
+        pl.col("output_tokens").sum(),
+        pl.col("output_tokens").var().alias("variance"),
+        (pl.col("status") == tables.Status.truncated).sum().alias("truncated"),
+    )
+    row = made.collect(engine="streaming").row(0, named=True)
+    after = {"after_start": outcome.after.get("start", 0.0)}
+    after["after_work"] = sum(outcome.after.values()) - after["after_start"]
+    return RunCosts(
+        key=cost_key(work),
+        source=source_key(work),
+        machine=machine_id(),
+        at=now_ms(),
+        images=outcome.accounts["source_rows"] - outcome.accounts["pending"],
+        captions=row["captions"],
+        prompt_tokens=row["prompt_tokens"] or 0,
+        output_tokens=row["output_tokens"] or 0,
+        output_variance=row["variance"] or 0.0,
+        truncated=row["truncated"] or 0,
+        kept=outcome.selection.get("kept", 0),
+        seconds={name: round(value, 3) for name, value in {**outcome.seconds, **after}.items()},
+        used=_used(outcome),
+        engine_starts=outcome.starts.get("engines", 0),
+        stored_bytes=_bytes(work.run.storage, without=("logs", "before-", "damaged")),
+        released_bytes=_bytes(Storage(outcome.release.url)) if outcome.release is not None else 0,
+        engines=max((one.engines for one in outcome.made.bare), default=1),
+        rates=_rates(outcome),
+    )
+
+
+def _used(outcome: Outcome) -> dict[str, float]:
+    """Of the seconds of captioning; what no stage counted, such as the start of Ray, is start."""
+    used = dict(outcome.made.used)
+    missing = outcome.seconds.get("caption", 0.0) - sum(used.values())
+    return used | {"start": used.get("start", 0.0) + max(0.0, missing)}
+
+
+def _rates(outcome: Outcome) -> dict[str, float]:
+    """Milliseconds an image of the bare engines, by stage; {} where they are not all known."""
+    bare = [one.bare for one in outcome.made.bare if one.bare is not None]
+    if not bare or len(bare) < len(outcome.made.bare):
+        return {}
+    return {
+        "rendering": sum(one.render_ms for one in bare),
+        "encoding": sum(max(0.0, one.first_ms - one.render_ms) for one in bare),
+        "decoding": sum(max(0.0, one.image_ms - one.first_ms) for one in bare),
+        "image": sum(one.image_ms for one in bare),
+    }
+
+
+def _bytes(storage: Storage, without: tuple[str, ...] = ()) -> int:
+    return sum(int(info.get("size") or 0) for path, info in storage.walk() if not path.startswith(without))

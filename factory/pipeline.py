@@ -11,9 +11,11 @@ from exports.release import ReleaseError
 from exports.storage import Storage
 from factory.captioning.caption_missing import caption_missing
 from factory.captioning.roll_call import compare_changed
+from factory.costs.quoted import quoted
+from factory.costs.run_costs import remember_costs
 from factory.engines.room import EngineRoom
 from factory.errors import FactoryError, RunError
-from factory.outcome import Outcome
+from factory.outcome import Outcome, costs_of
 from factory.progress import Progress
 from factory.recipe import Recipe, recipe_yaml
 from factory.repair.repair import repair
@@ -39,6 +41,7 @@ def run_recipe(
     fresh: bool = False,
     quiet: bool = False,
     retry: Sequence[Retry] = (),
+    measure: bool = False,
 ) -> Outcome:
     """Execute a recipe: do what is missing, decide, release, report.
 
@@ -50,6 +53,7 @@ def run_recipe(
         fresh: set an older run in this directory aside and start anew.
         quiet: no progress.
         retry: what is tried once more, although it is done.
+        measure: measure the bare engine, if that was never done for such images and lengths, though it takes long beside this run.
 
     Raises:
         FactoryError: with what to do. What was finished until then is kept, and the next run goes on from there.
@@ -62,7 +66,7 @@ def run_recipe(
         damaged = set_damaged_aside(run)
         while True:
             try:
-                outcome, refused = _execute(recipe, recipe_text, run, limit, quiet, retry, damaged, started)
+                outcome, refused = _execute(recipe, recipe_text, run, limit, quiet, retry, damaged, started, measure)
                 break
             except FactoryError:
                 raise
@@ -87,6 +91,7 @@ def _execute(
     retry: Sequence[Retry],
     damaged: list[str],
     started: float,
+    measure: bool,
 ) -> tuple[Outcome, ReleaseError | None]:
     """All phases, under the lock of the run; and why there is no release, where there should be one."""
     from factory.report.collect import write_report
@@ -100,6 +105,8 @@ def _execute(
         work = resolve_work(recipe, run, limit)
     plan = plan_work(work, run.storage.child("source"))
     outcome = Outcome(plan.work, damaged=damaged)
+    outcome.made.always_measure = measure
+    outcome.is_fresh = bool(work.views) and plan.is_untouched and bool(plan.open_shards)
     if "unanswered" in retry:
         forget_unanswered(plan.work)
     run.storage.write(RECIPE, recipe_text.encode())
@@ -115,7 +122,11 @@ def _execute(
         outcome.accounts = image_states(plan)
         refused = _release(outcome, plan.pictures, recipe_text, progress) if recipe.release is not None else None
         progress.phase("reporting")
-        outcome.seconds["total"] = time.monotonic() - started
+        outcome.seconds["total"] = time.monotonic() - started - outcome.seconds.get("measure", 0.0)
+        if outcome.is_fresh:
+            outcome.costs = costs_of(outcome)
+            outcome.quoted = quoted(outcome.work, outcome.costs)
+            remember_costs(outcome.costs)
         outcome.report, outcome.metrics = write_report(outcome)
     return outcome, refused
 
@@ -139,6 +150,7 @@ def _make(plan: Plan, outcome: Outcome, progress: Progress) -> Plan:
             with _timed(outcome, "caption"):
                 note_pools(work.run, [*work.views, *(ready for rung in work.rungs for ready in rung.views)])
                 caption_missing(plan, outcome.made, progress, room)
+            _without_measuring(outcome)
             room.keep(work.engines_after_captions)
         plan = plan_again(plan)
         assert plan.work.present is not None
@@ -152,7 +164,7 @@ def _make(plan: Plan, outcome: Outcome, progress: Progress) -> Plan:
         if work.recipe.repair is not None or work.rungs:
             with _timed(outcome, "repair"):
                 outcome.work, outcome.repair = repair(outcome.work, plan.pictures, progress, room)
-    outcome.starts = room.starts
+    outcome.starts, outcome.after = room.starts, room.used
     return plan
 
 
@@ -168,6 +180,14 @@ def _release(outcome: Outcome, pictures: Pictures, recipe_text: str, progress: P
     except ReleaseError as error:
         return error
     return None
+
+
+def _without_measuring(outcome: Outcome) -> None:
+    """Measuring the bare engine is no part of captioning."""
+    measuring = sum(one.measuring for one in outcome.made.bare)
+    if measuring:
+        outcome.seconds["measure"] = measuring
+        outcome.seconds["caption"] = max(0.0, outcome.seconds["caption"] - measuring)
 
 
 @contextmanager

@@ -49,13 +49,14 @@ MAY_IMPORT: dict[str, str] = {
         "filters/* exports factory/errors.py factory/models factory/recipe factory/runs factory/images factory/sources"
     ),
     "factory/engines": "filters/* factory/errors.py factory/models factory/recipe factory/work",
+    "factory/costs": "factory/recipe factory/runs factory/work factory/engines",
     "factory/judging": (
         "filters/* exports factory/errors.py factory/progress.py factory/models factory/recipe factory/runs factory/images "
         "factory/sources factory/work factory/engines"
     ),
     "factory/captioning": (
         "filters/* factory/errors.py factory/progress.py factory/recipe factory/runs factory/images factory/sources "
-        "factory/work factory/engines factory/judging"
+        "factory/work factory/engines factory/costs factory/judging"
     ),
     "factory/scoring": (
         "filters/* factory/errors.py factory/progress.py factory/recipe factory/runs factory/sources factory/work "
@@ -73,7 +74,7 @@ MAY_IMPORT: dict[str, str] = {
         "filters/* exports factory/errors.py factory/recipe factory/runs factory/work factory/scoring factory/evaluation"
     ),
     "factory/releasing": "filters/* exports/* factory/errors.py factory/recipe factory/runs factory/sources factory/work",
-    "factory/outcome.py": "exports factory/runs factory/work factory/judging factory/captioning factory/repair",
+    "factory/outcome.py": "exports factory/runs factory/work factory/costs factory/judging factory/captioning factory/repair",
     "factory/report": (
         "filters/* factory/errors.py factory/demo factory/recipe factory/runs factory/images factory/work factory/judging "
         "factory/evaluation factory/calibration factory/outcome.py"
@@ -86,8 +87,12 @@ MAY_IMPORT: dict[str, str] = {
     "factory/first_recipe.py": "exports factory/errors.py factory/recipe factory/runs factory/sources factory/work factory/filtering.py",
     "factory/pipeline.py": (
         "exports factory/errors.py factory/progress.py factory/recipe factory/runs factory/sources factory/work "
-        "factory/engines factory/captioning factory/scoring factory/selection factory/repair factory/releasing factory/outcome.py "
-        "factory/report"
+        "factory/engines factory/costs factory/captioning factory/scoring factory/selection factory/repair factory/releasing "
+        "factory/outcome.py factory/report"
+    ),
+    "factory/quoting": (
+        "exports factory/errors.py factory/models factory/recipe factory/runs factory/images factory/sources factory/work "
+        "factory/engines factory/costs factory/outcome.py factory/pipeline.py"
     ),
     "factory/rounds": (
         "filters/* exports/* factory/errors.py factory/demo factory/models factory/recipe factory/runs factory/images factory/sources factory/work "

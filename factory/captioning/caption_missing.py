@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from factory.captioning.beside_bare import BesideBare, beside_bare
 from factory.engines.engine_actor import Duty
 from factory.engines.pool import EnginePool
 from factory.engines.room import EngineRoom
@@ -31,6 +33,11 @@ class Made:
     images: Counter[str] = field(default_factory=Counter)
     tokens: Counter[str] = field(default_factory=Counter)
     engine_deaths: int = 0
+    used: dict[str, float] = field(default_factory=dict)  # seconds of captioning, by factory.engines.use.PARTS
+    bare: list[BesideBare] = field(
+        default_factory=list
+    )  # of each engine group, what it would do with nothing else to do
+    always_measure: bool = False  # the bare engine, though it takes long beside this run
 
 
 def caption_missing(plan: Plan, made: Made, progress: Progress, room: EngineRoom) -> None:
@@ -86,7 +93,9 @@ def caption_group(
             "judges": work.judge_fingerprints(),
         },
     )
-    for batch in engine_reports(ray, read_tasks(shards), read, lambda: _start(work, group, room), duty):
+    before, began = made.tokens["output"], time.monotonic()
+    tasks, used = read_tasks(shards), made.used
+    for batch in engine_reports(ray, tasks, read, lambda: _start(work, group, room), duty, used=used):
         for row in batch.to_pylist():
             made.images[row["status"]] += row["rows"]
             made.tokens["prompt"] += row["prompt_tokens"]
@@ -94,6 +103,10 @@ def caption_group(
         deaths, words = ray.get(watch.state.remote())
         progress.update(made.images, made.tokens, made.engine_deaths + deaths, words)
     made.engine_deaths += ray.get(watch.state.remote())[0]
+    tokens = made.tokens["output"] - before
+    if tokens and not group.first.rung:
+        pool = room.pool(work.engine_of(group.first))
+        made.bare.append(beside_bare(work, group, pool, tokens, time.monotonic() - began, made.always_measure))
 
 
 def _start(work: Work, group: EngineGroup, room: EngineRoom) -> EnginePool:

@@ -40,6 +40,7 @@ NOTIFY = click.option(
 COMMANDS: Final = {
     "init": "beginning",
     "plan": "running",
+    "quote": "quoting",
     "preview": "running",
     "run": "running",
     "status": "running",

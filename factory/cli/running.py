@@ -108,12 +108,13 @@ def plan_command(
     """
     from factory.api import calls
     from factory.judging.judge_report import plan_lines, plan_summary
+    from factory.quoting.known import known_lines, known_summary
 
     plan = calls.plan(recipe, out, overrides=overrides, limit=limit, plugins=plugins)
     if as_json:
-        say(json.dumps(plan.summary() | plan_summary(plan)))
+        say(json.dumps(plan.summary() | plan_summary(plan) | known_summary(plan)))
     else:
-        say("\n".join([*plan.lines(), *plan_lines(plan)]))
+        say("\n".join([*plan.lines(), *plan_lines(plan), *known_lines(plan)]))
 
 
 @command("preview")

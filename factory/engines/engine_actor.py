@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from factory.engines.ray_errors import seals_errors
+from factory.engines.use import NOTHING
 from factory.errors import EngineError
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from factory.engines.bare_speed import BareLoad, BareSpeed
     from factory.work.views import EngineGroup
     from filters.asking.questions import Endpoint
 
@@ -59,6 +61,18 @@ class EngineActor:
     async def started(self) -> float:
         """The seconds that the start took."""
         return self.start_seconds
+
+    async def use(self) -> dict[str, float]:
+        """Seconds that the engine was used, as of `EngineUse.seconds`; of a server nothing is known."""
+        use = getattr(self.engine, "use", None)
+        return use.seconds() if use is not None else NOTHING
+
+    @seals_errors
+    async def bare(self, load: BareLoad) -> BareSpeed | None:
+        """What the engine does with a load and nothing else; None where it cannot be told."""
+        from factory.engines.bare_speed import measure_bare
+
+        return await measure_bare(self.engine, load)
 
     @seals_errors
     async def work(self, number: int, duty: list[Any], block: pa.Table, start: int, rows: int) -> pa.Table:

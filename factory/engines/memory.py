@@ -24,7 +24,7 @@ LIMITS: Final = (("memory.max", "memory.current"), ("memory/memory.limit_in_byte
 
 def engine_bytes(group: EngineGroup) -> int | None:
     """Bytes that one engine takes at most, about: weights, cache and processes. None where its weights are not on this disk."""
-    weights = _weights(group.first.model)
+    weights = weight_bytes(group.first.model)
     if weights is None:
         return None
     own = group.first.view.engine.get("kv_cache_memory_bytes")
@@ -45,7 +45,8 @@ def free_bytes(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
     return free
 
 
-def _weights(model: Model) -> int | None:
+def weight_bytes(model: Model) -> int | None:
+    """Bytes of a model's files of weights. None where they are not on this disk."""
     folder = Path(model.path)
     if not model.is_local:
         from huggingface_hub import snapshot_download

@@ -29,10 +29,12 @@ class EngineRoom:
     def __init__(self, engines: Sequence[EngineGroup], logs: str | None) -> None:
         """`engines`: all that may be asked for, as `Work.engines` has them. `logs`: where their logs go; see `Work.logs`.
 
-        `starts` counts, of `ray` and of `engines`, those that have ended.
+        `starts` counts, of `ray` and of `engines`, those that have ended. `used`: seconds of stages after captioning, by
+        `factory.engines.use.PARTS`.
         """
         self.logs = logs
         self.starts = {"ray": 0, "engines": 0}
+        self.used: dict[str, float] = {}
         self._most = sum(most_engines(group.first.view) for group in engines)
         self._ray: Any = None
         self._stack = ExitStack()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from factory.engines.engine_actor import Duty
 from factory.engines.ray_errors import typed_error
+from factory.engines.use import StageUse
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -82,6 +84,7 @@ def engine_reports(
     pool: Callable[[], EnginePool],
     duty: Duty,
     read_cpus: float = 0.5,
+    used: dict[str, float] | None = None,
 ) -> Iterator[pa.Table]:
     """What running engines report of each batch of what is read, as it comes.
 
@@ -94,6 +97,7 @@ def engine_reports(
         pool: gives the engines; called when there is the first row for them, so that none starts for nothing.
         duty: what they do with the tables.
         read_cpus: of a reading task.
+        used: where the stage's seconds are added at its end, by `factory.engines.use.PARTS`.
 
     Raises:
         FactoryError: the typed error of whichever part failed.
@@ -105,17 +109,20 @@ def engine_reports(
     engines: EnginePool | None = None
     given: tuple[int, list[Any]] | None = None
     is_read, waiting = False, 0
+    use = StageUse(ray, time.monotonic())
     try:
         while not is_read or waiting:
             event = events.get()
             if event is None:
                 is_read = True
+                use.all_is_read(engines.engines if engines is not None else ())
             elif isinstance(event, BaseException):
                 raise event
             elif isinstance(event, _Batch):
                 if engines is None or given is None:
                     engines = pool()
                     given = engines.assign(duty)
+                    use.begin(engines.engines)
                 waiting += 1
                 _give(engines, given, event, events)
                 in_flight.most_rows = engines.at_once
@@ -132,6 +139,9 @@ def engine_reports(
                 in_flight.remove(event.batch)
                 waiting -= 1
                 yield report
+        if used is not None:
+            for part, seconds in use.seconds(engines.engines if engines is not None else ()).items():
+                used[part] = used.get(part, 0.0) + seconds
     except ray.exceptions.RayError as error:
         raise typed_error(error) from None
     finally:

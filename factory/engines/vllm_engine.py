@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, get_args
 from factory.engines.contract import Answer, Completion, EngineDied, RequestRefused, RequestTimeout
 from factory.engines.memory import CPU_KV_CACHE_GIB, engine_bytes, free_bytes
 from factory.engines.request_window import RequestWindow
+from factory.engines.use import EngineUse, Kind
 from factory.errors import EngineError
 from factory.recipe import Sampling
 from factory.work.engine_arguments import engine_version
@@ -100,6 +101,7 @@ class Engine:
         self._probe: asyncio.Task[None] | None = None
         self._together = self.llm.vllm_config.scheduler_config.max_num_seqs
         self._window = RequestWindow(self._together)
+        self.use = EngineUse(self._together)
         self._image_bytes = 0.0
         self._rendered = lru_cache(maxsize=4096)(self._render)
         self._answer_tokens = cache(self._find_answer_tokens)
@@ -158,11 +160,42 @@ class Engine:
             output_kind=RequestOutputKind.FINAL_ONLY,
         )
         text = self._rendered(prompt, ready.view.system)
-        output = await self._request(text, params, image, image_id, ready.view.timeout_s, ahead)
+        output = await self._request(text, params, image, image_id, ready.view.timeout_s, ahead, "captions")
         return [
             _completion(one, len(output.prompt_token_ids or ()))
             for one in sorted(output.outputs, key=lambda one: one.index)
         ]
+
+    async def generate_exactly(
+        self, ready: ReadyView, prompt: str, image: Callable[[], Image.Image], image_id: str, tokens: int
+    ) -> int:
+        """Candidates of this many tokens each, wherever the model would have ended; for measuring. Returns their tokens.
+
+        Raises:
+            RequestRefused, RequestTimeout: this request; EngineDied: all of them.
+        """
+        from vllm import SamplingParams
+        from vllm.sampling_params import RequestOutputKind
+
+        sampling = ready.view.sampling
+        params = SamplingParams(
+            **sampling.model_dump(exclude={"stop", "max_tokens"}),
+            max_tokens=tokens,
+            min_tokens=tokens,
+            ignore_eos=True,
+            seed=1 if sampling.temperature else None,
+            logprobs=0,
+            flat_logprobs=True,
+            output_kind=RequestOutputKind.FINAL_ONLY,
+        )
+        text = self._rendered(neutralise(prompt, self.special), ready.view.system)
+        output = await self._request(text, params, image, image_id, ready.view.timeout_s, kind="captions")
+        return sum(len(one.token_ids) for one in output.outputs)
+
+    def render_image(self, ready: ReadyView, prompt: str, image: Image.Image) -> int:
+        """Have the model's processor render a prompt with an image, as the engine does. Returns the prompt's tokens."""
+        text = self._rendered(neutralise(prompt, self.special), ready.view.system)
+        return len(self.processor(text=[text], images=[image], return_tensors="np")["input_ids"][0])
 
     async def answer(
         self, question: Question, image: Callable[[], Image.Image], image_id: str, timeout_s: float
@@ -208,6 +241,7 @@ class Engine:
         image_id: str,
         timeout_s: float,
         ahead: bool = False,
+        kind: Kind = "questions",
     ) -> Any:
         from vllm.exceptions import VLLMClientError
         from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
@@ -219,7 +253,8 @@ class Engine:
                     picture = image()
                     self._make_room(picture)
                     request |= {"multi_modal_data": {"image": picture}, "multi_modal_uuids": {"image": image_id}}
-                return await self._ask(request, params)
+                with self.use.request(kind):
+                    return await self._ask(request, params)
         except TimeoutError:
             if not await self._is_alive(timeout_s):
                 raise EngineDied(f"the engine answered nothing for {timeout_s:g} s") from None

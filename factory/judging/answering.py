@@ -154,7 +154,7 @@ def _answer(
         return room.pool(work.engine_of(judge.ready)) if judge.endpoint is None else room.server(judge.endpoint)
 
     jobs = [{"part": part} for part in parts]
-    for _ in engine_reports(room.ray, jobs, ReadAsked(work.run, pictures, judge), pool, duty):
+    for _ in engine_reports(room.ray, jobs, ReadAsked(work.run, pictures, judge), pool, duty, used=room.used):
         pass
 
 

@@ -125,6 +125,8 @@ def _climb(
     for group in engine_groups(list(rung.views)):
         read = ReadAgain(pictures.source, group, work.run, done, work.reading, wanted_there)
         caption_group(work, group, read, shards, made, progress, room)
+    for part, seconds in made.used.items():
+        room.used[part] = room.used.get(part, 0.0) + seconds
     return True
 
 

@@ -73,6 +73,8 @@ def collect(work: Work, metrics: dict[str, Any]) -> ReportData:
         recipe=work.run.storage.read(RECIPE).decode(),
         notes=tuple(_notes(metrics)),
         variety=tuple(variety(work, metrics)),
+        speed=tuple((metrics.get("speed_of_light") or {}).get("rows", ())),
+        speed_line=(metrics.get("speed_of_light") or {}).get("line", ""),
         judges=tuple(judge_rows(metrics.get("judges", []))),
         calibrations=tuple(calibration_plot(*one) for one in work.calibrations.items()),
     )

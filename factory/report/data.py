@@ -105,4 +105,6 @@ class ReportData:
     notes: tuple[str, ...] = field(default=())  # warnings worth reading
     calibrations: tuple[CalibrationPlot, ...] = ()
     judges: tuple[dict[str, str], ...] = ()  # one row for each judge, filter that it answers for, and kind of answer
+    speed: tuple[dict[str, str], ...] = ()  # where the time of captioning went, one row a part
+    speed_line: str = ""
     variety: tuple[dict[str, str], ...] = ()  # one row for all captions, one for those kept

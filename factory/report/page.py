@@ -138,6 +138,7 @@ def render_report(data: ReportData) -> str:
         view_columns=_columns(data.views),
         variety_columns=_columns(data.variety),
         judge_columns=_columns(data.judges),
+        speed_columns=_columns(data.speed),
         histograms=[_draw(histogram) for histogram in data.histograms],
         plot={"left": PLOT_LEFT, "right": PLOT_RIGHT, "top": PLOT_TOP, "bottom": PLOT_BOTTOM},
         calibrations=[draw_calibration(calibration) for calibration in data.calibrations],

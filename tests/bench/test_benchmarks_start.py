@@ -44,6 +44,7 @@ SMALLEST_AND_SLOW: dict[str, tuple[str, set[str]]] = {
     "kill": ("--images 60 --kills 2", {"lost", "duplicated", "recaptioned_beyond_in_flight", "differing"}),
     "newcomer": ("", {"install_light_s", "install_light_mb", "first_report_s"}),
     "memory": ("--small 20 --large 30", {"peak_rss_growth"}),
+    "quote": ("--only plain --probe 8 --images 16", {"quote_error", "errors", "inside"}),
     "release": (
         "--parts reupload memory faults --images 20 --memory-gb 0.002 0.003 --modes lfs --only create --jobs 2",
         {"reupload_unchanged", "peak_rss_growth", "faults_survived"},

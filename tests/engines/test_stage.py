@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from factory.engines.engine_actor import Duty
 from factory.engines.pool import EnginePool
 from factory.engines.ray_errors import seals_errors
 from factory.engines.stage import BATCH_ROWS, engine_reports
+from factory.engines.use import PARTS
 from factory.errors import EngineError, RunError, SourceError
 from filters.asking.questions import Endpoint
 from tests.judge_server import Server, serving
@@ -115,6 +117,19 @@ def test_full_engines_get_help_up_to_the_most(ray: Any, server: Server, tmp_path
 
     assert sorted(found["number"].to_pylist()) == list(range(1000))
     assert pool.starts <= 2
+
+
+def test_the_seconds_of_a_stage_are_all_told_by_part(ray: Any, server: Server, tmp_path: Path) -> None:
+    pool = pool_of(ray, server, tmp_path)
+    used = {"start": 1.0}  # of a stage before it
+    began = time.monotonic()
+    list(engine_reports(ray, JOBS, numbers, lambda: pool, Duty(Reports, {}), used=used))
+    passed = time.monotonic() - began
+    pool.close()
+
+    assert set(used) == set(PARTS)
+    assert all(value >= 0 for value in used.values())
+    assert 0.5 * passed <= sum(used.values()) - 1.0 <= passed
 
 
 def test_where_nothing_is_read_no_engine_is_asked_for(ray: Any) -> None:

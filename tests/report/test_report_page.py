@@ -387,6 +387,15 @@ EMPTY = ReportData("empty", (), (), (), (), (), (), (), ())
 CAPTION = CaptionCard("self", 0, "A red circle.", "ok", True, None, "Describe the image.", (("length", 1.0),))
 
 
+def test_the_speed_of_light_has_a_section_where_there_is_one() -> None:
+    row = {"part": "start", "what": "until the engine was up", "share": "20.0%", "seconds": "3.0", "what to change": ""}
+    page = render_report(replace(EMPTY, speed=(row,), speed_line="62% of the bare engine"))
+    assert 'id="speed"' in page
+    assert "62% of the bare engine" in page
+    assert "until the engine was up" in page
+    assert 'id="speed"' not in render_report(EMPTY)
+
+
 def caption(**changes: Any) -> CaptionCard:
     return replace(CAPTION, **changes)
 
