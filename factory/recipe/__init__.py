@@ -25,9 +25,11 @@ from factory.recipe.source import (
     Source,
     WebDatasetSource,
 )
-from factory.recipe.view import ORIGINAL_IMAGE, ImageSettings, Prompt, Sampling, View
+from factory.recipe.view import AS_IT_IS, AUTO, ORIGINAL_IMAGE, ImageSettings, Prompt, Sampling, View
 
 __all__ = [
+    "AS_IT_IS",
+    "AUTO",
     "CALIBRATION",
     "CALIBRATION_PATTERN",
     "NAME_PATTERN",

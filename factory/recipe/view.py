@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from factory.recipe.part import NAME_PATTERN, Part
 
@@ -32,9 +32,22 @@ class Sampling(Part):
     top_k: int = Field(default=0, ge=0, description="0: all tokens.")
     min_p: float = Field(default=0.0, ge=0, le=1)
     repetition_penalty: float = Field(default=1.0, gt=0, le=10)
+    presence_penalty: float = Field(
+        default=0.0, ge=-2, le=2, description="Above 0, tokens that the answer has already become less likely."
+    )
     max_tokens: int = Field(default=256, ge=1, description="Longest answer; longer ones are 'truncated'.")
+    min_tokens: int = Field(default=0, ge=0, description="Tokens before which an answer cannot end.")
     n: int = Field(default=1, ge=1, le=64, description="Candidates per image.")
     stop: tuple[str, ...] = Field(default=(), description="Strings that end an answer.")
+    stop_token_ids: tuple[Annotated[int, Field(ge=0)], ...] = Field(
+        default=(), description="Tokens, as the tokenizer numbers them, that end an answer."
+    )
+
+    @model_validator(mode="after")
+    def _ends_after_its_least(self) -> Sampling:
+        if self.min_tokens > self.max_tokens:
+            raise ValueError(f"min_tokens: {self.min_tokens} is more than max_tokens: {self.max_tokens}")
+        return self
 
     @model_validator(mode="after")
     def _candidates_differ(self) -> Sampling:
@@ -73,6 +86,26 @@ class ImageSettings(Part):
         return value.lower()
 
 
+def of_the_user(value: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of a chat template, less those that are not the user's to set. Raises ValueError."""
+    owned = OWN_ARGUMENTS & value.keys()
+    if owned:
+        raise ValueError(f"{', '.join(sorted(owned))}: the factory sets this itself; it is no argument of a recipe")
+    return value
+
+
+AUTO: Final = "auto"
+"""Of `reasoning`: the parser is found from the model."""
+AS_IT_IS: Final = "none"
+"""Of `reasoning`: nothing is parsed off."""
+OWN_ARGUMENTS: Final = frozenset(
+    {"messages", "conversation", "chat_template", "tools", "documents", "add_generation_prompt", "tokenize"}
+    | {"continue_final_message", "return_dict", "return_tensors", "return_assistant_tokens_mask", "processor_kwargs"}
+)
+"""Names that mean something else to what renders a chat template, or that the factory gives itself."""
+ChatTemplate = Annotated[dict[str, Any], AfterValidator(of_the_user)]
+
+
 class View(Part):
     """One kind of caption: a captioner with a prompt pool and sampling."""
 
@@ -82,6 +115,16 @@ class View(Part):
     lora: str | None = Field(default=None, description="LoRA adapter: local directory or Hub id.")
     lora_revision: str | None = Field(default=None, description="Commit, tag or branch of the adapter's Hub id.")
     system: str | None = Field(default=None, description="System prompt.")
+    chat_template: ChatTemplate = Field(
+        default_factory=dict,
+        description="Arguments of the model's chat template, such as {enable_thinking: false}; which there are is the model's.",
+    )
+    reasoning: str = Field(
+        default=AUTO,
+        pattern=NAME_PATTERN,
+        description="How the model's reasoning is told from its caption. auto: by vLLM's parser for the model, else by any "
+        "known marks (<think> and other dialects); none: it is left in the caption; or the name of one of vLLM's reasoning parsers.",
+    )
     prompts: tuple[Prompt, ...] = Field(
         min_length=1, description="The prompt pool, texts or prompts; one is drawn per image."
     )

@@ -12,7 +12,7 @@ from factory.models.resolve import Model, resolve_model
 from factory.recipe import Recipe, View
 from factory.runs.tables import RUNG_CANDIDATES
 from factory.sources.shard_keys import text_hash
-from factory.work.fingerprint import SPEED_ONLY, caption_fingerprint, fingerprint, image_fingerprint
+from factory.work.fingerprint import caption_fingerprint, engine_content, fingerprint, image_fingerprint
 from factory.work.prompts import asks_original, choose_prompt
 
 
@@ -150,5 +150,4 @@ def _serves(group: EngineGroup, judge: ReadyView) -> bool:
 
 def _answers_by(ready: ReadyView) -> str:
     """What an engine's answers depend on."""
-    engine = {name: value for name, value in ready.view.engine.items() if name not in SPEED_ONLY}
-    return fingerprint("answers", [ready.identity, engine, ready.view.trust_remote_code])
+    return fingerprint("answers", [ready.identity, engine_content(ready.view), ready.view.trust_remote_code])

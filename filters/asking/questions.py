@@ -34,6 +34,11 @@ class Endpoint(BaseModel):
     retries: int = Field(
         3, ge=0, le=20, description="Times that a question is sent again where the server fails or is busy."
     )
+    chat_template: dict[str, Any] = Field(
+        default_factory=dict,
+        exclude_if=lambda value: not value,
+        description="Arguments of the model's chat template, such as {enable_thinking: false}.",
+    )
 
 
 class JudgeModel(BaseModel):
@@ -45,6 +50,16 @@ class JudgeModel(BaseModel):
     revision: str | None = Field(None, description="Commit, tag or branch of a Hub id.")
     engine: dict[str, Any] = Field(default_factory=dict, description="Arguments passed through to vLLM's engine.")
     max_pixels: int | None = Field(None, ge=1, description="Pixels sent to it at most; unset: as for views.")
+    chat_template: dict[str, Any] = Field(
+        default_factory=dict,
+        exclude_if=lambda value: not value,
+        description="Arguments of the model's chat template, such as {enable_thinking: false}.",
+    )
+    reasoning: str = Field(
+        "auto",
+        exclude_if=lambda value: value == "auto",
+        description="How its reasoning is told from its answer: auto, none, or as in a view.",
+    )
     trust_remote_code: bool = Field(False, description="Run code that comes with the model. Dangerous.")
 
 
