@@ -35,7 +35,15 @@ class Captioner:
         self.group = group
         self.engine = engine
         self.filters = filters or {}
-        self.asker = Asker(engine, group.first.view.model, group.first.view.timeout_s)
+        self.askers = self._askers()
+
+    def _askers(self) -> dict[str, Asker]:
+        """What asks about the captions of each view: one for those whose captioner is talked to in one way."""
+        alike: dict[str, Asker] = {}
+        for ready in self.group.views:
+            talk = repr([ready.view.chat_template, ready.view.reasoning])
+            alike.setdefault(talk, Asker(self.engine, ready.view.model, ready))
+        return {ready.name: alike[repr([ready.view.chat_template, ready.view.reasoning])] for ready in self.group.views}
 
     async def caption(self, item: ImageItem, view: int) -> list[dict[str, Any]]:
         """The caption rows (tables.CAPTIONS) of one image and view: n of them, or one that failed.
@@ -83,7 +91,7 @@ class Captioner:
             for filter_ in self.filters.get(ready.name, ())
             for place, text in enumerate(texts)
         ]
-        return await self.asker.ask_about(item, f"{item.sha256}-{ready.image_fingerprint}", about)
+        return await self.askers[ready.name].ask_about(item, f"{item.sha256}-{ready.image_fingerprint}", about)
 
     def failed(self, item: ImageItem, view: int, reason: Failure, detail: str) -> dict[str, Any]:
         """The row of an image and view that the engine was not, or no longer, asked about."""
@@ -164,13 +172,20 @@ class Captioner:
             )
         except (RequestRefused, RequestTimeout):
             return None
-        return real[0].text, empty[0].text, prompt
+        return _said(real[0]), _said(empty[0]), prompt
+
+
+def _said(completion: Completion) -> str:
+    """All that it wrote: a thinking model has thought so far."""
+    return f"{completion.reasoning or ''}{completion.text}"
 
 
 def _finished(row: dict[str, Any], completion: Completion) -> dict[str, Any]:
     row = {
         **row,
         "text": completion.text,
+        "reasoning": completion.reasoning,
+        "reasoning_tokens": completion.reasoning_tokens or None,
         "finish_reason": completion.finish_reason,
         "stop_reason": completion.stop_reason,
         "prompt_tokens": completion.prompt_tokens,
@@ -180,6 +195,10 @@ def _finished(row: dict[str, Any], completion: Completion) -> dict[str, Any]:
         "sentence_logprobs": completion.sentence_logprobs,
         "status": Status.truncated if completion.finish_reason == "length" else Status.ok,
     }
+    if not completion.text and completion.reasoning:
+        words = "wrote nothing after its reasoning" if completion.finish_reason != "length" else "still thought at max_tokens"
+        detail = f"{completion.output_tokens} tokens: the model {words}; raise max_tokens, or set chat_template: {{enable_thinking: false}}"
+        return _failed(row, Failure.only_reasoning, detail)
     if not completion.text:
         return _failed(row, Failure.empty, f"{completion.output_tokens} tokens of nothing but white space")
     return row

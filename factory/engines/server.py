@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from factory.engines.contract import Answer, EngineDied, RequestRefused, RequestTimeout
 from factory.errors import EngineError
+from filters.text.reasoning import answer_of
 
 if TYPE_CHECKING:
     from openai import APIStatusError
     from PIL import Image
 
+    from factory.work.views import ReadyView
     from filters.asking.questions import Endpoint, Question
 
 AT_ONCE: Final = 32
@@ -63,7 +65,7 @@ class EndpointEngine:
         self._room = asyncio.Semaphore(AT_ONCE)
 
     async def answer(
-        self, question: Question, image: Callable[[], Image.Image], image_id: str, timeout_s: float
+        self, question: Question, image: Callable[[], Image.Image], image_id: str, ready: ReadyView
     ) -> Answer:
         """The probabilities of the allowed answers, as far as the server tells them, or what it says to an open question; see
         `filters.asking.questions.Question`.
@@ -79,6 +81,7 @@ class EndpointEngine:
 
         if question.kind == "text":
             raise RequestRefused("a server with the OpenAI API tells no log-probabilities of a text that is given")
+        timeout_s = ready.view.timeout_s
         content: list[dict[str, Any]] = [{"type": "text", "text": question.text}]
         if question.sees == "image":
             content.insert(0, {"type": "image_url", "image_url": {"url": _data_url(image())}})
@@ -89,6 +92,8 @@ class EndpointEngine:
             "temperature": 0.0,
             "timeout": timeout_s,
         }
+        if self.endpoint.chat_template:
+            request["extra_body"] = {"chat_template_kwargs": self.endpoint.chat_template}
         try:
             async with self._room:
                 reply = await self._asked(request, question.kind == "choice")
@@ -112,7 +117,7 @@ class EndpointEngine:
             if not reply.choices:
                 raise RequestRefused("the server answers with nothing")
             if question.kind == "open":
-                return Answer([], [], None, str(reply.choices[0].message.content or ""))
+                return Answer([], [], None, answer_of(str(reply.choices[0].message.content or "")))
             return _answer(reply, question.allowed)
         except (AttributeError, IndexError, TypeError, ValueError, OverflowError):  # the client checks no reply
             raise RequestRefused("what the server answers is no chat completion of the OpenAI API") from None

@@ -85,8 +85,8 @@ def _model(judge: str | JudgeModel, filter_name: str) -> Judge:
         model = resolve_model(settings.model, settings.revision)
     except RecipeError as error:
         raise RecipeError([f"filters.{filter_name}.judge: {problem}" for problem in error.problems]) from None
-    view = View.model_validate(
-        {
+    view = View(
+        **{
             "name": "judge",
             "model": settings.model,
             "revision": settings.revision,

@@ -15,6 +15,7 @@ from factory.engines.server import FAILED, KEY, EndpointEngine
 from factory.errors import EngineError
 from filters.asking.questions import Endpoint, Question
 from tests.judge_server import Server, completion, serving
+from tests.ready import ready_view
 
 QUESTION = Question('Does this image show "A dog."? Please answer yes or no.', ("yes", "no"))
 
@@ -27,7 +28,7 @@ def server() -> Iterator[Server]:
 
 def ask(server: Server, timeout_s: float = 20.0, question: Question = QUESTION) -> Answer:
     engine = EndpointEngine(Endpoint(endpoint=server.url, model="judge", retries=0))
-    return asyncio.run(engine.answer(question, lambda: Image.new("RGB", (8, 8)), "image", timeout_s))
+    return asyncio.run(engine.answer(question, lambda: Image.new("RGB", (8, 8)), "image", ready_view(timeout_s=timeout_s)))
 
 
 def test_all_spellings_of_an_answer_count_together(server: Server) -> None:
@@ -184,7 +185,7 @@ def test_a_server_that_has_nothing_but_errors_is_no_judge(server: Server, status
         image = Image.new("RGB", (8, 8))
         found: list[BaseException | Answer] = []
         for _ in range(FAILED):
-            found += await asyncio.gather(engine.answer(QUESTION, image.copy, "image", 20.0), return_exceptions=True)
+            found += await asyncio.gather(engine.answer(QUESTION, image.copy, "image", ready_view()), return_exceptions=True)
         return found
 
     found = asyncio.run(ask_many())
@@ -204,7 +205,7 @@ def test_one_answer_in_between_and_the_server_is_heard_further(server: Server) -
         image = Image.new("RGB", (8, 8))
         found: list[BaseException | Answer] = []
         for _ in range(2 * FAILED + 2):
-            found += await asyncio.gather(engine.answer(QUESTION, image.copy, "image", 20.0), return_exceptions=True)
+            found += await asyncio.gather(engine.answer(QUESTION, image.copy, "image", ready_view()), return_exceptions=True)
         return found
 
     assert not any(isinstance(one, EngineError) for one in asyncio.run(ask_many()))
@@ -215,7 +216,7 @@ def test_a_question_is_sent_again_as_often_as_asked_for(server: Server) -> None:
     server.reply = (500, {"error": {"message": "busy"}})
     engine = EndpointEngine(Endpoint(endpoint=server.url, model="judge", retries=2))
     with pytest.raises(RequestRefused):
-        asyncio.run(engine.answer(QUESTION, lambda: Image.new("RGB", (8, 8)), "image", 20.0))
+        asyncio.run(engine.answer(QUESTION, lambda: Image.new("RGB", (8, 8)), "image", ready_view()))
     assert len(server.requests) == 3
 
 
