@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from PIL import Image
 
+    from factory.recipe import Sampling
     from factory.work.views import ReadyView
     from filters.asking.questions import Question
 
@@ -27,6 +28,7 @@ class Completion:
     mean_logprob: float | None
     min_logprob: float | None
     sentence_logprobs: list[dict[str, Any]]  # tables.SENTENCE_LOGPROBS
+    cost: float | None = None  # of a server's that has a price, in its money
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,3 +74,28 @@ class Answers(Protocol):
 
     def stop(self) -> None:
         """Let go of what it holds; it is not asked any more."""
+
+
+class Captions(Answers, Protocol):
+    """What captions images, too."""
+
+    special: tuple[str, ...] | None
+    """The strings that its tokenizer reads as one special token; None where they are not known."""
+    label: str
+    """What it is, with its version, for the captions' column `engine`."""
+
+    @property
+    def template_sha256(self) -> str | None:
+        """SHA-256 of the chat template, hex; None where it is not known."""
+
+    async def generate(
+        self,
+        ready: ReadyView,
+        prompt: str,
+        image: Callable[[], Image.Image],
+        image_id: str,
+        sampling: Sampling,
+        seed: int | None,
+        ahead: bool = False,
+    ) -> list[Completion]:
+        """The candidates for one image, in order; see `factory.engines.vllm_engine.Engine.generate`."""

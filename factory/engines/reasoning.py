@@ -61,7 +61,7 @@ class ReasoningParser:
         except Exception as error:  # each parser complains in its own way about a tokenizer without its marks
             if not self._is_found:
                 raise EngineError(
-                    f"view '{ready.name}': reasoning: {name}: this parser does not suit {ready.view.model} "
+                    f"view '{ready.name}': reasoning: {name}: this parser does not suit {ready.view.model_name} "
                     f"({type(error).__name__}: {error}); choose another, or auto"
                 ) from None
 

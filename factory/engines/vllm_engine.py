@@ -10,7 +10,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from functools import cache, lru_cache
 from itertools import accumulate
@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from factory.engines.contract import Answer, Completion, EngineDied, RequestRefused, RequestTimeout
+from factory.engines.logprobs import logprob_fields
 from factory.engines.memory import CPU_KV_CACHE_GIB, engine_bytes, free_bytes
 from factory.engines.reasoning import Parted, ReasoningParser
 from factory.engines.request_window import RequestWindow
@@ -26,7 +27,6 @@ from factory.recipe import Sampling
 from factory.work.engine_arguments import engine_version
 from factory.work.engine_checks import unknown_template_arguments
 from factory.work.prompts import neutralise
-from filters.wording.sentences import by_sentence, sentences
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -101,7 +101,7 @@ class Engine:
         except Exception as error:
             # Any library below may raise anything while a model loads; the caller reports it as the engine's message.
             raise EngineError(
-                f"{ready.view.model}: the engine cannot start: {type(error).__name__}: {error}"
+                f"{ready.view.model_name}: the engine cannot start: {type(error).__name__}: {error}"
             ) from error
         dtype = str(self.llm.vllm_config.model_config.dtype).removeprefix("torch.")
         self.label = f"vllm {engine_version()} {dtype}"
@@ -133,7 +133,9 @@ class Engine:
         unknown = unknown_template_arguments(self.template, view.chat_template)
         if unknown:
             said = "; ".join(f"{name}{hint}" for name, hint in unknown.items())
-            raise EngineError(f"view '{view.name}': chat_template: the template of {view.model} has no argument {said}")
+            raise EngineError(
+                f"view '{view.name}': chat_template: the template of {view.model_name} has no argument {said}"
+            )
 
     def _check_room(self, group: EngineGroup) -> None:
         """Raises EngineError where not even the smallest image that a view takes fits into `max_model_len`."""
@@ -143,7 +145,7 @@ class Engine:
             if isinstance(length, int) and tokens is not None and 0 < length <= tokens:
                 raise EngineError(
                     f"view '{ready.name}': engine.max_model_len: {length} does not hold one image: the smallest takes {tokens} "
-                    f"tokens of {ready.view.model}, and the prompt and the caption come on top; set {2 * tokens} or more"
+                    f"tokens of {ready.view.model_name}, and the prompt and the caption come on top; set {2 * tokens} or more"
                 )
 
     def _render(self, prompt: str, system: str | None, sees: bool = True, arguments: str = "{}") -> str:
@@ -432,45 +434,6 @@ def _completion(output: Any, prompt_tokens: int, parted: Parted) -> Completion:
         output_tokens=len(output.token_ids),
         **logprob_fields(parted.answer, parted.start, tokens, logprobs, thought),
     )
-
-
-def logprob_fields(
-    text: str, start: int, tokens: Sequence[str | None], logprobs: Sequence[float], thought: int = 0
-) -> dict[str, Any]:
-    """The fields of a Completion about log-probabilities.
-
-    Args:
-        text: the answer.
-        start: where it begins in all that was written, in characters.
-        tokens: what was written, token by token; None where a token is no text of its own.
-        logprobs: of each, natural.
-        thought: the first so many are no part of the answer.
-    """
-    own = logprobs[thought:] if text else []
-    before = start - sum(len(token or "") for token in tokens[:thought])
-    return {
-        "mean_logprob": sum(own) / len(own) if own else None,
-        "min_logprob": min(own) if own else None,
-        "sentence_logprobs": _sentence_logprobs(text, before, tokens[thought:], own) if own else [],
-    }
-
-
-def _sentence_logprobs(
-    text: str, before: int, tokens: Sequence[str | None], logprobs: Sequence[float]
-) -> list[dict[str, Any]]:
-    """Where each sentence of a text lies and what its tokens' log-probabilities are; `before`: characters cut off in front.
-
-    A token belongs to the sentence in which it ends. Where a character is spread over several tokens its place is not exact.
-    """
-    found = sentences(text)
-    written = [(token, logprob) for token, logprob in zip(tokens, logprobs, strict=True) if token]
-    ends = [end - before for end in accumulate(len(token) for token, _ in written)]
-    values = by_sentence(found, ends, [logprob for _, logprob in written])
-    return [
-        {"start": one.start, "end": one.end, "tokens": len(some), "mean": sum(some) / len(some), "min": min(some)}
-        for one, some in zip(found, values, strict=True)
-        if some
-    ]
 
 
 def _messages(prompt: str, system: str | None, sees: bool) -> list[dict[str, Any]]:

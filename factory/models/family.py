@@ -23,12 +23,12 @@ KNOWN: Final = (
 
 
 @cache
-def model_family(model: Model, served: bool = False) -> str | None:
-    """The family of a model, such as "qwen"; None where nothing tells. `served`: by a server, so only its name is known.
+def model_family(model: Model) -> str | None:
+    """The family of a model, such as "qwen"; None where nothing tells. Of one behind a server only its name is known.
 
     Of a Hub id config.json is looked for in the local cache, and fetched (a few kB) where the Hub can be reached.
     """
-    kind = None if served else _model_type(model)
+    kind = _model_type(model)
     return _first_word(kind) if kind else _named(model.name)
 
 

@@ -48,6 +48,8 @@ def _json(model: Model, name: str) -> Any:
 
 
 def _text(model: Model, name: str) -> str | None:
+    if model.is_served:
+        return None
     file = Path(model.path) / name if model.is_local else _of_the_hub(model, name)
     try:
         return file.read_text() if file else None

@@ -25,7 +25,7 @@ from factory.recipe.source import (
     Source,
     WebDatasetSource,
 )
-from factory.recipe.view import AS_IT_IS, AUTO, ORIGINAL_IMAGE, ImageSettings, Prompt, Sampling, View
+from factory.recipe.view import AS_IT_IS, AUTO, ORIGINAL_IMAGE, ImageSettings, Prompt, Sampling, ServedModel, View
 
 __all__ = [
     "AS_IT_IS",
@@ -55,6 +55,7 @@ __all__ = [
     "Rung",
     "Sampling",
     "Select",
+    "ServedModel",
     "Source",
     "View",
     "WebDatasetSource",

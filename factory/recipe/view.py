@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import AfterValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, AliasChoices, Field, field_validator, model_validator
 
 from factory.recipe.part import NAME_PATTERN, Part
+from filters.asking.server import Server
 
 
 class Prompt(Part):
@@ -106,12 +107,34 @@ OWN_ARGUMENTS: Final = frozenset(
 ChatTemplate = Annotated[dict[str, Any], AfterValidator(of_the_user)]
 
 
+class ServedModel(Server):
+    """A model behind a server with the OpenAI API."""
+
+    name: str = Field(
+        min_length=1,
+        validation_alias=AliasChoices("name", "model"),
+        description="The name by which the server knows the model.",
+    )
+
+    @property
+    def served_name(self) -> str:
+        """The same."""
+        return self.name
+
+
 class View(Part):
     """One kind of caption: a captioner with a prompt pool and sampling."""
 
     name: str = Field(pattern=NAME_PATTERN, description="Name of the view: self, detailed, spatial, ...")
-    model: str = Field(min_length=1, description="Hub id, local directory, or demo:small.")
-    revision: str | None = Field(default=None, description="Commit, tag or branch of a Hub id; pin it.")
+    model: Annotated[str, Field(min_length=1)] | ServedModel = Field(
+        description="Hub id, local directory, or demo:small; or {endpoint: http://host:8000/v1, name: ...} of a server with the "
+        "OpenAI API."
+    )
+    revision: str | None = Field(
+        default=None,
+        description="Commit, tag or branch of a Hub id; pin it. Of a model behind a server, whatever names the weights: captions "
+        "are then known by it, and the server may move.",
+    )
     lora: str | None = Field(default=None, description="LoRA adapter: local directory or Hub id.")
     lora_revision: str | None = Field(default=None, description="Commit, tag or branch of the adapter's Hub id.")
     system: str | None = Field(default=None, description="System prompt.")
@@ -166,6 +189,34 @@ class View(Part):
         if owned:
             raise ValueError(f"{', '.join(sorted(owned))}: set this in the view or the recipe, not under engine")
         return value
+
+    @model_validator(mode="after")
+    def _asks_a_server_for_what_it_has(self) -> View:
+        if isinstance(self.model, str):
+            return self
+        here = {
+            "lora": self.lora is not None,
+            "engine": bool(self.engine),
+            "replicas": self.replicas != "auto",
+            "trust_remote_code": self.trust_remote_code,
+            "reasoning": self.reasoning not in (AUTO, AS_IT_IS),
+        }
+        wrong = [name for name, is_set in here.items() if is_set]
+        if wrong:
+            raise ValueError(
+                f"{', '.join(wrong)}: this is the server's to set, where it starts its model ({self.model.endpoint}); leave it out"
+            )
+        return self
+
+    @property
+    def model_name(self) -> str:
+        """The model's name, wherever it is served."""
+        return self.model if isinstance(self.model, str) else self.model.name
+
+    @property
+    def server(self) -> ServedModel | None:
+        """The server that its model is behind; None where the factory serves it."""
+        return None if isinstance(self.model, str) else self.model
 
     @model_validator(mode="after")
     def _prompt_ids_unique(self) -> View:

@@ -63,6 +63,7 @@ CAPTIONS = _schema(
         "original_hash": pl.UInt64,  # of the image's own text, where the prompt asks for {original}; else null
         "prompt_tokens": pl.Int32,  # tokens sent, image tokens included
         "output_tokens": pl.Int32,  # tokens generated
+        "cost": pl.Float64,  # of a server's that has a price, its share of the request, in the money of the price
         "max_tokens": pl.Int32,  # the view's limit on them
         "mean_logprob": pl.Float64,  # mean natural log-probability of the caption's tokens (not its reasoning's), <= 0
         "min_logprob": pl.Float64,  # the least of them, <= 0
@@ -71,7 +72,7 @@ CAPTIONS = _schema(
         "model": pl.String,  # as the recipe names it; PERSON where somebody edited the text
         "model_revision": pl.String,  # commit of a Hub model, content hash of a local one
         "lora": pl.String,  # adapter, null if none
-        "template_sha256": pl.String,  # of the chat template
+        "template_sha256": pl.String,  # of the chat template; null where a server has it
         "width": pl.Int32,  # pixels sent
         "height": pl.Int32,
         "source_width": pl.Int32,  # pixels of the original, as stored in the file

@@ -66,7 +66,9 @@ def _table(file: tuple[str, ...], name: str) -> tuple[str, ...]:
     if folder is None or not folder.joinpath(*file).exists():
         return ()
     for node in ast.parse(folder.joinpath(*file).read_text()).body:
-        targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+        targets = (
+            node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+        )
         named = any(isinstance(target, ast.Name) and target.id == name for target in targets)
         if named and isinstance(node, (ast.Assign, ast.AnnAssign)) and isinstance(node.value, ast.Dict):
             return tuple(key.value for key in node.value.keys if isinstance(key, ast.Constant))

@@ -47,15 +47,15 @@ def _problems(ready: ReadyView, sees: bool) -> Iterator[str]:
     config = model_config(ready.model) or {}
     if sees and not _names_images(config) and reads_images(config.get("architectures") or ()) is False:
         yield (
-            f"model: {view.model} is a language model ({', '.join(config['architectures'])}) and takes no images; choose a "
+            f"model: {view.model_name} is a language model ({', '.join(config['architectures'])}) and takes no images; choose a "
             "vision-language model"
         )
     length, most = view.engine.get("max_model_len"), longest(config)
     if isinstance(length, int) and most is not None and length > most and not _longer_anyway(view.engine):
-        yield f"engine.max_model_len: {length} is more than the {most} tokens that {view.model} was made for; set {most} or less"
+        yield f"engine.max_model_len: {length} is more than the {most} tokens that {view.model_name} was made for; set {most} or less"
     unknown = unknown_template_arguments(chat_template(ready.model), view.chat_template) if view.chat_template else {}
     for name, hint in unknown.items():
-        yield f"chat_template.{name}: the chat template of {view.model} has no such argument{hint}"
+        yield f"chat_template.{name}: the chat template of {view.model_name} has no such argument{hint}"
     parsers = reasoning_parsers() if view.reasoning not in (AUTO, AS_IT_IS) else ()
     if parsers and view.reasoning not in parsers:
         near = did_you_mean(view.reasoning, [AUTO, AS_IT_IS, *parsers], every=True)
@@ -92,7 +92,16 @@ def unknown_template_arguments(template: str | None, given: dict[str, Any]) -> d
 
 
 _GIVEN: Final = frozenset(
-    {"messages", "add_generation_prompt", "bos_token", "eos_token", "raise_exception", "strftime_now", "range", "namespace"}
+    {
+        "messages",
+        "add_generation_prompt",
+        "bos_token",
+        "eos_token",
+        "raise_exception",
+        "strftime_now",
+        "range",
+        "namespace",
+    }
 )
 """What a template reads that transformers gives it."""
 

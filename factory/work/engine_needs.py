@@ -50,7 +50,7 @@ def _need(work: Work, group: EngineGroup, to_caption: Collection[str], to_score:
     views = tuple(ready.name for ready in work.views if ready in group.views and ready.name in to_caption)
     asking = tuple(dict.fromkeys(_asking(work, group, to_caption, to_score)))
     tries = sum(any(ready in group.views for ready in rung.views) for rung in work.rungs)
-    return EngineNeed(group.first.view.model, views, asking, tries) if views or asking or tries else None
+    return EngineNeed(group.first.view.model_name, views, asking, tries) if views or asking or tries else None
 
 
 def _asking(work: Work, group: EngineGroup, to_caption: Collection[str], to_score: Collection[str]) -> Iterator[str]:

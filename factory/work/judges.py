@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from factory.errors import RecipeError
-from factory.models.resolve import resolve_model
+from factory.models.resolve import Model, resolve_model
 from factory.recipe import ORIGINAL, Recipe, View
 from factory.work.fingerprint import engine_content, fingerprint, image_fingerprint, talking_content
 from factory.work.views import ReadyView
@@ -76,7 +76,7 @@ def write_judge_names(run: Run, judges: Iterable[Judge]) -> None:
 def _own(ready: ReadyView) -> Judge:
     talks = talking_content(ready.view)
     content = [ready.identity, ready.image_fingerprint, engine_content(ready.view), *([talks] if talks else [])]
-    return Judge(ready.view.model, fingerprint("judge", content), ready)
+    return Judge(ready.view.model_name, fingerprint("judge", content), ready)
 
 
 def _model(judge: str | JudgeModel, filter_name: str) -> Judge:
@@ -113,9 +113,7 @@ def _served(endpoint: Endpoint) -> Judge:
             "chat_template": endpoint.chat_template,
         }
     )
-    from factory.models.resolve import Model
-
-    model = Model(endpoint.model, endpoint.model, endpoint.endpoint, is_local=False)
+    model = Model(endpoint.model, endpoint.model, endpoint.endpoint, is_local=False, is_served=True)
     ready = ReadyView(view, model, None, ("",), image_fingerprint(view), 0)
     talks = talking_content(view)
     content = [endpoint.endpoint, endpoint.model, ready.image_fingerprint, *([talks] if talks else [])]

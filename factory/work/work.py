@@ -233,7 +233,7 @@ def resolve_work(recipe: Recipe, run: Run, limit: int | None = None) -> Work:
 
 def _places(work: Work) -> list[tuple[str, ReadyView]]:
     """The views that an engine here serves, and the judges, by where the recipe names them."""
-    views = [(f"views.{place}", ready) for place, ready in enumerate(work.views)]
+    views = [(f"views.{place}", ready) for place, ready in enumerate(work.views) if ready.view.server is None]
     judges = [
         (f"filters.{scorer.name}.judge", judge.ready)
         for scorer in work.scorers

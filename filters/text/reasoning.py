@@ -7,6 +7,7 @@ with its tokens lost: "assistantfinal"), `<unused94>thought` with `<unused95>` (
 """
 
 import re
+from collections import deque
 from typing import Final
 
 _WORD: Final = (
@@ -81,9 +82,8 @@ def split_reasoning(text: str, opened: bool = False) -> tuple[str | None, str]:
 
 def is_open(prompt: str) -> bool:
     """Whether a prompt ends within reasoning: its last mark opens one, so that the model goes on with it."""
-    last = None
-    for last in _MARK.finditer(prompt):
-        pass
+    marks = deque(_MARK.finditer(prompt), maxlen=1)
+    last = marks[0] if marks else None
     return last is not None and last["opens"] is not None and not prompt[last.end() :].strip()
 
 

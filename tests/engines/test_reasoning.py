@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from factory.demo.checkpoint import checkpoint_path
+from factory.engines.logprobs import logprob_fields
 from factory.engines.reasoning import Parted, ReasoningParser
-from factory.engines.vllm_engine import logprob_fields
 from factory.errors import EngineError
 from tests.ready import ready_view
 
@@ -27,7 +27,9 @@ def tokenizer() -> Any:
     return loaded
 
 
-def parser(folder: Path, tokenizer: Any, kind: str = "unheard_of", special: tuple[str, ...] = (), **settings: Any) -> ReasoningParser:
+def parser(
+    folder: Path, tokenizer: Any, kind: str = "unheard_of", special: tuple[str, ...] = (), **settings: Any
+) -> ReasoningParser:
     (folder / "config.json").write_text(json.dumps({"model_type": kind}))
     return ReasoningParser(ready_view(str(folder), **settings), tokenizer, special)
 
@@ -87,7 +89,9 @@ def test_marks_that_texts_leave_out_are_asked_for_and_taken_off(tmp_path: Path) 
 
 def test_log_probabilities_are_those_of_the_caption() -> None:
     tokens = ["<think>", "Red.", "</think>", "\n", "A", " bus.", ""]
-    fields = logprob_fields("A bus.", len("<think>Red.</think>\n"), tokens, [-9.0, -9.0, -9.0, -9.0, -1.0, -2.0, -0.3], 4)
+    fields = logprob_fields(
+        "A bus.", len("<think>Red.</think>\n"), tokens, [-9.0, -9.0, -9.0, -9.0, -1.0, -2.0, -0.3], 4
+    )
 
     assert fields["min_logprob"] == -2.0
     assert fields["mean_logprob"] == pytest.approx(-1.1)

@@ -58,7 +58,9 @@ def test_more_tokens_than_the_model_has_positions(tmp_path: Path) -> None:
     assert said.startswith("views.0.engine.max_model_len: 4096 is more than the 1024 tokens")
 
 
-@pytest.mark.parametrize("changes", [{"rope_scaling": {"factor": 4.0, "type": "dynamic"}}, {"max_position_embeddings": None}])
+@pytest.mark.parametrize(
+    "changes", [{"rope_scaling": {"factor": 4.0, "type": "dynamic"}}, {"max_position_embeddings": None}]
+)
 def test_stretched_or_unknown_positions_are_left_to_the_engine(tmp_path: Path, changes: dict[str, Any]) -> None:
     text = VLM["text_config"] | changes  # type: ignore[operator]
     assert problems(model(tmp_path, VLM | {"text_config": text}), engine={"max_model_len": 4096}) == []
