@@ -166,7 +166,7 @@ class ServerEngine:
         output_tokens = len(tokens) or output_tokens
         details = getattr(usage, "completion_tokens_details", None)
         thought_tokens = (getattr(details, "reasoning_tokens", None) or 0) // several or thought
-        price = self.server.price
+        price = ready.view.server.price if ready.view.server is not None else None
         return Completion(
             text=answer,
             reasoning=reasoning,

@@ -107,6 +107,20 @@ OWN_ARGUMENTS: Final = frozenset(
 ChatTemplate = Annotated[dict[str, Any], AfterValidator(of_the_user)]
 
 
+MILLION: Final = 1_000_000
+
+
+class Price(Part):
+    """What a server asks for a million tokens, in whatever money: it is only added up."""
+
+    input: float = Field(ge=0, description="For a million tokens of prompts, images included.")
+    output: float = Field(ge=0, description="For a million tokens of answers, reasoning included.")
+
+    def of(self, prompt_tokens: int, output_tokens: int) -> float:
+        """The price of a request."""
+        return (prompt_tokens * self.input + output_tokens * self.output) / MILLION
+
+
 class ServedModel(Server):
     """A model behind a server with the OpenAI API."""
 
@@ -114,6 +128,9 @@ class ServedModel(Server):
         min_length=1,
         validation_alias=AliasChoices("name", "model"),
         description="The name by which the server knows the model.",
+    )
+    price: Price | None = Field(
+        default=None, description="{input: ..., output: ...} for a million tokens; unset: costs are not counted."
     )
 
     @property

@@ -90,6 +90,8 @@ def _facts(work: Work, metrics: dict[str, Any]) -> tuple[Fact, ...]:
         facts.append(Fact("images/s this time", f"{now['images_per_s']:,}"))
         facts.append(Fact("tokens this time", f"{now['output_tokens']:,}"))
     facts.append(Fact("seconds this time", f"{now['seconds'].get('total', 0):,.0f}"))
+    if "cost" in metrics:
+        facts.append(Fact("cost so far", f"{metrics['cost']:,.4f}"))
     if work.views:
         facts.append(Fact("models", ", ".join(sorted({ready.view.model_name for ready in work.views}))))
     repair = metrics.get("repair")

@@ -71,7 +71,7 @@ def _table(file: tuple[str, ...], name: str) -> tuple[str, ...]:
         )
         named = any(isinstance(target, ast.Name) and target.id == name for target in targets)
         if named and isinstance(node, (ast.Assign, ast.AnnAssign)) and isinstance(node.value, ast.Dict):
-            return tuple(key.value for key in node.value.keys if isinstance(key, ast.Constant))
+            return tuple(str(key.value) for key in node.value.keys if isinstance(key, ast.Constant))
     return ()
 
 

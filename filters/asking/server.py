@@ -1,4 +1,4 @@
-"""A server with the OpenAI API, as a recipe names it: where it is, how often it may be asked, and what it costs."""
+"""A server with the OpenAI API, as a recipe names it: where it is, and how often it may be asked."""
 
 from __future__ import annotations
 
@@ -8,24 +8,10 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 KEY: Final = "OPENAI_API_KEY"
-MILLION: Final = 1_000_000
 HOW_NOT_WHAT: Final = frozenset(
-    {"timeout_s", "retries", "key_variable", "requests_per_minute", "tokens_per_minute", "at_once", "price"}
+    {"timeout_s", "retries", "key_variable", "requests_per_minute", "tokens_per_minute", "at_once"}
 )
 """Settings of a server, and of the judge behind it, that change how it is asked and not what it says."""
-
-
-class Price(BaseModel):
-    """What a server asks for a million tokens, in whatever money: it is only added up."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    input: float = Field(ge=0, description="For a million tokens of prompts, images included.")
-    output: float = Field(ge=0, description="For a million tokens of answers, reasoning included.")
-
-    def of(self, prompt_tokens: int, output_tokens: int) -> float:
-        """The price of a request."""
-        return (prompt_tokens * self.input + output_tokens * self.output) / MILLION
 
 
 class Server(BaseModel):
@@ -49,9 +35,6 @@ class Server(BaseModel):
     requests_per_minute: float | None = Field(None, gt=0, description="Requests a minute, at most; unset: no limit.")
     tokens_per_minute: float | None = Field(
         None, gt=0, description="Tokens a minute, of prompts and answers together, at most; unset: no limit."
-    )
-    price: Price | None = Field(
-        None, description="{input: ..., output: ...} for a million tokens; unset: costs are not counted."
     )
 
     @property
