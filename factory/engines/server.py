@@ -16,6 +16,7 @@ from factory.engines.logprobs import logprob_fields
 from factory.engines.rate_limit import RateLimit
 from factory.errors import EngineError
 from factory.recipe import AS_IT_IS
+from factory.work.prompts import neutralise
 from filters.asking.server import KEY
 from filters.text.reasoning import answer_of, split_reasoning
 
@@ -217,7 +218,7 @@ class ServerEngine:
         """
         if question.kind == "text":
             raise RequestRefused("a server with the OpenAI API tells no log-probabilities of a text that is given")
-        content: list[dict[str, Any]] = [{"type": "text", "text": question.text}]
+        content: list[dict[str, Any]] = [{"type": "text", "text": neutralise(question.text, None)}]
         tokens = len(question.text) // CHARACTERS_A_TOKEN + (question.max_tokens or 1)
         if question.sees == "image":
             picture = image()
