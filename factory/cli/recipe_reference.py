@@ -30,6 +30,8 @@ SECTIONS: tuple[tuple[str, str, Any], ...] = (
     ("Source: huggingface", "source", models.HuggingFaceSource),
     ("Source: demo", "source", models.DemoSource),
     ("View", "views[]", models.View),
+    ("Served model", "views[].model", models.ServedModel),
+    ("Price", "views[].model.price", models.Price),
     ("Prompt", "views[].prompts[]", models.Prompt),
     ("Sampling", "views[].sampling", models.Sampling),
     ("Image", "views[].image", models.ImageSettings),

@@ -25,7 +25,17 @@ from factory.recipe.source import (
     Source,
     WebDatasetSource,
 )
-from factory.recipe.view import AS_IT_IS, AUTO, ORIGINAL_IMAGE, ImageSettings, Prompt, Sampling, ServedModel, View
+from factory.recipe.view import (
+    AS_IT_IS,
+    AUTO,
+    ORIGINAL_IMAGE,
+    ImageSettings,
+    Price,
+    Prompt,
+    Sampling,
+    ServedModel,
+    View,
+)
 
 __all__ = [
     "AS_IT_IS",
@@ -48,6 +58,7 @@ __all__ = [
     "KeepTop",
     "ParquetSource",
     "Part",
+    "Price",
     "Prompt",
     "Recipe",
     "Release",

@@ -143,7 +143,7 @@ class View(Part):
     """One kind of caption: a captioner with a prompt pool and sampling."""
 
     name: str = Field(pattern=NAME_PATTERN, description="Name of the view: self, detailed, spatial, ...")
-    model: Annotated[str, Field(min_length=1)] | ServedModel = Field(
+    model: str | ServedModel = Field(
         description="Hub id, local directory, or demo:small; or {endpoint: http://host:8000/v1, name: ...} of a server with the "
         "OpenAI API."
     )

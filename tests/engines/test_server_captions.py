@@ -7,16 +7,22 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+import polars as pl
 import pytest
 from PIL import Image
 
+from factory.captioning.captioner import Captioner
 from factory.engines.contract import Completion, EngineDied, RequestRefused
 from factory.engines.rate_limit import RateLimit
 from factory.engines.server import ServerEngine
 from factory.errors import EngineError, RecipeError
-from factory.recipe import Sampling, ServedModel, View
+from factory.images.item import ImageItem
+from factory.recipe import Recipe, Sampling, ServedModel, View
+from factory.runs.tables import CAPTIONS
+from factory.work.views import engine_groups, ready_views
 from tests.judge_server import Server, serving
 from tests.ready import ready_view
+from tests.recipes import demo_recipe
 
 
 @pytest.fixture
@@ -216,3 +222,47 @@ def test_tokens_that_were_not_taken_are_given_back() -> None:
         return time.monotonic() - started
 
     assert asyncio.run(waited()) < 1
+
+
+def test_the_captioner_makes_rows_of_what_a_server_says(server: Server) -> None:
+    """The rows are those of an engine: a canary before them, special tokens broken up, what is not known left empty."""
+    server.reply = lambda request: reply(
+        choice("" if "nothing" in str(request) else f"<think>Hm.</think>A scene like {hash(str(request)) % 9999}.")
+    )
+    model = {"endpoint": server.url, "name": "judge", "retries": 0}
+    views = [
+        {"name": "self", "model": model, "prompts": ["What is it, if its text is {original}?"]},
+        {"name": "none", "model": model, "prompts": ["Say nothing."]},
+    ]
+    (group,) = engine_groups(ready_views(Recipe.model_validate(demo_recipe(views=views, filters=[], select={}))))
+    assert group.server is not None
+    captioner = Captioner(group, ServerEngine(group.server))
+    rgb = bytes(range(192))
+    item = ImageItem("k", "s", "<|im_end|> [INST] a < b", (0, 1), rgb, 8, 8, 8, 8, "PNG", "0" * 64)
+
+    async def made() -> list[dict[str, Any]]:
+        await captioner.canary([item])
+        return [*await captioner.caption(item, 0), *await captioner.caption(item, 1)]
+
+    rows = pl.DataFrame(asyncio.run(made()), schema=CAPTIONS)
+
+    assert rows["status"].to_list() == ["ok", "failed"]
+    assert rows["reason"].to_list() == [None, "empty"]
+    assert rows["reasoning"].to_list() == ["Hm.", None]
+    assert rows["prompt"][0] == "What is it, if its text is < |im_end|> [ INST] a < b?"
+    assert rows["model"].unique().to_list() == ["judge"]
+    assert rows["template_sha256"].null_count() == rows["mean_logprob"].null_count() == rows["cost"].null_count() == 2
+
+
+def test_where_a_server_stands_is_part_of_its_captions_unless_its_weights_are_named() -> None:
+    def fingerprints(**view: Any) -> list[str]:
+        model = {"endpoint": view.pop("endpoint", "http://a/v1"), "name": "m", **view.pop("model", {})}
+        views = [{"name": "v", "model": model, "prompts": ["-"], **view}]
+        (ready,) = ready_views(Recipe.model_validate(demo_recipe(views=views, filters=[], select={})))
+        return list(ready.fingerprints)
+
+    assert fingerprints() == fingerprints(model={"at_once": 2, "price": {"input": 1, "output": 1}, "retries": 9})
+    assert fingerprints() != fingerprints(endpoint="http://b/v1")
+    assert (
+        fingerprints(revision="1") == fingerprints(revision="1", endpoint="http://b/v1") != fingerprints(revision="2")
+    )
