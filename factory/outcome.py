@@ -19,6 +19,7 @@ from factory.runs import tables
 from factory.runs.clock import now_ms
 from factory.runs.run import LEFT_OUT_ROWS
 from factory.runs.set_aside import damage_lines
+from factory.work.accounts import cost
 from factory.work.work import Work
 
 LEFT_OUT = {
@@ -93,6 +94,10 @@ class Outcome:
             lines.append(f"speed    {self.speed.line}")
         if self.quoted is not None:
             lines.append(f"quote    {self.quoted.line}")
+        if "cost" in self.metrics:
+            lines.append(
+                f"cost     {self.metrics['cost']:,.4f} for all captions of this run so far, in the money of `price`"
+            )
         lines += [f"damaged  {line}" for line in damage_lines(self.damaged)]
         if self.repair is not None:
             lines += [f"repair   {line}" for line in self.repair.lines()]
@@ -123,8 +128,10 @@ def outcome_metrics(outcome: Outcome) -> dict[str, Any]:
     """What happened this time, as JSON data. Seconds, and rates per second of captioning, engine start included."""
     seconds = outcome.seconds.get("caption", 0.0)
     images = sum(outcome.made.images.values())
+    paid = cost(outcome.work)
     return {
         "images": outcome.accounts,
+        **({} if paid is None else {"cost": round(paid, 6)}),
         "selection": outcome.selection,
         "this_time": {
             "images_by_state": dict(outcome.made.images),

@@ -99,7 +99,7 @@ def caption_row(ready: ReadyView, row: dict[str, Any], candidate: int, say: Say)
         "mean_logprob": -0.5,
         "min_logprob": -1.0,
         "seed": 1,
-        "model": ready.view.model,
+        "model": ready.view.model_name,
         "model_revision": ready.model.revision,
         "template_sha256": "0" * 64,
         "width": row["width"],

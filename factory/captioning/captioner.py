@@ -6,8 +6,7 @@ import asyncio
 import re
 from typing import TYPE_CHECKING, Any
 
-from factory.engines.contract import Completion, RequestRefused, RequestTimeout
-from factory.engines.vllm_engine import Engine
+from factory.engines.contract import Captions, Completion, RequestRefused, RequestTimeout
 from factory.errors import EngineError
 from factory.images.item import ImageItem
 from factory.judging.asker import Asker
@@ -29,13 +28,21 @@ class Captioner:
     """Captions images with the views of an engine group."""
 
     def __init__(
-        self, group: EngineGroup, engine: Engine, filters: dict[str, tuple[VlmFilter, ...]] | None = None
+        self, group: EngineGroup, engine: Captions, filters: dict[str, tuple[VlmFilter, ...]] | None = None
     ) -> None:
         """`filters`: view -> those whose questions are asked right after its captions, while the engine has the image."""
         self.group = group
         self.engine = engine
         self.filters = filters or {}
-        self.asker = Asker(engine, group.first.view.model, group.first.view.timeout_s)
+        self.askers = self._askers()
+
+    def _askers(self) -> dict[str, Asker]:
+        """What asks about the captions of each view: one for those whose captioner is talked to in one way."""
+        alike: dict[str, Asker] = {}
+        for ready in self.group.views:
+            talk = repr([ready.view.chat_template, ready.view.reasoning])
+            alike.setdefault(talk, Asker(self.engine, ready.view.model_name, ready))
+        return {ready.name: alike[repr([ready.view.chat_template, ready.view.reasoning])] for ready in self.group.views}
 
     async def caption(self, item: ImageItem, view: int) -> list[dict[str, Any]]:
         """The caption rows (tables.CAPTIONS) of one image and view: n of them, or one that failed.
@@ -83,7 +90,7 @@ class Captioner:
             for filter_ in self.filters.get(ready.name, ())
             for place, text in enumerate(texts)
         ]
-        return await self.asker.ask_about(item, f"{item.sha256}-{ready.image_fingerprint}", about)
+        return await self.askers[ready.name].ask_about(item, f"{item.sha256}-{ready.image_fingerprint}", about)
 
     def failed(self, item: ImageItem, view: int, reason: Failure, detail: str) -> dict[str, Any]:
         """The row of an image and view that the engine was not, or no longer, asked about."""
@@ -102,7 +109,7 @@ class Captioner:
             "prompt": None,
             "original_hash": text_hash(item.text) if asks_original(ready.view.prompts[place].text) else None,
             "max_tokens": ready.view.sampling.max_tokens,
-            "model": ready.view.model,
+            "model": ready.view.model_name,
             "model_revision": ready.model.revision,
             "lora": ready.view.lora,
             "template_sha256": self.engine.template_sha256,
@@ -134,13 +141,13 @@ class Captioner:
             outcomes = [outcome for outcome in answers if outcome]
             if outcomes and all(real == blank for real, blank, _ in outcomes):
                 raise EngineError(
-                    f"view '{ready.name}': the canary failed: {ready.view.model} gives a blank image the same caption as a "
+                    f"view '{ready.name}': the canary failed: {ready.view.model_name} gives a blank image the same caption as a "
                     f"real one ({outcomes[0][0][:100]!r}), so it does not see the images. The chat template or the model is "
                     "wrong for this engine; set canary: false in the view to run all the same"
                 )
             if outcomes and all(_echoes(prompt, real) for real, _, prompt in outcomes):
                 raise EngineError(
-                    f"view '{ready.name}': the canary failed: {ready.view.model} repeats the prompt ({outcomes[0][0][:100]!r}). "
+                    f"view '{ready.name}': the canary failed: {ready.view.model_name} repeats the prompt ({outcomes[0][0][:100]!r}). "
                     "The chat template or the model is wrong for this engine; set canary: false in the view to run all the same"
                 )
 
@@ -164,22 +171,38 @@ class Captioner:
             )
         except (RequestRefused, RequestTimeout):
             return None
-        return real[0].text, empty[0].text, prompt
+        return _said(real[0]), _said(empty[0]), prompt
+
+
+def _said(completion: Completion) -> str:
+    """All that it wrote: a thinking model has thought so far."""
+    return f"{completion.reasoning or ''}{completion.text}"
 
 
 def _finished(row: dict[str, Any], completion: Completion) -> dict[str, Any]:
     row = {
         **row,
         "text": completion.text,
+        "reasoning": completion.reasoning,
+        "reasoning_tokens": completion.reasoning_tokens or None,
         "finish_reason": completion.finish_reason,
         "stop_reason": completion.stop_reason,
         "prompt_tokens": completion.prompt_tokens,
         "output_tokens": completion.output_tokens,
+        "cost": completion.cost,
         "mean_logprob": completion.mean_logprob,
         "min_logprob": completion.min_logprob,
         "sentence_logprobs": completion.sentence_logprobs,
         "status": Status.truncated if completion.finish_reason == "length" else Status.ok,
     }
+    if not completion.text and completion.reasoning:
+        words = (
+            "wrote nothing after its reasoning"
+            if completion.finish_reason != "length"
+            else "still thought at max_tokens"
+        )
+        detail = f"{completion.output_tokens} tokens: the model {words}; raise max_tokens, or set chat_template: {{enable_thinking: false}}"
+        return _failed(row, Failure.only_reasoning, detail)
     if not completion.text:
         return _failed(row, Failure.empty, f"{completion.output_tokens} tokens of nothing but white space")
     return row

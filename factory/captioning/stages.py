@@ -36,7 +36,7 @@ from factory.sources.source import REFUSED, ImageSource, Shard, SourceRow
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from factory.engines.vllm_engine import Engine
+    from factory.engines.contract import Captions
     from factory.engines.watch import Past
     from factory.images.item import ImageItem
     from factory.work.views import EngineGroup, ReadyView
@@ -239,7 +239,7 @@ class CaptionBatches:
 
     def __init__(
         self,
-        engine: Engine,
+        engine: Captions,
         log: Path,
         group: EngineGroup,
         run: Run,

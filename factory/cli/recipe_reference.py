@@ -30,6 +30,8 @@ SECTIONS: tuple[tuple[str, str, Any], ...] = (
     ("Source: huggingface", "source", models.HuggingFaceSource),
     ("Source: demo", "source", models.DemoSource),
     ("View", "views[]", models.View),
+    ("Served model", "views[].model", models.ServedModel),
+    ("Price", "views[].model.price", models.Price),
     ("Prompt", "views[].prompts[]", models.Prompt),
     ("Sampling", "views[].sampling", models.Sampling),
     ("Image", "views[].image", models.ImageSettings),
@@ -76,6 +78,7 @@ _STATES = {
 }
 _FAILURES = {
     Failure.empty: "the model answered with nothing but white space",
+    Failure.only_reasoning: "the model thought and gave no answer; raise `max_tokens`, or set `chat_template: {enable_thinking: false}`",
     Failure.timeout: "one request took longer than the view's `timeout_s`",
     Failure.engine_died: "the engine died whenever it was given this image, at last with it alone",
     Failure.refused: "the engine refused the request, for example a prompt longer than `max_model_len`",

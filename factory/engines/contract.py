@@ -9,14 +9,18 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from PIL import Image
 
+    from factory.recipe import Sampling
+    from factory.work.views import ReadyView
     from filters.asking.questions import Question
 
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """One generated text. Log-probabilities are natural, of the generated tokens; None when there are no tokens."""
+    """One generated text. Log-probabilities are natural, of the text's tokens; None when there are none."""
 
     text: str
+    reasoning: str | None  # what a thinking model wrote before it; no part of the text
+    reasoning_tokens: int
     finish_reason: str | None
     stop_reason: str | None
     prompt_tokens: int
@@ -24,6 +28,7 @@ class Completion:
     mean_logprob: float | None
     min_logprob: float | None
     sentence_logprobs: list[dict[str, Any]]  # tables.SENTENCE_LOGPROBS
+    cost: float | None = None  # of a server's that has a price, in its money
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +57,7 @@ class Answers(Protocol):
     """What answers questions about images: an engine, or a server."""
 
     async def answer(
-        self, question: Question, image: Callable[[], Image.Image], image_id: str, timeout_s: float
+        self, question: Question, image: Callable[[], Image.Image], image_id: str, ready: ReadyView
     ) -> Answer:
         """What the model answers to a question about an image; see `filters.asking.questions.Question`.
 
@@ -60,7 +65,7 @@ class Answers(Protocol):
             question: what is asked, and which answers are allowed.
             image: gives the image when its turn has come; RGB, already at the judge's pixel budget.
             image_id: unique for these pixels; caches go by it.
-            timeout_s: seconds after which the question is given up.
+            ready: the judge, as a view: how it is talked to, and the seconds after which the question is given up.
 
         Raises:
             RequestRefused, RequestTimeout: this question; EngineDied: all of them.
@@ -69,3 +74,28 @@ class Answers(Protocol):
 
     def stop(self) -> None:
         """Let go of what it holds; it is not asked any more."""
+
+
+class Captions(Answers, Protocol):
+    """What captions images, too."""
+
+    special: tuple[str, ...] | None
+    """The strings that its tokenizer reads as one special token; None where they are not known."""
+    label: str
+    """What it is, with its version, for the captions' column `engine`."""
+
+    @property
+    def template_sha256(self) -> str | None:
+        """SHA-256 of the chat template, hex; None where it is not known."""
+
+    async def generate(
+        self,
+        ready: ReadyView,
+        prompt: str,
+        image: Callable[[], Image.Image],
+        image_id: str,
+        sampling: Sampling,
+        seed: int | None,
+        ahead: bool = False,
+    ) -> list[Completion]:
+        """The candidates for one image, in order; see `factory.engines.vllm_engine.Engine.generate`."""

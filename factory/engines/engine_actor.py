@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from factory.engines.bare_speed import BareLoad, BareSpeed
     from factory.work.views import EngineGroup
-    from filters.asking.questions import Endpoint
+    from filters.asking.server import Server
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class EngineActor:
     """An engine in a process of its own, for as long as it is needed."""
 
     @seals_errors
-    def __init__(self, served: EngineGroup | Endpoint, log: str | None) -> None:
+    def __init__(self, served: EngineGroup | Server, log: str | None) -> None:
         """Start an engine for these views, or ask the server which models it serves.
 
         Raises:
@@ -43,16 +43,16 @@ class EngineActor:
         from factory.work.views import EngineGroup
 
         started = time.monotonic()
-        self.log = redirect_output(log, "engine" if isinstance(served, EngineGroup) else "judge")
+        self.log = redirect_output(log, "engine" if isinstance(served, EngineGroup) else "server")
         try:
             if isinstance(served, EngineGroup):
                 from factory.engines.vllm_engine import Engine
 
                 self.engine: Any = Engine(served)
             else:
-                from factory.engines.server import EndpointEngine
+                from factory.engines.server import ServerEngine
 
-                self.engine = EndpointEngine(served)
+                self.engine = ServerEngine(served)
         except EngineError as error:
             raise EngineError(f"{error}\n{last_words(self.log)}".strip()) from None
         self._duties: dict[int, Callable[[pa.Table], Awaitable[pa.Table]]] = {}

@@ -23,7 +23,9 @@ LIMITS: Final = (("memory.max", "memory.current"), ("memory/memory.limit_in_byte
 
 
 def engine_bytes(group: EngineGroup) -> int | None:
-    """Bytes that one engine takes at most, about: weights, cache and processes. None where its weights are not on this disk."""
+    """Bytes that one engine takes at most, about: weights, cache and processes. None where its weights are not on this disk; 0 behind a server."""
+    if group.server is not None:
+        return 0
     weights = weight_bytes(group.first.model)
     if weights is None:
         return None

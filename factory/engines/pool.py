@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, Final
 from factory.engines.engine_actor import Duty, EngineActor
 from factory.engines.ray_errors import typed_error
 from factory.errors import EngineError
+from filters.asking.server import Server
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from factory.work.views import EngineGroup
-    from filters.asking.questions import Endpoint
 
 MOST_DEATHS: Final = 20
 """Engines of a pool that may die one after the other without one batch finished in between. What kills them is found much
@@ -43,7 +43,7 @@ class EnginePool:
     """
 
     ray: Any
-    served: EngineGroup | Endpoint
+    served: EngineGroup | Server
     least: int
     most: int
     rows: int
@@ -74,7 +74,7 @@ class EnginePool:
     @property
     def name(self) -> str:
         """The model's name, for people."""
-        return getattr(self.served, "model", None) or self.served.first.view.model  # type: ignore[union-attr]
+        return self.served.served_name if isinstance(self.served, Server) else self.served.first.view.model_name
 
     def assign(self, duty: Duty) -> tuple[int, list[Any]]:
         """A duty as `give` takes it: its number and its reference."""

@@ -15,12 +15,16 @@ from factory.engines.cluster import actor_resources, engine_count, most_engines,
 from factory.engines.memory import engine_bytes, free_bytes
 from factory.engines.pool import EnginePool
 from factory.work.views import EngineGroup
-from filters.asking.questions import Endpoint
+from filters.asking.server import Server
 
 READING_CPUS = 1.0
 SERVER_CPUS = 0.5
 SERVER_ROWS = 256
 LEAST_ROWS = 512
+
+
+def _address(server: Server) -> str:
+    return f"{server.endpoint} {server.served_name}"
 
 
 class EngineRoom:
@@ -67,6 +71,8 @@ class EngineRoom:
         Raises:
             EngineError: it needs more GPUs than there are.
         """
+        if group.server is not None:
+            return self.server(group.server)
         pool = self._pools.pop(group.key, None)
         if pool is None:
             while self._pools and not self._fits(group):
@@ -75,18 +81,19 @@ class EngineRoom:
         self._pools[group.key] = pool
         return pool
 
-    def server(self, endpoint: Endpoint) -> EnginePool:
-        """The client of a server."""
-        key = f"{endpoint.endpoint} {endpoint.model}"
+    def server(self, server: Server) -> EnginePool:
+        """The client of a server: one for a run, so that its limits hold."""
+        key = _address(server)
         if key not in self._pools:
             resources = {"num_cpus": SERVER_CPUS}
-            self._pools[key] = EnginePool(self.ray, endpoint, 1, 1, SERVER_ROWS, resources, self.logs)
+            rows = max(SERVER_ROWS, 4 * server.at_once)
+            self._pools[key] = EnginePool(self.ray, server, 1, 1, rows, resources, self.logs)
         return self._pools[key]
 
     def start(self, groups: Sequence[EngineGroup]) -> None:
         """Start engines that will be needed, in this order, as far as they fit beside each other. Waits for none."""
         for group in groups:
-            if group.key in self._pools:
+            if group.key in self._pools or group.server is not None:
                 continue
             if self._pools and not self._fits(group):
                 return
@@ -94,7 +101,7 @@ class EngineRoom:
 
     def keep(self, groups: Collection[EngineGroup]) -> None:
         """End all engines but these."""
-        kept = {group.key for group in groups}
+        kept = {group.key if group.server is None else _address(group.server) for group in groups}
         for key in [key for key in self._pools if key not in kept]:
             self._end(key)
 

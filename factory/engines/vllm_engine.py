@@ -6,10 +6,11 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 import math
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from functools import cache, lru_cache
 from itertools import accumulate
@@ -17,25 +18,29 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from factory.engines.contract import Answer, Completion, EngineDied, RequestRefused, RequestTimeout
+from factory.engines.logprobs import logprob_fields
 from factory.engines.memory import CPU_KV_CACHE_GIB, engine_bytes, free_bytes
+from factory.engines.reasoning import Parted, ReasoningParser
 from factory.engines.request_window import RequestWindow
 from factory.engines.use import EngineUse, Kind
 from factory.errors import EngineError
 from factory.recipe import Sampling
 from factory.work.engine_arguments import engine_version
+from factory.work.engine_checks import unknown_template_arguments
 from factory.work.prompts import neutralise
-from filters.wording.sentences import by_sentence, sentences
 
 if TYPE_CHECKING:
     from PIL import Image
 
     from factory.models.resolve import Model
+    from factory.recipe import View
     from factory.work.views import EngineGroup, ReadyView
     from filters.asking.questions import Question
 
 WAITING_ROUNDS = 3
 WAITING_BYTES = 2_000_000_000
 RENDERED_BYTES_PER_PIXEL = 12  # three channels of float32
+MODALITIES = {"image": 1, "video": 0, "audio": 0}
 # Nothing is asked twice about an image: its caches would only cost time (docs/decisions/0006).
 SEEN_ONCE = {"enable_prefix_caching": False, "mm_processor_cache_gb": 0}
 FEW_CORES = 2
@@ -69,14 +74,21 @@ class Engine:
             )
             self.template = _template(self.processor)
             arguments: dict[str, Any] = {
-                "limit_mm_per_prompt": {"image": 1},
                 "enable_log_requests": False,
                 "disable_log_stats": True,
                 "generation_config": "vllm",  # the recipe decides on sampling, not a file beside the model
                 **(SEEN_ONCE if _sees_images_once(group) else {}),
                 **_cpu_arguments(group),
                 **ready.view.engine,
+                # Memory is reserved for as many of each kind as are not ruled out.
+                "limit_mm_per_prompt": {**MODALITIES, **(ready.view.engine.get("limit_mm_per_prompt") or {})},
             }
+            self.special = special_tokens(self.processor)
+            self._parsers: dict[str, ReasoningParser] = {}
+            for one in group.views:
+                self._check_template(one.view)
+                self._parser(one)
+            self._check_room(group)
             self.adapter, needed = _adapter(ready.lora)
             arguments.update(needed)
             self.llm = AsyncLLM.from_engine_args(
@@ -90,9 +102,8 @@ class Engine:
         except Exception as error:
             # Any library below may raise anything while a model loads; the caller reports it as the engine's message.
             raise EngineError(
-                f"{ready.view.model}: the engine cannot start: {type(error).__name__}: {error}"
+                f"{ready.view.model_name}: the engine cannot start: {type(error).__name__}: {error}"
             ) from error
-        self.special = special_tokens(self.processor)
         dtype = str(self.llm.vllm_config.model_config.dtype).removeprefix("torch.")
         self.label = f"vllm {engine_version()} {dtype}"
         print(f"computes in {dtype}", flush=True)  # to the engine's log
@@ -111,18 +122,51 @@ class Engine:
         """SHA-256 of the chat template, hex."""
         return hashlib.sha256(self.template.encode()).hexdigest()
 
-    def _render(self, prompt: str, system: str | None, sees: bool = True) -> str:
+    def _parser(self, ready: ReadyView) -> ReasoningParser:
+        """What tells a view's reasoning from its captions."""
+        key = json.dumps([ready.view.reasoning, ready.view.chat_template], sort_keys=True)
+        if key not in self._parsers:
+            tokenizer = getattr(self.processor, "tokenizer", self.processor)
+            self._parsers[key] = ReasoningParser(ready, tokenizer, self.special)
+        return self._parsers[key]
+
+    def _check_template(self, view: View) -> None:
+        """Raises EngineError for an argument that the chat template does not read."""
+        unknown = unknown_template_arguments(self.template, view.chat_template)
+        if unknown:
+            said = "; ".join(f"{name}{hint}" for name, hint in unknown.items())
+            raise EngineError(
+                f"view '{view.name}': chat_template: the template of {view.model_name} has no argument {said}"
+            )
+
+    def _check_room(self, group: EngineGroup) -> None:
+        """Raises EngineError where not even the smallest image that a view takes fits into `max_model_len`."""
+        for ready in group.views:
+            length = ready.view.engine.get("max_model_len")
+            tokens = image_tokens(self.processor, ready.view.image.min_side)
+            if isinstance(length, int) and tokens is not None and 0 < length <= tokens:
+                raise EngineError(
+                    f"view '{ready.name}': engine.max_model_len: {length} does not hold one image: the smallest takes {tokens} "
+                    f"tokens of {ready.view.model_name}, and the prompt and the caption come on top; set {2 * tokens} or more"
+                )
+
+    def _render(self, prompt: str, system: str | None, sees: bool = True, arguments: str = "{}") -> str:
+        """`arguments`: of the chat template, as JSON."""
         return str(
             self.processor.apply_chat_template(
-                _messages(prompt, system, sees), add_generation_prompt=True, tokenize=False
+                _messages(prompt, system, sees), add_generation_prompt=True, tokenize=False, **json.loads(arguments)
             )
         )
 
-    def _rendered_reply(self, prompt: str, reply: str, sees: bool) -> str:
+    def _rendered_reply(self, prompt: str, reply: str, sees: bool, arguments: str) -> str:
         """The conversation up to the end of a reply."""
         messages = _messages(prompt, None, sees)
         messages.append({"role": "assistant", "content": [{"type": "text", "text": reply}]})
-        return str(self.processor.apply_chat_template(messages, continue_final_message=True, tokenize=False))
+        return str(
+            self.processor.apply_chat_template(
+                messages, continue_final_message=True, tokenize=False, **json.loads(arguments)
+            )
+        )
 
     async def generate(
         self,
@@ -137,7 +181,7 @@ class Engine:
         """The candidates for one image, in order.
 
         Args:
-            ready: the view; gives the system prompt and the time-out.
+            ready: the view; gives the system prompt, the arguments of the chat template, and the time-out.
             prompt: the user text.
             image: gives the image when its turn has come; RGB, already at the view's pixel budget.
             image_id: unique for these pixels; the engine's caches go by it.
@@ -151,18 +195,21 @@ class Engine:
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind
 
+        parser = self._parser(ready)
         params = SamplingParams(
-            **sampling.model_dump(exclude={"stop"}),
+            **sampling.model_dump(exclude={"stop", "stop_token_ids"}),
             stop=list(sampling.stop) or None,
+            stop_token_ids=list(sampling.stop_token_ids) or None,
+            skip_special_tokens=not parser.keeps_special,
             seed=seed,
             logprobs=0,
             flat_logprobs=True,
             output_kind=RequestOutputKind.FINAL_ONLY,
         )
-        text = self._rendered(prompt, ready.view.system)
+        text = self._rendered(prompt, ready.view.system, True, _arguments(ready.view))
         output = await self._request(text, params, image, image_id, ready.view.timeout_s, ahead, "captions")
         return [
-            _completion(one, len(output.prompt_token_ids or ()))
+            _completion(one, len(output.prompt_token_ids or ()), parser.parted(one.text, text))
             for one in sorted(output.outputs, key=lambda one: one.index)
         ]
 
@@ -179,7 +226,7 @@ class Engine:
 
         sampling = ready.view.sampling
         params = SamplingParams(
-            **sampling.model_dump(exclude={"stop", "max_tokens"}),
+            **sampling.model_dump(exclude={"stop", "stop_token_ids", "max_tokens", "min_tokens"}),
             max_tokens=tokens,
             min_tokens=tokens,
             ignore_eos=True,
@@ -188,17 +235,17 @@ class Engine:
             flat_logprobs=True,
             output_kind=RequestOutputKind.FINAL_ONLY,
         )
-        text = self._rendered(neutralise(prompt, self.special), ready.view.system)
+        text = self._rendered(neutralise(prompt, self.special), ready.view.system, True, _arguments(ready.view))
         output = await self._request(text, params, image, image_id, ready.view.timeout_s, kind="captions")
         return sum(len(one.token_ids) for one in output.outputs)
 
     def render_image(self, ready: ReadyView, prompt: str, image: Image.Image) -> int:
         """Have the model's processor render a prompt with an image, as the engine does. Returns the prompt's tokens."""
-        text = self._rendered(neutralise(prompt, self.special), ready.view.system)
+        text = self._rendered(neutralise(prompt, self.special), ready.view.system, True, _arguments(ready.view))
         return len(self.processor(text=[text], images=[image], return_tensors="np")["input_ids"][0])
 
     async def answer(
-        self, question: Question, image: Callable[[], Image.Image], image_id: str, timeout_s: float
+        self, question: Question, image: Callable[[], Image.Image], image_id: str, ready: ReadyView
     ) -> Answer:
         """What the model answers to a question about an image; see `filters.asking.questions.Question`.
 
@@ -210,25 +257,28 @@ class Engine:
         from vllm.sampling_params import RequestOutputKind
 
         sees = question.sees == "image"
+        timeout_s, arguments = ready.view.timeout_s, _arguments(ready.view)
         common: dict[str, Any] = {"max_tokens": 1, "temperature": 0.0, "output_kind": RequestOutputKind.FINAL_ONLY}
         if question.kind == "choice":
             tokens = self._answer_tokens(question.allowed)
             ids = [token for some in tokens for token in some]
             params = SamplingParams(**common, logprobs=len(ids), logprob_token_ids=ids)
-            text = self._rendered(neutralise(question.text, self.special), None, sees)
+            text = self._rendered(neutralise(question.text, self.special), None, sees, arguments)
             output = await self._request(text, params, image if sees else None, image_id, timeout_s)
             found = output.outputs[0].logprobs[0]
             values = [sum(math.exp(found[token].logprob) for token in some if token in found) for some in tokens]
             said = output.outputs[0].text
             return Answer(values, [], max(0.0, 1.0 - sum(values)), said)
         if question.kind == "open":
-            params = SamplingParams(**common | {"max_tokens": question.max_tokens})
-            text = self._rendered(neutralise(question.text, self.special), None, sees)
+            parser = self._parser(ready)
+            skips = {"skip_special_tokens": not parser.keeps_special}
+            params = SamplingParams(**common | {"max_tokens": question.max_tokens} | skips)
+            text = self._rendered(neutralise(question.text, self.special), None, sees, arguments)
             output = await self._request(text, params, image if sees else None, image_id, timeout_s)
-            return Answer([], [], None, output.outputs[0].text)
+            return Answer([], [], None, parser.parted(output.outputs[0].text, text).answer)
         params = SamplingParams(**common, prompt_logprobs=0)
         reply = neutralise(question.text, self.special)
-        text = self._rendered_reply(neutralise(question.prompt, self.special), reply, sees)
+        text = self._rendered_reply(neutralise(question.prompt, self.special), reply, sees, arguments)
         output = await self._request(text, params, image if sees else None, image_id, timeout_s)
         values, ends = _reply_logprobs(output, reply)
         return Answer(values, ends, None, "")
@@ -386,38 +436,39 @@ def _is_parallel(group: EngineGroup) -> bool:
     return any(int(engine.get(name, 1)) > 1 for name in ("tensor_parallel_size", "pipeline_parallel_size"))
 
 
-def _completion(output: Any, prompt_tokens: int) -> Completion:
+def image_tokens(processor: Any, side: int) -> int | None:
+    """Tokens that an image of so many pixels squared takes; None where the processor does not tell."""
+    count = getattr(processor, "_get_num_multimodal_tokens", None)
+    if count is None:
+        return None
+    try:
+        return int(count(image_sizes=[(side, side)])["num_image_tokens"][0])
+    except Exception:  # processors that do not count, or not images of that size
+        return None
+
+
+def _arguments(view: View) -> str:
+    return json.dumps(view.chat_template, sort_keys=True)
+
+
+def _completion(output: Any, prompt_tokens: int, parted: Parted) -> Completion:
+    """What vLLM gives as a completion. Its log-probabilities are those of the answer, without the reasoning before it."""
     logprobs = output.logprobs.logprobs if output.logprobs is not None else []
     tokens = output.logprobs.decoded_tokens if output.logprobs is not None else []
-    text = output.text.strip()
+    thought = 0
+    if parted.reasoning is not None:
+        ends = accumulate(len(token or "") for token in tokens)
+        thought = sum(end <= parted.start for end in ends) if parted.answer else len(output.token_ids)
     return Completion(
-        text=text,
+        text=parted.answer,
+        reasoning=parted.reasoning,
+        reasoning_tokens=thought,
         finish_reason=output.finish_reason,
         stop_reason=None if output.stop_reason is None else str(output.stop_reason),
         prompt_tokens=prompt_tokens,
         output_tokens=len(output.token_ids),
-        mean_logprob=sum(logprobs) / len(logprobs) if logprobs else None,
-        min_logprob=min(logprobs) if logprobs else None,
-        sentence_logprobs=_sentence_logprobs(text, len(output.text) - len(output.text.lstrip()), tokens, logprobs),
+        **logprob_fields(parted.answer, parted.start, tokens, logprobs, thought),
     )
-
-
-def _sentence_logprobs(
-    text: str, before: int, tokens: Sequence[str | None], logprobs: Sequence[float]
-) -> list[dict[str, Any]]:
-    """Where each sentence of a text lies and what its tokens' log-probabilities are; `before`: characters cut off in front.
-
-    A token belongs to the sentence in which it ends. Where a character is spread over several tokens its place is not exact.
-    """
-    found = sentences(text)
-    written = [(token, logprob) for token, logprob in zip(tokens, logprobs, strict=True) if token]
-    ends = [end - before for end in accumulate(len(token) for token, _ in written)]
-    values = by_sentence(found, ends, [logprob for _, logprob in written])
-    return [
-        {"start": one.start, "end": one.end, "tokens": len(some), "mean": sum(some) / len(some), "min": min(some)}
-        for one, some in zip(found, values, strict=True)
-        if some
-    ]
 
 
 def _messages(prompt: str, system: str | None, sees: bool) -> list[dict[str, Any]]:
@@ -468,8 +519,6 @@ def _adapter(lora: Model | None) -> tuple[Any, dict[str, Any]]:
     """The request's adapter and the engine arguments it needs; (None, {}) without one. Fetches a Hub adapter."""
     if lora is None:
         return None, {}
-    import json
-
     from huggingface_hub import snapshot_download
     from vllm.config.lora import MaxLoRARanks
     from vllm.lora.request import LoRARequest

@@ -196,7 +196,7 @@ class AnswerBatches:
         self.judge = judge
         self.filters = filters
         self.run = run
-        self.asker = Asker(engine, judge.name, judge.ready.view.timeout_s)
+        self.asker = Asker(engine, judge.name, judge.ready)
 
     async def __call__(self, batch: pa.Table) -> pa.Table:
         """A table of _WORK -> a table with `answers`, their number, once they are written."""

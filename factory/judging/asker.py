@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from factory.images.item import ImageItem
+    from factory.work.views import ReadyView
     from filters.asking.questions import Question, VlmFilter
 
 WATCHED_ANSWERS: Final = 64
@@ -39,10 +40,11 @@ CONTROL_IMAGES: Final = 256
 class Asker:
     """Asks one engine. Answers are rows of tables.ANSWERS."""
 
-    def __init__(self, engine: Answers, name: str, timeout_s: float) -> None:
+    def __init__(self, engine: Answers, name: str, ready: ReadyView) -> None:
+        """`name`: of the judge, for people; `ready`: the judge, as a view."""
         self.engine = engine
         self.name = name
-        self.timeout_s = timeout_s
+        self.ready = ready
         self._elsewhere: dict[tuple[str, ...], list[float]] = {}  # by what is allowed: a judge may know some words only
         self._said: dict[tuple[str, ...], list[str]] = {}
         self._blank_differences: list[float] = []
@@ -118,7 +120,7 @@ class Asker:
             **dict.fromkeys(("values", "ends", "elsewhere", "said", "problem")),
         }
         try:
-            answer = await self.engine.answer(question, image, image_id, self.timeout_s)
+            answer = await self.engine.answer(question, image, image_id, self.ready)
         except (RequestTimeout, RequestRefused) as error:
             return row | {"problem": str(error)[:500]}
         except EngineError as error:  # it cannot be asked that at all

@@ -78,13 +78,15 @@ def judges_of_run(work: Work) -> list[JudgeAndCaptioners]:
             _, filters, views = found.setdefault((judge.fingerprint, _is_self(scorer)), (judge, [], []))
             filters += [scorer.name] if scorer.name not in filters else []
             views += [view] if view not in views else []
-    captioners = {ready.name: (ready.view.model, model_family(ready.model) if found else None) for ready in work.views}
+    captioners = {
+        ready.name: (ready.view.model_name, model_family(ready.model) if found else None) for ready in work.views
+    }
     return [
         JudgeAndCaptioners(
             judge,
             tuple(filters),
             is_self,
-            model_family(judge.ready.model, served=judge.endpoint is not None),
+            model_family(judge.ready.model),
             {view: captioners[view] for view in views if view in captioners},
         )
         for (_, is_self), (judge, filters, views) in found.items()

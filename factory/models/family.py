@@ -7,12 +7,11 @@ Limitation: models trained by one maker on another's captions count as two famil
 
 from __future__ import annotations
 
-import json
 import re
 from functools import cache
-from pathlib import Path
 from typing import Final
 
+from factory.models.files import model_config
 from factory.models.resolve import Model
 
 KNOWN: Final = (
@@ -24,12 +23,12 @@ KNOWN: Final = (
 
 
 @cache
-def model_family(model: Model, served: bool = False) -> str | None:
-    """The family of a model, such as "qwen"; None where nothing tells. `served`: by a server, so only its name is known.
+def model_family(model: Model) -> str | None:
+    """The family of a model, such as "qwen"; None where nothing tells. Of one behind a server only its name is known.
 
     Of a Hub id config.json is looked for in the local cache, and fetched (a few kB) where the Hub can be reached.
     """
-    kind = None if served else _model_type(model)
+    kind = _model_type(model)
     return _first_word(kind) if kind else _named(model.name)
 
 
@@ -45,23 +44,5 @@ def _named(name: str) -> str | None:
 
 
 def _model_type(model: Model) -> str | None:
-    file = Path(model.path) / "config.json" if model.is_local else _hub_config(model)
-    try:
-        kind = json.loads(file.read_text()).get("model_type") if file else None
-    except (OSError, ValueError, AttributeError):
-        return None
+    kind = (model_config(model) or {}).get("model_type")
     return kind if isinstance(kind, str) else None
-
-
-def _hub_config(model: Model) -> Path | None:
-    from huggingface_hub import constants, hf_hub_download, try_to_load_from_cache
-
-    cached = try_to_load_from_cache(model.path, "config.json", revision=model.revision)
-    if isinstance(cached, str):
-        return Path(cached)
-    if constants.HF_HUB_OFFLINE:
-        return None
-    try:
-        return Path(hf_hub_download(model.path, "config.json", revision=model.revision, etag_timeout=5))
-    except Exception:  # whatever the Hub's client raises: the name is asked then
-        return None

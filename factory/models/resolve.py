@@ -30,6 +30,7 @@ class Model:
     path: str
     revision: str
     is_local: bool
+    is_served: bool = False  # by a server: nothing of it is here
 
     @property
     def identity(self) -> str:
@@ -59,6 +60,11 @@ def resolve_model(name: str, revision: str | None) -> Model:
     if not _HUB_ID.fullmatch(name) or name.startswith((".", "/", "~")):
         raise RecipeError([f"model: {name}: no such directory, and not a Hub id (org/name) or demo:small"])
     return Model(name, name, _commit(name, revision), is_local=False)
+
+
+def served_model(name: str, revision: str) -> Model:
+    """A model behind a server. `revision`: what names its weights, or where the server is."""
+    return Model(name, name, f"served:{revision}", is_local=False, is_served=True)
 
 
 def filter_params(params: Mapping[str, Any]) -> dict[str, Any]:

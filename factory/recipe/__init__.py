@@ -25,9 +25,21 @@ from factory.recipe.source import (
     Source,
     WebDatasetSource,
 )
-from factory.recipe.view import ORIGINAL_IMAGE, ImageSettings, Prompt, Sampling, View
+from factory.recipe.view import (
+    AS_IT_IS,
+    AUTO,
+    ORIGINAL_IMAGE,
+    ImageSettings,
+    Price,
+    Prompt,
+    Sampling,
+    ServedModel,
+    View,
+)
 
 __all__ = [
+    "AS_IT_IS",
+    "AUTO",
     "CALIBRATION",
     "CALIBRATION_PATTERN",
     "NAME_PATTERN",
@@ -46,6 +58,7 @@ __all__ = [
     "KeepTop",
     "ParquetSource",
     "Part",
+    "Price",
     "Prompt",
     "Recipe",
     "Release",
@@ -53,6 +66,7 @@ __all__ = [
     "Rung",
     "Sampling",
     "Select",
+    "ServedModel",
     "Source",
     "View",
     "WebDatasetSource",

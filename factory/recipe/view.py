@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, AliasChoices, Field, field_validator, model_validator
 
 from factory.recipe.part import NAME_PATTERN, Part
+from filters.asking.server import Server
 
 
 class Prompt(Part):
@@ -32,9 +33,22 @@ class Sampling(Part):
     top_k: int = Field(default=0, ge=0, description="0: all tokens.")
     min_p: float = Field(default=0.0, ge=0, le=1)
     repetition_penalty: float = Field(default=1.0, gt=0, le=10)
+    presence_penalty: float = Field(
+        default=0.0, ge=-2, le=2, description="Above 0, tokens that the answer has already become less likely."
+    )
     max_tokens: int = Field(default=256, ge=1, description="Longest answer; longer ones are 'truncated'.")
+    min_tokens: int = Field(default=0, ge=0, description="Tokens before which an answer cannot end.")
     n: int = Field(default=1, ge=1, le=64, description="Candidates per image.")
     stop: tuple[str, ...] = Field(default=(), description="Strings that end an answer.")
+    stop_token_ids: tuple[Annotated[int, Field(ge=0)], ...] = Field(
+        default=(), description="Tokens, as the tokenizer numbers them, that end an answer."
+    )
+
+    @model_validator(mode="after")
+    def _ends_after_its_least(self) -> Sampling:
+        if self.min_tokens > self.max_tokens:
+            raise ValueError(f"min_tokens: {self.min_tokens} is more than max_tokens: {self.max_tokens}")
+        return self
 
     @model_validator(mode="after")
     def _candidates_differ(self) -> Sampling:
@@ -73,15 +87,84 @@ class ImageSettings(Part):
         return value.lower()
 
 
+def of_the_user(value: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of a chat template, less those that are not the user's to set. Raises ValueError."""
+    owned = OWN_ARGUMENTS & value.keys()
+    if owned:
+        raise ValueError(f"{', '.join(sorted(owned))}: the factory sets this itself; it is no argument of a recipe")
+    return value
+
+
+AUTO: Final = "auto"
+"""Of `reasoning`: the parser is found from the model."""
+AS_IT_IS: Final = "none"
+"""Of `reasoning`: nothing is parsed off."""
+OWN_ARGUMENTS: Final = frozenset(
+    {"messages", "conversation", "chat_template", "tools", "documents", "add_generation_prompt", "tokenize"}
+    | {"continue_final_message", "return_dict", "return_tensors", "return_assistant_tokens_mask", "processor_kwargs"}
+)
+"""Names that mean something else to what renders a chat template, or that the factory gives itself."""
+ChatTemplate = Annotated[dict[str, Any], AfterValidator(of_the_user)]
+
+
+MILLION: Final = 1_000_000
+
+
+class Price(Part):
+    """What a server asks for a million tokens, in whatever money: it is only added up."""
+
+    input: float = Field(ge=0, description="For a million tokens of prompts, images included.")
+    output: float = Field(ge=0, description="For a million tokens of answers, reasoning included.")
+
+    def of(self, prompt_tokens: int, output_tokens: int) -> float:
+        """The price of a request."""
+        return (prompt_tokens * self.input + output_tokens * self.output) / MILLION
+
+
+class ServedModel(Server):
+    """A model behind a server with the OpenAI API."""
+
+    name: str = Field(
+        min_length=1,
+        validation_alias=AliasChoices("name", "model"),
+        description="The name by which the server knows the model.",
+    )
+    price: Price | None = Field(
+        default=None, description="{input: ..., output: ...} for a million tokens; unset: costs are not counted."
+    )
+
+    @property
+    def served_name(self) -> str:
+        """The same."""
+        return self.name
+
+
 class View(Part):
     """One kind of caption: a captioner with a prompt pool and sampling."""
 
     name: str = Field(pattern=NAME_PATTERN, description="Name of the view: self, detailed, spatial, ...")
-    model: str = Field(min_length=1, description="Hub id, local directory, or demo:small.")
-    revision: str | None = Field(default=None, description="Commit, tag or branch of a Hub id; pin it.")
+    model: str | ServedModel = Field(
+        description="Hub id, local directory, or demo:small; or {endpoint: http://host:8000/v1, name: ...} of a server with the "
+        "OpenAI API."
+    )
+    revision: str | None = Field(
+        default=None,
+        description="Commit, tag or branch of a Hub id; pin it. Of a model behind a server, whatever names the weights: captions "
+        "are then known by it, and the server may move.",
+    )
     lora: str | None = Field(default=None, description="LoRA adapter: local directory or Hub id.")
     lora_revision: str | None = Field(default=None, description="Commit, tag or branch of the adapter's Hub id.")
     system: str | None = Field(default=None, description="System prompt.")
+    chat_template: ChatTemplate = Field(
+        default_factory=dict,
+        description="Arguments of the model's chat template, such as {enable_thinking: false}; which there are is the model's.",
+    )
+    reasoning: str = Field(
+        default=AUTO,
+        pattern=NAME_PATTERN,
+        description="How the model's reasoning is told from its caption. auto: by vLLM's parser for the model, else by any "
+        "known marks (<think> and other dialects); none: it is left in the caption; or the name of one of vLLM's reasoning parsers.",
+    )
     prompts: tuple[Prompt, ...] = Field(
         min_length=1, description="The prompt pool, texts or prompts; one is drawn per image."
     )
@@ -123,6 +206,34 @@ class View(Part):
         if owned:
             raise ValueError(f"{', '.join(sorted(owned))}: set this in the view or the recipe, not under engine")
         return value
+
+    @model_validator(mode="after")
+    def _asks_a_server_for_what_it_has(self) -> View:
+        if isinstance(self.model, str):
+            return self
+        here = {
+            "lora": self.lora is not None,
+            "engine": bool(self.engine),
+            "replicas": self.replicas != "auto",
+            "trust_remote_code": self.trust_remote_code,
+            "reasoning": self.reasoning not in (AUTO, AS_IT_IS),
+        }
+        wrong = [name for name, is_set in here.items() if is_set]
+        if wrong:
+            raise ValueError(
+                f"{', '.join(wrong)}: this is the server's to set, where it starts its model ({self.model.endpoint}); leave it out"
+            )
+        return self
+
+    @property
+    def model_name(self) -> str:
+        """The model's name, wherever it is served."""
+        return self.model if isinstance(self.model, str) else self.model.name
+
+    @property
+    def server(self) -> ServedModel | None:
+        """The server that its model is behind; None where the factory serves it."""
+        return None if isinstance(self.model, str) else self.model
 
     @model_validator(mode="after")
     def _prompt_ids_unique(self) -> View:

@@ -360,7 +360,7 @@ def _view_line(work: Work, place: int) -> tuple[str, ...]:
     ready = work.views[place]
     prompts = "; ".join(f"{prompt.text} (x{prompt.weight:g})" for prompt in ready.view.prompts)
     sampling = yaml.safe_dump(ready.view.sampling.model_dump(mode="json"), default_flow_style=True).strip()
-    model = last_part(ready.view.model) + (f" + {last_part(ready.view.lora)}" if ready.view.lora else "")
+    model = last_part(ready.view.model_name) + (f" + {last_part(ready.view.lora)}" if ready.view.lora else "")
     return ready.name, model, ready.model.revision, prompts, sampling
 
 

@@ -92,8 +92,10 @@ def _facts(work: Work, metrics: dict[str, Any]) -> tuple[Fact, ...]:
         facts.append(Fact("images/s this time", f"{now['images_per_s']:,}"))
         facts.append(Fact("tokens this time", f"{now['output_tokens']:,}"))
     facts.append(Fact("seconds this time", f"{now['seconds'].get('total', 0):,.0f}"))
+    if "cost" in metrics:
+        facts.append(Fact("cost so far", f"{metrics['cost']:,.4f}"))
     if work.views:
-        facts.append(Fact("models", ", ".join(sorted({ready.view.model for ready in work.views}))))
+        facts.append(Fact("models", ", ".join(sorted({ready.view.model_name for ready in work.views}))))
     repair = metrics.get("repair")
     if repair:
         mended = sum(rung["mended"] for rung in repair["rungs"])
@@ -117,7 +119,7 @@ def _views(work: Work, decided: pl.LazyFrame) -> list[dict[str, str]]:
         row["view"]: row
         for row in made.join(kept, on="view", how="left").collect(engine="streaming").iter_rows(named=True)
     }
-    models = {ready.name: ready.view.model for ready in work.views}
+    models = {ready.name: ready.view.model_name for ready in work.views}
     table = []
     for name in work.view_names:
         row = rows.get(name, {})

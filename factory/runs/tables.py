@@ -32,6 +32,7 @@ class Failure(StrEnum):
     """Why a caption failed: the reasons of status `failed`, each retried by the next run."""
 
     empty = "empty"  # the model answered with nothing but white space
+    only_reasoning = "only_reasoning"  # the model thought and gave no answer
     timeout = "timeout"  # one request took longer than the view's timeout_s
     engine_died = "engine_died"  # the engine stopped every time it was given this image alone
     refused = "refused"  # the engine refused the request, for example a prompt longer than max_model_len
@@ -53,6 +54,8 @@ CAPTIONS = _schema(
         "reason": pl.String,  # Failure, null unless failed
         "detail": pl.String,  # the engine's own words on a failure, <= 500 characters
         "text": pl.String,  # the caption, white space at its ends removed; null when failed
+        "reasoning": pl.String,  # what a thinking model wrote before it, parsed off; null where there was none
+        "reasoning_tokens": pl.Int32,  # of output_tokens, those of the reasoning and its marks; null where there was none
         "finish_reason": pl.String,  # vLLM's: stop | length | ...
         "stop_reason": pl.String,  # the stop string or token that ended it, if one did
         "prompt_id": pl.String,
@@ -60,15 +63,16 @@ CAPTIONS = _schema(
         "original_hash": pl.UInt64,  # of the image's own text, where the prompt asks for {original}; else null
         "prompt_tokens": pl.Int32,  # tokens sent, image tokens included
         "output_tokens": pl.Int32,  # tokens generated
+        "cost": pl.Float64,  # of a server's that has a price, its share of the request, in the money of the price
         "max_tokens": pl.Int32,  # the view's limit on them
-        "mean_logprob": pl.Float64,  # mean natural log-probability of the generated tokens, <= 0
+        "mean_logprob": pl.Float64,  # mean natural log-probability of the caption's tokens (not its reasoning's), <= 0
         "min_logprob": pl.Float64,  # the least of them, <= 0
         "sentence_logprobs": SENTENCE_LOGPROBS,  # the same of each sentence's tokens
         "seed": pl.Int64,  # the request's sampling seed, 0 ... 2^63-1
         "model": pl.String,  # as the recipe names it; PERSON where somebody edited the text
         "model_revision": pl.String,  # commit of a Hub model, content hash of a local one
         "lora": pl.String,  # adapter, null if none
-        "template_sha256": pl.String,  # of the chat template
+        "template_sha256": pl.String,  # of the chat template; null where a server has it
         "width": pl.Int32,  # pixels sent
         "height": pl.Int32,
         "source_width": pl.Int32,  # pixels of the original, as stored in the file

@@ -57,6 +57,14 @@ def image_states(plan: Plan) -> dict[str, int]:
     return states
 
 
+def cost(work: Work) -> float | None:
+    """What all captions of a run cost, with those that no longer count, in the money of the servers' prices; None for no price."""
+    paid = (
+        work.run.scan("captions", tables.CAPTIONS).select(pl.col("cost").sum(), told=pl.col("cost").count()).collect()
+    )
+    return float(paid["cost"][0]) if paid["told"][0] else None
+
+
 @dataclass(frozen=True)
 class _Worst:
     """Hashes of the keys that have captions, sorted, and the rank of the worst of each."""

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 from factory.errors import RunError
 from factory.recipe import CALIBRATION, ORIGINAL, STACK, Select
 from factory.runs.run import CALIBRATIONS, Run
-from factory.work.fingerprint import fingerprint, source_identity
+from factory.work.fingerprint import fingerprint, sampling_content, source_identity, talking_content
 from filters.calibration.calibration import Calibration
 from filters.contract.filter import FilterError
 
 if TYPE_CHECKING:
-    from factory.recipe import Recipe
+    from factory.recipe import Recipe, View
     from factory.work.views import ReadyView
 
 
@@ -90,12 +90,17 @@ def captioner_of(recipe: Recipe, views: Sequence[ReadyView]) -> dict[str, dict[s
     return originals | {
         ready.name: {
             "model": ready.identity,
-            "prompt": fingerprint("prompts", [ready.view.system, sorted(one.text for one in ready.view.prompts)]),
-            "sampling": fingerprint("sampling", ready.view.sampling.model_dump(mode="json")),
+            "prompt": fingerprint("prompts", _asked(ready.view)),
+            "sampling": fingerprint("sampling", sampling_content(ready.view)),
             "image preparation": ready.image_fingerprint,
         }
         for ready in views
     }
+
+
+def _asked(view: View) -> list[Any]:
+    talks = talking_content(view)
+    return [view.system, sorted(one.text for one in view.prompts), *([talks] if talks else [])]
 
 
 # --- files -------------------------------------------------------------------------------------------------------------

@@ -9,7 +9,6 @@ from factory.errors import RecipeError, RunError
 from factory.models.resolve import filter_params
 from factory.recipe import CaptionsSource, Recipe, did_you_mean
 from factory.runs.run import RECIPE_LOCK, Run
-from factory.work.engine_arguments import unknown_engine_arguments
 from factory.work.fingerprint import source_identity
 from factory.work.scorer import Scorer
 from filters.asking.questions import VlmFilter, When
@@ -30,16 +29,6 @@ def check_owner(run: Run, recipe: Recipe) -> None:
             f"{run.url}: holds captions of another source ({lock['source']}); choose another --out or recipe name, "
             "or --fresh to set it aside"
         )
-
-
-def check_engine_arguments(recipe: Recipe) -> None:
-    """Every engine argument is one that vLLM knows."""
-    problems = []
-    for place, view in enumerate(recipe.views):
-        for name, hint in unknown_engine_arguments(list(view.engine)).items():
-            problems.append(f"views.{place}.engine.{name}: vLLM has no such argument{hint}")
-    if problems:
-        raise RecipeError(problems)
 
 
 def check_images(recipe: Recipe) -> None:

@@ -20,6 +20,7 @@ class EngineNeed:
     views: tuple[str, ...]
     filters: tuple[str, ...]
     tries: int
+    server: str | None = None  # its address; None for an engine that starts here
 
     def line(self) -> str:
         """For a terminal."""
@@ -28,7 +29,8 @@ class EngineNeed:
             *([f"questions of {', '.join(self.filters)}"] if self.filters else []),
             *([f"up to {self.tries} tries of repair, where it finds something"] if self.tries else []),
         ]
-        return f"engine {self.model}: {'; '.join(what)}"
+        where = f"engine {self.model}" if self.server is None else f"server {self.model} at {self.server}"
+        return f"{where}: {'; '.join(what)}"
 
     def as_json(self) -> dict[str, Any]:
         """As JSON data."""
@@ -50,7 +52,10 @@ def _need(work: Work, group: EngineGroup, to_caption: Collection[str], to_score:
     views = tuple(ready.name for ready in work.views if ready in group.views and ready.name in to_caption)
     asking = tuple(dict.fromkeys(_asking(work, group, to_caption, to_score)))
     tries = sum(any(ready in group.views for ready in rung.views) for rung in work.rungs)
-    return EngineNeed(group.first.view.model, views, asking, tries) if views or asking or tries else None
+    if not (views or asking or tries):
+        return None
+    server = group.server.endpoint if group.server is not None else None
+    return EngineNeed(group.first.view.model_name, views, asking, tries, server)
 
 
 def _asking(work: Work, group: EngineGroup, to_caption: Collection[str], to_score: Collection[str]) -> Iterator[str]:

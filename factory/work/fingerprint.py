@@ -17,7 +17,7 @@ Left out, with the reason:
 | field | why it is left out |
 | --- | --- |
 | view.replicas, view.timeout_s, view.canary | change how fast or how safely, not what is written |
-| engine arguments in `SPEED_ONLY` | scheduling and memory; the same text up to floating-point order |
+| engine arguments in `SPEED_ONLY` (`argument_kinds.py`) | scheduling and memory; the same text up to floating-point order |
 | prompt weights, ids, other prompts of the pool | decide which prompt is drawn; a caption of one no longer drawn does not count |
 | vLLM, torch and driver versions | recorded per row; an upgrade must not redo a billion captions |
 | recipe.name, release | name things, do not make captions |
@@ -31,7 +31,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
+
+from factory.recipe import AUTO
+from factory.work.argument_kinds import SPEED_ONLY
 
 if TYPE_CHECKING:
     from factory.recipe import FolderSource, Prompt, Recipe, View
@@ -40,15 +43,8 @@ if TYPE_CHECKING:
 VERSION = 1
 
 
-SPEED_ONLY = frozenset(
-    {
-        "gpu_memory_utilization", "tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size",
-        "max_num_seqs", "max_num_batched_tokens", "enforce_eager", "enable_prefix_caching", "enable_chunked_prefill",
-        "kv_cache_memory_bytes", "mm_processor_cache_gb", "mm_processor_cache_type", "renderer_num_workers",
-        "disable_log_stats", "distributed_executor_backend", "load_format", "download_dir", "max_parallel_loading_workers",
-        "swap_space", "cpu_offload_gb", "block_size", "compilation_config", "async_scheduling", "uvicorn_log_level",
-    }
-)  # fmt: skip
+_LATER_SAMPLING: Final = {"presence_penalty": 0.0, "min_tokens": 0, "stop_token_ids": []}
+"""Settings that came after the first captions were fingerprinted, as they were before they could be set: left out where so."""
 
 
 def fingerprint(part: str, content: Any) -> str:
@@ -68,18 +64,34 @@ def image_fingerprint(view: View) -> str:
 
 def caption_fingerprint(view: View, prompt: Prompt, seed: int, model_identity: str) -> str:
     """Identifies a caption row: everything that shapes its text. `model_identity` comes from `factory.models.resolve`."""
-    engine = {key: value for key, value in view.engine.items() if key not in SPEED_ONLY}
     content = {
         "view": view.name,
         "model": model_identity,
         "system": view.system,
         "prompt": prompt.text,
-        "sampling": view.sampling.model_dump(mode="json"),
+        "sampling": sampling_content(view),
         "seed": seed if view.sampling.temperature else None,
         "image": image_fingerprint(view),
-        "engine": engine,
+        "engine": engine_content(view),
     }
-    return fingerprint("caption", content)
+    return fingerprint("caption", content | talking_content(view))
+
+
+def sampling_content(view: View) -> dict[str, Any]:
+    """What of a view's sampling is fingerprinted."""
+    settings = view.sampling.model_dump(mode="json")
+    return {name: value for name, value in settings.items() if _LATER_SAMPLING.get(name) != value}
+
+
+def engine_content(view: View) -> dict[str, Any]:
+    """What of a view's engine arguments is fingerprinted: those that shape the text."""
+    return {name: value for name, value in view.engine.items() if name not in SPEED_ONLY}
+
+
+def talking_content(view: View) -> dict[str, Any]:
+    """What is fingerprinted of how a view talks with its model: template arguments and parser, where the recipe sets them."""
+    template = {"chat_template": view.chat_template} if view.chat_template else {}
+    return template | ({"reasoning": view.reasoning} if view.reasoning != AUTO else {})
 
 
 def rung_fingerprint(caption: str, rung: int) -> str:

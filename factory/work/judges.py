@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from factory.errors import RecipeError
-from factory.models.resolve import resolve_model
+from factory.models.resolve import Model, resolve_model
 from factory.recipe import ORIGINAL, Recipe, View
-from factory.work.fingerprint import SPEED_ONLY, fingerprint, image_fingerprint
+from factory.work.fingerprint import engine_content, fingerprint, image_fingerprint, talking_content
 from factory.work.views import ReadyView
 from filters.asking.questions import SELF, Endpoint, JudgeModel, VlmFilter
 
@@ -74,8 +74,9 @@ def write_judge_names(run: Run, judges: Iterable[Judge]) -> None:
 
 
 def _own(ready: ReadyView) -> Judge:
-    engine = {key: value for key, value in ready.view.engine.items() if key not in SPEED_ONLY}
-    return Judge(ready.view.model, fingerprint("judge", [ready.identity, ready.image_fingerprint, engine]), ready)
+    talks = talking_content(ready.view)
+    content = [ready.identity, ready.image_fingerprint, engine_content(ready.view), *([talks] if talks else [])]
+    return Judge(ready.view.model_name, fingerprint("judge", content), ready)
 
 
 def _model(judge: str | JudgeModel, filter_name: str) -> Judge:
@@ -84,13 +85,15 @@ def _model(judge: str | JudgeModel, filter_name: str) -> Judge:
         model = resolve_model(settings.model, settings.revision)
     except RecipeError as error:
         raise RecipeError([f"filters.{filter_name}.judge: {problem}" for problem in error.problems]) from None
-    view = View.model_validate(
-        {
+    view = View(
+        **{
             "name": "judge",
             "model": settings.model,
             "revision": settings.revision,
             "prompts": [{"text": "Describe the image."}],
             "engine": settings.engine,
+            "chat_template": settings.chat_template,
+            "reasoning": settings.reasoning,
             "canary": False,
             "trust_remote_code": settings.trust_remote_code,
         }
@@ -107,11 +110,12 @@ def _served(endpoint: Endpoint) -> Judge:
             "prompts": [{"text": "-"}],
             "canary": False,
             "timeout_s": endpoint.timeout_s,
+            "chat_template": endpoint.chat_template,
         }
     )
-    from factory.models.resolve import Model
-
-    model = Model(endpoint.model, endpoint.model, endpoint.endpoint, is_local=False)
+    model = Model(endpoint.model, endpoint.model, endpoint.endpoint, is_local=False, is_served=True)
     ready = ReadyView(view, model, None, ("",), image_fingerprint(view), 0)
-    own_fingerprint = fingerprint("judge", [endpoint.endpoint, endpoint.model, ready.image_fingerprint])
+    talks = talking_content(view)
+    content = [endpoint.endpoint, endpoint.model, ready.image_fingerprint, *([talks] if talks else [])]
+    own_fingerprint = fingerprint("judge", content)
     return Judge(f"{endpoint.model} at {endpoint.endpoint}", own_fingerprint, ready, endpoint)

@@ -248,7 +248,7 @@ def _view_plans(plan: Plan, held: Held) -> Iterator[ViewPlan]:
             to_caption = max(0, rows - held.repeats - int(is_done.sum()) - int(is_refused.sum()) - in_open)
         failed = held.among(view.failed)
         done = int(is_done.sum()) + in_open
-        yield ViewPlan(ready.name, ready.view.model, done, int(ever.sum()), failed, to_caption)
+        yield ViewPlan(ready.name, ready.view.model_name, done, int(ever.sum()), failed, to_caption)
 
 
 def _has_elsewhere(keys: NDArray[np.uint64], held: Held) -> bool:

@@ -13,6 +13,8 @@ import re
 from collections.abc import Sequence
 
 _ORIGINAL = re.compile(r"\{original(?:\|([^{}]*))?\}")
+_LIKE_SPECIAL = re.compile(r"[<◁][^<>◁▷\s]{1,60}[>▷]|\[/?[A-Z][A-Z_]{1,30}\]")
+"""What special tokens look like: <|im_end|>, <image>, <s>, ◁think▷, [INST]."""
 _MAX_63 = 2**63 - 1
 
 
@@ -47,7 +49,7 @@ def needs_original(prompt: str) -> bool:
     return any(match.group(1) is None for match in _ORIGINAL.finditer(prompt))
 
 
-def fill_prompt(prompt: str, original: str | None, special: Sequence[str]) -> str | None:
+def fill_prompt(prompt: str, original: str | None, special: Sequence[str] | None) -> str | None:
     """The user text to send: {original} replaced; None where it is needed and there is none.
 
     The original text is untrusted: the model's special tokens in it (image placeholders, turn markers; `special`) lose
@@ -59,8 +61,13 @@ def fill_prompt(prompt: str, original: str | None, special: Sequence[str]) -> st
     return _ORIGINAL.sub(lambda match: clean if clean is not None else match.group(1), prompt)
 
 
-def neutralise(text: str, special: Sequence[str]) -> str:
-    """The text with every special token broken up, so that no tokenizer reads it as one."""
+def neutralise(text: str, special: Sequence[str] | None) -> str:
+    """The text with every special token broken up, so that no tokenizer reads it as one.
+
+    None: the tokenizer is not known, as behind a server; then everything that has the shape of one is.
+    """
+    if special is None:
+        return _LIKE_SPECIAL.sub(lambda match: f"{match[0][0]} {match[0][1:]}", text)
     for token in sorted((token for token in special if token.strip()), key=len, reverse=True):
         if token in text:
             text = text.replace(token, f"{token[0]} {token[1:]}" if len(token) > 1 else " ")

@@ -41,7 +41,7 @@ def lock_content(work: Work) -> dict[str, Any]:
         "fingerprint_version": VERSION,
         "views": {
             ready.name: {
-                "model": ready.view.model,
+                "model": ready.view.model_name,
                 "revision": ready.model.revision,
                 "lora": ready.lora.revision if ready.lora else None,
                 "captions": dict(zip(ready.view.prompt_ids(), ready.fingerprints, strict=True)),

@@ -8,11 +8,11 @@ from functools import cached_property
 
 import polars as pl
 
-from factory.models.resolve import Model, resolve_model
-from factory.recipe import Recipe, View
+from factory.models.resolve import Model, resolve_model, served_model
+from factory.recipe import Recipe, ServedModel, View
 from factory.runs.tables import RUNG_CANDIDATES
 from factory.sources.shard_keys import text_hash
-from factory.work.fingerprint import SPEED_ONLY, caption_fingerprint, fingerprint, image_fingerprint
+from factory.work.fingerprint import caption_fingerprint, engine_content, fingerprint, image_fingerprint
 from factory.work.prompts import asks_original, choose_prompt
 
 
@@ -79,6 +79,11 @@ class EngineGroup:
     questioned: bool = False  # whether filters ask about the images too
 
     @property
+    def server(self) -> ServedModel | None:
+        """The server that is asked; None where an engine is started."""
+        return self.first.view.server
+
+    @property
     def first(self) -> ReadyView:
         """Any of its views; they agree on everything about the engine."""
         return self.views[0]
@@ -103,12 +108,18 @@ def ready_views(recipe: Recipe) -> list[ReadyView]:
     """Resolve every view's model and fingerprint its prompts. Raises RecipeError for models that are not there."""
     ready = []
     for view in recipe.views:
-        model = resolve_model(view.model, view.revision)
+        model = _model(view)
         lora = resolve_model(view.lora, view.lora_revision) if view.lora else None
         identity = served_identity(model, lora)
         fingerprints = tuple(caption_fingerprint(view, prompt, recipe.seed, identity) for prompt in view.prompts)
         ready.append(ReadyView(view, model, lora, fingerprints, image_fingerprint(view), recipe.seed))
     return ready
+
+
+def _model(view: View) -> Model:
+    if isinstance(view.model, str):
+        return resolve_model(view.model, view.revision)
+    return served_model(view.model.name, view.revision or view.model.endpoint)
 
 
 def engine_groups(views: Sequence[ReadyView]) -> list[EngineGroup]:
@@ -124,6 +135,8 @@ def engine_key(ready: ReadyView) -> str:
     view = ready.view
     adapter = ready.lora.identity if ready.lora else None
     engine = [ready.model.identity, adapter, view.engine, view.replicas, view.trust_remote_code]
+    if view.server is not None:
+        engine.append(view.server.model_dump(mode="json"))
     return fingerprint("engine", engine)
 
 
@@ -150,5 +163,4 @@ def _serves(group: EngineGroup, judge: ReadyView) -> bool:
 
 def _answers_by(ready: ReadyView) -> str:
     """What an engine's answers depend on."""
-    engine = {name: value for name, value in ready.view.engine.items() if name not in SPEED_ONLY}
-    return fingerprint("answers", [ready.identity, engine, ready.view.trust_remote_code])
+    return fingerprint("answers", [ready.identity, engine_content(ready.view), ready.view.trust_remote_code])

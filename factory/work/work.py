@@ -15,7 +15,8 @@ from factory.runs.resolving import one_per_key, status_rank
 from factory.runs.run import RECIPE, RECIPE_LOCK, Run
 from factory.sources.shard_keys import DUPLICATE
 from factory.work.calibrations import load_calibrations
-from factory.work.checks import check_conditions, check_cut, check_engine_arguments, check_images, check_owner
+from factory.work.checks import check_conditions, check_cut, check_images, check_owner
+from factory.work.engine_checks import check_engines
 from factory.work.fingerprint import cut_fingerprint, fingerprint, original_fingerprint, reading_fingerprint
 from factory.work.present import COLUMNS, Present, present_of
 from factory.work.prompts import asks_original
@@ -218,16 +219,28 @@ def resolve_work(recipe: Recipe, run: Run, limit: int | None = None) -> Work:
         limit: only the first rows of the source.
 
     Raises:
-        RecipeError: a model, engine argument or filter column that is not there.
+        RecipeError: a model, engine argument or filter column that is not there; an engine that cannot start.
         RunError: the directory belongs to another recipe, or lacks a calibration that the selection names.
     """
     check_owner(run, recipe)
-    check_engine_arguments(recipe)
     check_images(recipe)
     work = _resolved(recipe, run, limit)
+    check_engines(_places(work))
     check_conditions(work.scorers)
     check_cut(recipe, work.scorers, work.calibrations)
     return work
+
+
+def _places(work: Work) -> list[tuple[str, ReadyView]]:
+    """The views that an engine here serves, and the judges, by where the recipe names them."""
+    views = [(f"views.{place}", ready) for place, ready in enumerate(work.views) if ready.view.server is None]
+    judges = [
+        (f"filters.{scorer.name}.judge", judge.ready)
+        for scorer in work.scorers
+        for judge in scorer.judges.values()
+        if judge.endpoint is None and judge.ready not in work.views
+    ]
+    return [*views, *judges]
 
 
 def reopen(run: Run) -> Work:

@@ -16,24 +16,31 @@ from functools import cached_property
 from typing import Any, ClassVar, Final, Literal
 
 import polars as pl
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
+from filters.asking.server import HOW_NOT_WHAT, Server
 from filters.contract.filter import Filter
 
 SELF: Final = "self"
 
 
-class Endpoint(BaseModel):
-    """A server that speaks the OpenAI API and serves a vision-language model."""
+class Endpoint(Server):
+    """A server whose model answers questions."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    endpoint: str = Field(pattern=r"^https?://", description="Base URL, such as http://localhost:8000/v1.")
-    model: str = Field(description="The name by which the server knows the model.")
-    timeout_s: float = Field(600.0, gt=0, description="Longest time one request may take, in seconds.")
-    retries: int = Field(
-        3, ge=0, le=20, description="Times that a question is sent again where the server fails or is busy."
+    model: str = Field(
+        validation_alias=AliasChoices("model", "name"), description="The name by which the server knows the model."
     )
+    timeout_s: float = Field(600.0, gt=0, description="Longest time one request may take, in seconds.")
+    chat_template: dict[str, Any] = Field(
+        default_factory=dict,
+        exclude_if=lambda value: not value,
+        description="Arguments of the model's chat template, such as {enable_thinking: false}.",
+    )
+
+    @property
+    def served_name(self) -> str:
+        """The name by which the server knows the model."""
+        return self.model
 
 
 class JudgeModel(BaseModel):
@@ -45,6 +52,16 @@ class JudgeModel(BaseModel):
     revision: str | None = Field(None, description="Commit, tag or branch of a Hub id.")
     engine: dict[str, Any] = Field(default_factory=dict, description="Arguments passed through to vLLM's engine.")
     max_pixels: int | None = Field(None, ge=1, description="Pixels sent to it at most; unset: as for views.")
+    chat_template: dict[str, Any] = Field(
+        default_factory=dict,
+        exclude_if=lambda value: not value,
+        description="Arguments of the model's chat template, such as {enable_thinking: false}.",
+    )
+    reasoning: str = Field(
+        "auto",
+        exclude_if=lambda value: value == "auto",
+        description="How its reasoning is told from its answer: auto, none, or as in a view.",
+    )
     trust_remote_code: bool = Field(False, description="Run code that comes with the model. Dangerous.")
 
 
@@ -90,7 +107,7 @@ class VlmFilter(Filter):
 
     needs: ClassVar[tuple[str, ...]] = ("text", "answers")
     uses: ClassVar[tuple[str, ...]] = ("others",)
-    scores_regardless_of: ClassVar[dict[str, set[str]]] = {"judge": {"timeout_s", "retries"}}
+    scores_regardless_of: ClassVar[dict[str, set[str]]] = {"judge": {*HOW_NOT_WHAT}}
 
     judge: str | Endpoint | JudgeModel = Field(
         SELF,

@@ -7,6 +7,7 @@ with its tokens lost: "assistantfinal"), `<unused94>thought` with `<unused95>` (
 """
 
 import re
+from collections import deque
 from typing import Final
 
 _WORD: Final = (
@@ -42,28 +43,57 @@ _ORDER: Final = _ANSWERS.split("|")
 def answer_of(text: str) -> str:
     """A text less its reasoning and the marks around its answer; the same text where it has no mark of reasoning.
 
-    What lies between an opening and a closing mark goes; so does what precedes a closing mark without an opening one, and what
-    follows an opening mark that nothing closes: a model that was cut while it thought has given no answer. Of named answers
-    (`<CAPTION>`, `<answer>`, ...) the most final is taken. Takes time linear in the text.
+    See `split_reasoning`.
+    """
+    return split_reasoning(text)[1]
+
+
+def split_reasoning(text: str, opened: bool = False) -> tuple[str | None, str]:
+    """(reasoning, answer) of a text, without the marks; (None, the text as it is) where it has no mark of reasoning.
+
+    What lies between an opening and a closing mark is reasoning; so is what precedes a closing mark without an opening one, and
+    what follows an opening mark that nothing closes: a model that was cut while it thought has given no answer. Of named
+    answers (`<CAPTION>`, `<answer>`, ...) the most final is taken. Takes time linear in the text.
+
+    Args:
+        text: what a model wrote.
+        opened: whether its prompt had opened the reasoning; see `is_open`.
     """
     kept: list[str] = []
-    at, thinking, marked = 0, False, False
+    thought: list[str] = []
+    at, thinking, marked = 0, opened, opened
     for mark in _MARK.finditer(text):
         marked = True
         before, at = text[at : mark.start()], mark.end()
-        if mark["closes"]:
-            if not thinking:
-                kept.clear()
-            thinking = False
-        elif not thinking:
+        if thinking:
+            thought.append(before)
+        elif mark["closes"]:
+            thought += [*kept, before]
+            kept.clear()
+        else:
             kept.append(before)
-            thinking = True
+        thinking = not mark["closes"]
     if not marked:
-        return text
-    if not thinking:
-        kept.append(text[at:])
-    parts = [part.strip() for part in kept if part.strip()]
-    return _REST.sub("", _named_answer(" ".join(parts))).strip()
+        return None, text
+    (thought if thinking else kept).append(text[at:])
+    answer = _REST.sub("", _named_answer(" ".join(_filled(kept)))).strip()
+    return "\n".join(_filled(thought)) or None, answer
+
+
+def is_open(prompt: str) -> bool:
+    """Whether a prompt ends within reasoning: its last mark opens one, so that the model goes on with it."""
+    marks = deque(_MARK.finditer(prompt), maxlen=1)
+    last = marks[0] if marks else None
+    return last is not None and last["opens"] is not None and not prompt[last.end() :].strip()
+
+
+def marks_reasoning(text: str) -> bool:
+    """Whether a text has a mark of reasoning, of any dialect."""
+    return _MARK.search(text) is not None
+
+
+def _filled(parts: list[str]) -> list[str]:
+    return [part.strip() for part in parts if part.strip()]
 
 
 def _named_answer(text: str) -> str:

@@ -11,10 +11,12 @@ import pytest
 from PIL import Image
 
 from factory.engines.contract import Answer, EngineDied, RequestRefused, RequestTimeout
-from factory.engines.server import FAILED, KEY, EndpointEngine
+from factory.engines.server import FAILED, ServerEngine
 from factory.errors import EngineError
 from filters.asking.questions import Endpoint, Question
+from filters.asking.server import KEY
 from tests.judge_server import Server, completion, serving
+from tests.ready import ready_view
 
 QUESTION = Question('Does this image show "A dog."? Please answer yes or no.', ("yes", "no"))
 
@@ -26,8 +28,10 @@ def server() -> Iterator[Server]:
 
 
 def ask(server: Server, timeout_s: float = 20.0, question: Question = QUESTION) -> Answer:
-    engine = EndpointEngine(Endpoint(endpoint=server.url, model="judge", retries=0))
-    return asyncio.run(engine.answer(question, lambda: Image.new("RGB", (8, 8)), "image", timeout_s))
+    engine = ServerEngine(Endpoint(endpoint=server.url, model="judge", retries=0))
+    return asyncio.run(
+        engine.answer(question, lambda: Image.new("RGB", (8, 8)), "image", ready_view(timeout_s=timeout_s))
+    )
 
 
 def test_all_spellings_of_an_answer_count_together(server: Server) -> None:
@@ -129,7 +133,7 @@ def test_the_likelihood_of_a_given_text_cannot_be_asked(server: Server) -> None:
 
 def test_another_model_than_named_is_an_error_that_lists_them(server: Server) -> None:
     with pytest.raises(EngineError, match="serves judge, not other"):
-        EndpointEngine(Endpoint(endpoint=server.url, model="other"))
+        ServerEngine(Endpoint(endpoint=server.url, model="other"))
 
 
 def test_a_number_that_begins_with_an_allowed_digit_is_another_word(server: Server) -> None:
@@ -178,13 +182,15 @@ def test_a_server_that_goes_away_is_dead_and_not_merely_silent(server: Server) -
 @pytest.mark.parametrize("status", [500, 429])
 def test_a_server_that_has_nothing_but_errors_is_no_judge(server: Server, status: int) -> None:
     server.reply = (status, {"error": {"message": "out of memory"}})
-    engine = EndpointEngine(Endpoint(endpoint=server.url, model="judge", retries=0))
+    engine = ServerEngine(Endpoint(endpoint=server.url, model="judge", retries=0))
 
     async def ask_many() -> list[BaseException | Answer]:
         image = Image.new("RGB", (8, 8))
         found: list[BaseException | Answer] = []
         for _ in range(FAILED):
-            found += await asyncio.gather(engine.answer(QUESTION, image.copy, "image", 20.0), return_exceptions=True)
+            found += await asyncio.gather(
+                engine.answer(QUESTION, image.copy, "image", ready_view()), return_exceptions=True
+            )
         return found
 
     found = asyncio.run(ask_many())
@@ -198,13 +204,15 @@ def test_a_server_that_has_nothing_but_errors_is_no_judge(server: Server, status
 def test_one_answer_in_between_and_the_server_is_heard_further(server: Server) -> None:
     replies = [(500, {"error": {"message": "busy"}}), completion("yes", {"yes": 0.9})]
     server.reply = lambda request: replies[len(server.requests) % 2]
-    engine = EndpointEngine(Endpoint(endpoint=server.url, model="judge", retries=0))
+    engine = ServerEngine(Endpoint(endpoint=server.url, model="judge", retries=0))
 
     async def ask_many() -> list[BaseException | Answer]:
         image = Image.new("RGB", (8, 8))
         found: list[BaseException | Answer] = []
         for _ in range(2 * FAILED + 2):
-            found += await asyncio.gather(engine.answer(QUESTION, image.copy, "image", 20.0), return_exceptions=True)
+            found += await asyncio.gather(
+                engine.answer(QUESTION, image.copy, "image", ready_view()), return_exceptions=True
+            )
         return found
 
     assert not any(isinstance(one, EngineError) for one in asyncio.run(ask_many()))
@@ -213,9 +221,9 @@ def test_one_answer_in_between_and_the_server_is_heard_further(server: Server) -
 def test_a_question_is_sent_again_as_often_as_asked_for(server: Server) -> None:
     server.should_retry = "true"
     server.reply = (500, {"error": {"message": "busy"}})
-    engine = EndpointEngine(Endpoint(endpoint=server.url, model="judge", retries=2))
+    engine = ServerEngine(Endpoint(endpoint=server.url, model="judge", retries=2))
     with pytest.raises(RequestRefused):
-        asyncio.run(engine.answer(QUESTION, lambda: Image.new("RGB", (8, 8)), "image", 20.0))
+        asyncio.run(engine.answer(QUESTION, lambda: Image.new("RGB", (8, 8)), "image", ready_view()))
     assert len(server.requests) == 3
 
 

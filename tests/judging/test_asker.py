@@ -16,7 +16,9 @@ from factory.engines.contract import Answer
 from factory.errors import EngineError
 from factory.images.item import ImageItem
 from factory.judging.asker import BLIND_PAIRS, WATCHED_ANSWERS, Asker
+from factory.work.views import ReadyView
 from filters.asking.questions import Question, VlmFilter
+from tests.ready import ready_view
 
 YES_NO = ("yes", "no")
 
@@ -28,7 +30,7 @@ class Judge:
         self.say = answer
 
     async def answer(
-        self, question: Question, image: Callable[[], Image.Image], image_id: str, timeout_s: float
+        self, question: Question, image: Callable[[], Image.Image], image_id: str, ready: ReadyView
     ) -> Answer:
         values = self.say(question, image().tobytes())
         return Answer(values, [], 1 - sum(values), "word")
@@ -51,7 +53,7 @@ def build_asking(name: str) -> VlmFilter:
 
 
 def ask_about(judge: Judge, images: int, allowed: tuple[str, ...] = YES_NO) -> list[dict[str, Any]]:
-    asker = Asker(judge, "org/judge", 10)
+    asker = Asker(judge, "org/judge", ready_view())
 
     async def all_of_them() -> list[dict[str, Any]]:
         rows = []
@@ -99,7 +101,7 @@ def test_a_judge_that_sees_images_goes_on_whatever_it_says(judge: Callable[[Ques
 def test_words_that_a_judge_does_not_know_are_found_among_those_it_knows() -> None:
     """It answers yes and no as it should, and digits never."""
     judge = Judge(lambda question, picture: seeing(question, picture) if len(question.allowed) == 2 else [0.001] * 10)
-    asker = Asker(judge, "org/judge", 10)
+    asker = Asker(judge, "org/judge", ready_view())
     digits = tuple("0123456789")
 
     async def both() -> None:
@@ -126,7 +128,7 @@ def test_an_answer_may_call_for_another_question_and_nothing_is_asked_twice() ->
 
     text = "A small red circle is at the top left."
     about = [(build_asking("claims"), text, []), (build_asking("claims"), text, [])]
-    asker = Asker(Judge(there), "org/judge", 10)
+    asker = Asker(Judge(there), "org/judge", ready_view())
     rows = asyncio.run(asker.ask_about(item(1), "image-1", about))
     known = {row["question"]: row for row in rows if row["control"] is None}
 
