@@ -27,6 +27,7 @@ DATASET = "dataset"
 UNSURE = {408, 409, 412, 425, 429}  # and all of 5xx
 CHUNK = 1 << 20
 ANSWER_TIMEOUT_S = 180.0  # the Hub gives up a commit after 60 s
+CONNECT_TIMEOUT_S = 10.0
 Result = TypeVar("Result")
 
 
@@ -271,7 +272,7 @@ def prepare_process() -> None:
 
     def bounded() -> httpx2.Client:
         client = default_client_factory()
-        client.timeout = httpx2.Timeout(ANSWER_TIMEOUT_S, connect=20.0, pool=None)
+        client.timeout = httpx2.Timeout(ANSWER_TIMEOUT_S, connect=CONNECT_TIMEOUT_S, pool=None)
         client.event_hooks["response"].append(refuse_long_wait)
         return client
 
@@ -308,7 +309,10 @@ def explain(error: BaseException, what: str, repo: str) -> Exception:
     if isinstance(error, HfHubHTTPError):
         return _explain_status(error, what, repo)
     if isinstance(error, (httpx2.TransportError, json.JSONDecodeError)):
-        return Transient(f"{what} in {repo}: the Hub did not answer ({redact(str(error)) or type(error).__name__})")
+        connected = not isinstance(error, (httpx2.ConnectError, httpx2.ConnectTimeout))
+        return Transient(
+            f"{what} in {repo}: the Hub did not answer ({redact(str(error)) or type(error).__name__})", None, connected
+        )
     if isinstance(error, ValueError) and "README.md" in str(error):
         return ReleaseError(f"the Hub does not accept the card's metadata: {redact(str(error))}")
     if isinstance(error, OSError) and error.errno is not None:

@@ -13,11 +13,15 @@ Result = TypeVar("Result")
 
 
 class Transient(Exception):
-    """It failed now and may succeed later; whether it took effect is not known. `wait_s`: what the Hub asks to wait."""
+    """It failed now and may succeed later; whether it took effect is not known.
 
-    def __init__(self, what: str, wait_s: float | None = None) -> None:
+    `wait_s`: what the Hub asks to wait. `connected`: False where nothing answers to the name or at the address.
+    """
+
+    def __init__(self, what: str, wait_s: float | None = None, connected: bool = True) -> None:
         super().__init__(what)
         self.wait_s = wait_s
+        self.connected = connected
 
 
 class Unreachable(ReleaseError):
@@ -26,9 +30,13 @@ class Unreachable(ReleaseError):
 
 @dataclass
 class Patience:
-    """Waits between tries: 1, 2, 4, ... seconds, or what the Hub asks for. `tries` are counted anew after a success."""
+    """Waits between tries: 1, 2, 4, ... seconds, or what the Hub asks for. `tries` are counted anew after a success.
+
+    A Hub that never answered is given up after `tries_unconnected`: a wrong name, or no network, does not mend itself.
+    """
 
     tries: int = 8
+    tries_unconnected: int = 3
     first_s: float = 1.0
     longest_s: float = 60.0  # between tries, where the Hub does not say
     most_asked_s: float = (
@@ -36,6 +44,7 @@ class Patience:
     )
     sleep: Callable[[float], None] = lambda seconds: time.sleep(seconds)
     failed: int = field(default=0, init=False)
+    answered: bool = field(default=False, init=False)
 
     def wait(self, error: Transient) -> None:
         """Wait before the next try.
@@ -44,21 +53,26 @@ class Patience:
             Unreachable: tried often enough, or the Hub asks for a longer wait than is sensible.
         """
         self.failed += 1
+        self.answered = self.answered or error.connected
         if error.wait_s is not None and error.wait_s > self.most_asked_s:
             minutes = round(error.wait_s / 60)
             raise Unreachable(f"{error}; the Hub asks to wait {minutes} minutes: run the same command again then")
-        if self.failed >= self.tries:
+        if self.failed >= (self.tries if self.answered else min(self.tries, self.tries_unconnected)):
             raise Unreachable(f"{error}; given up after {self.failed} tries. Run the same command again to go on")
         self.sleep(min(self.longest_s, self.first_s * 2 ** (self.failed - 1)) if error.wait_s is None else error.wait_s)
 
     def progress(self) -> None:
         """Something succeeded."""
         self.failed = 0
+        self.answered = True
 
     def call(self, function: Callable[[], Result]) -> Result:
         """Call something that may be repeated without harm until it succeeds. Raises Unreachable as `wait` does."""
         while True:
             try:
-                return function()
+                result = function()
             except Transient as error:
                 self.wait(error)
+            else:
+                self.answered = True
+                return result

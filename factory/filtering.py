@@ -6,12 +6,15 @@ import re
 import tempfile
 import zlib
 from collections.abc import Iterator, Sequence
+from copy import deepcopy
 from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 from factory.errors import RecipeError, SourceError
 from factory.recipe import ORIGINAL_IMAGE, Recipe, parse_recipe
+from factory.recipe.loading import blame_overrides
+from factory.recipe.recipe import filter_use
 from factory.recipe.yaml_text import RecipeText, read_yaml, set_value
 from factory.sources.caption_files import JSON_SUFFIXES, SUFFIXES
 from factory.sources.source import printable
@@ -71,25 +74,26 @@ def filter_recipe(
     text.data |= {"name": name, "original": True, "source": source_settings(source, **columns)}
     if plugins:
         text.data["plugins"] = [*text.data.get("plugins", ()), *map(str, plugins)]
-    chosen = [override for override in overrides if re.match(r"filters\b", override)]
-    for override in chosen:
-        set_value(text, override)
-    if not filters:
-        text.data["select"] = _default_rules(text.data["filters"])
-    for override in overrides:
-        if override not in chosen:
-            set_value(text, override)
-    return parse_recipe(text)
+
+    def made(sets: tuple[str, ...]) -> Recipe:
+        changed = deepcopy(text)
+        of_filters = [one for one in sets if re.match(r"filters\b", one)]
+        for one in of_filters:
+            set_value(changed, one)
+        if not filters:
+            changed.data["select"] = _default_rules(changed.data["filters"])
+        for one in sets:
+            if one not in of_filters:
+                set_value(changed, one)
+        return parse_recipe(changed)
+
+    return blame_overrides(made, overrides, text.file)
 
 
 def _default_rules(filters: Any) -> dict[str, Any]:
     """The `select` of DEFAULTS for those of them that are used."""
     listed = filters if isinstance(filters, list) else []
-    names = [
-        one if isinstance(one, str) else next(iter(one))
-        for one in listed
-        if isinstance(one, str) or (one and isinstance(one, dict))
-    ]
+    names = [use.get("name") for one in listed if isinstance(use := filter_use(one), dict)]
     require = {name: least for name in names if (least := DEFAULTS.get(name)) is not None}
     # A caption of two words has no language.
     return {"require": require, "keep_unscored": [name for name in require if name == "language"]}

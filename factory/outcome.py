@@ -31,6 +31,8 @@ LEFT_OUT = {
 }
 """Images that are not in the release as selected, by reason, in words that follow their number."""
 
+SHOWN_REASONS = 4
+
 
 @dataclass(repr=False)
 class Outcome:
@@ -75,12 +77,12 @@ class Outcome:
         from factory.judging.judge_report import judge_warnings
 
         states = [f"{number:,} {state}" for state, number in self.accounts.items() if number and state != "source_rows"]
-        dropped = [f"{number:,} {reason}" for reason, number in list(self.selection["dropped"].items())[:4]]
+        dropped = _reasons(self.selection["dropped"])
         made, rows = ("made", "images  ") if self.work.views else ("read", "rows    ")
         lines = [
             f"{rows} {self.accounts['source_rows']:,} in the source: {', '.join(states)}",
             f"captions {self.selection['captions']:,} {made}, {self.selection['kept']:,} kept"
-            + (f"; dropped: {', '.join(dropped)}" if dropped else ""),
+            + (f"; dropped: {dropped}" if dropped else ""),
         ]
         now = self.metrics["this_time"]
         if not self.work.views:
@@ -122,6 +124,15 @@ class Outcome:
             }
             lines.append(f"truth    correct sentences before selection: {shares['before']}; after: {shares['after']}")
         return lines
+
+
+def _reasons(dropped: dict[str, int]) -> str:
+    """The reasons that cost most captions, and how many the others cost together."""
+    listed = sorted(dropped.items(), key=lambda item: -item[1])
+    shown = listed if len(listed) <= SHOWN_REASONS + 1 else listed[:SHOWN_REASONS]
+    words = ", ".join(f"{number:,} {reason}" for reason, number in shown)
+    others = listed[len(shown) :]
+    return words + (f", and {sum(number for _, number in others):,} for {len(others)} other reasons" if others else "")
 
 
 def outcome_metrics(outcome: Outcome) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 import polars as pl
 
 from filters.contract.filter import Filter, FilterError, SetFilter
+from filters.contract.scores_of import checked, scores_of, set_scores_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -39,21 +40,15 @@ def score(
 
 def _scores(filter_: Filter, batches: list[pl.DataFrame]) -> Iterator[pl.DataFrame]:
     if not isinstance(filter_, SetFilter):
-        yield from (_checked(filter_, batch, filter_.score(batch)) for batch in batches)
+        yield from (_named(filter_, scores_of(filter_, batch)) for batch in batches)
         return
     with TemporaryDirectory(prefix=f"{filter_.name}-") as scratch:
-        scored = filter_.score_set(lambda: iter(batches), Path(scratch))
-        yield from (_checked(filter_, batch, scores) for batch, scores in zip(batches, scored, strict=True))
+        scored = set_scores_of(filter_, lambda: iter(batches), Path(scratch))
+        for batch, scores in zip(batches, scored, strict=True):
+            yield _named(filter_, checked(filter_, batch.height, scores))
 
 
-def _checked(filter_: Filter, batch: pl.DataFrame, scores: pl.DataFrame) -> pl.DataFrame:
-    promised = pl.Schema({"score": pl.Float64(), **filter_.evidence})
-    if scores.height != batch.height:
-        raise FilterError(f"{filter_.name} gave {scores.height} rows for {batch.height} captions.")
-    if scores.schema != promised:
-        raise FilterError(f"{filter_.name} gave the columns {dict(scores.schema)}, but promises {dict(promised)}.")
-    if not scores["score"].drop_nulls().is_between(0.0, 1.0).all():
-        raise FilterError(f"{filter_.name} gave scores outside [0, 1].")
+def _named(filter_: Filter, scores: pl.DataFrame) -> pl.DataFrame:
     return scores.rename({"score": filter_.name} | {column: f"{filter_.name}.{column}" for column in filter_.evidence})
 
 

@@ -11,9 +11,11 @@ import yaml
 
 import factory
 from exports.formats import known_formats
+from exports.storage import Storage
 from factory.plugins import PluginError, load_plugin
 from factory.recipe import as_recipe, recipe_yaml
-from filters import registered
+from factory.sources import open_source
+from filters import FilterError, registered
 from tests.docs.pages import blocks
 from tests.recipes import demo_recipe
 
@@ -117,3 +119,45 @@ def test_a_package_brings_a_source_and_a_format_by_entry_points(
     assert factory.plan(raw, tmp_path / "run").source_rows == 1
     with pytest.raises(factory.RecipeError, match=r"of the kind zipped: pth: unknown key; did you mean 'path'"):
         factory.plan(raw | {"source": {"kind": "zipped", "pth": "x"}}, tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("returned", "said"),
+    [
+        ('pl.DataFrame({"score": captions["text"].str.len_chars() * 1.0})', "scores outside \\[0, 1\\], such as 12"),
+        ('pl.DataFrame({"scores": [0.5]})', "the columns {'scores': Float64}, but promises {'score': Float64}"),
+        ('pl.DataFrame({"score": [0.5, 0.5]})', "2 rows for 1 captions"),
+        ('pl.DataFrame({"score": [float("nan")]})', "scores outside"),
+        ("[0.5]", "a list, not a polars DataFrame"),
+        ('{}["x"]', "failed: KeyError: 'x'. The fault is in its code"),
+    ],
+)
+def test_what_a_filter_of_a_plugin_does_wrong_is_told_as_its_fault(returned: str, said: str, tmp_path: Path) -> None:
+    before, _, _ = SHOUTING.partition("        text = self.inputs")
+    file = write(tmp_path, f"{before}        return {returned}\n")
+    (tmp_path / "captions.txt").write_text("a red sphere\n")
+    with pytest.raises((FilterError, factory.FactoryError), match=f"plugin's filter 'shouting'.*{said}"):
+        factory.filter(tmp_path / "captions.txt", tmp_path / "run", filters=["shouting"], plugins=[file], quiet=True)
+
+
+@pytest.mark.parametrize(
+    ("shards", "read", "said"),
+    [
+        ("raise RuntimeError('no')", "yield 1", r"failed in shards\(\): RuntimeError: no"),
+        ("yield 3", "yield 1", r"failed in shards\(\): TypeError: it gave a int instead of a Shard"),
+        ("yield Shard('a', 1, '')", "yield 1", r"failed in read\(\): TypeError: it gave a int instead of a SourceRow"),
+    ],
+)
+def test_what_a_source_of_a_plugin_does_wrong_is_told_as_its_fault(
+    shards: str, read: str, said: str, tmp_path: Path
+) -> None:
+    code = (
+        "from typing import Literal\nfrom factory.recipe import Part\nfrom factory.sources.source import Shard\n\n\n"
+        "class Boom:\n    class Settings(Part):\n        kind: Literal['boom'] = 'boom'\n\n"
+        "    def __init__(self, settings, scratch=None):\n        pass\n\n"
+        f"    def shards(self):\n        {shards}\n\n    def read(self, shard, max_bytes):\n        {read}\n"
+    )
+    recipe = as_recipe({"source": {"kind": "boom"}, "original": True}, (), [write(tmp_path, code)])
+    source = open_source(recipe, Storage(str(tmp_path)))
+    with pytest.raises(factory.SourceError, match=f"kind 'boom', {said}. The fault is in its code"):
+        [row for shard in source.shards() for row in source.read(shard, 100)]

@@ -52,7 +52,7 @@ def beside_bare(
         seconds: that this took.
         always: measure though it takes more than SHARE of that.
     """
-    load = _load(work, group)
+    load = None if group.server is not None else _load(work, group)  # a server's bare speed is not ours to measure
     bare, measuring = None, 0.0
     if load is not None:
         bare = known_speed(load)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from difflib import get_close_matches
 from functools import wraps
 from importlib import import_module
 from typing import Any, Final
@@ -37,38 +39,26 @@ NOTIFY = click.option(
 )
 
 
-COMMANDS: Final = {
-    "init": "beginning",
-    "plan": "running",
-    "quote": "quoting",
-    "preview": "running",
-    "run": "running",
-    "status": "running",
-    "report": "running",
-    "filter": "filtering",
-    "select": "filtering",
-    "review": "reviewing",
-    "compare": "reviewing",
-    "sample": "reviewing",
-    "calibrate": "judging",
-    "agree": "judging",
-    "evaluate": "judging",
-    "export": "publishing",
-    "publish": "publishing",
-    "mix": "mixing",
-    "train": "training",
-    "loop": "looping",
-    "rounds": "looping",
-    "verify": "publishing",
-    "diff": "publishing",
-    "train-quality": "filtering",
-    "filters": "looking_up",
-    "schema": "looking_up",
-    "doctor": "looking_up",
-    "ls": "listing",
-    "completion": "looking_up",
+SECTIONS: Final = {
+    "Begin": {"doctor": "looking_up", "init": "beginning"},
+    "Caption": {"plan": "running", "quote": "quoting", "preview": "running", "run": "running", "status": "running", "report": "running"},
+    "Filter, look and judge": {
+        "filter": "filtering",
+        "train-quality": "filtering",
+        "select": "filtering",
+        "review": "reviewing",
+        "compare": "reviewing",
+        "sample": "reviewing",
+        "calibrate": "judging",
+        "agree": "judging",
+        "evaluate": "judging",
+    },
+    "Release": {"export": "publishing", "publish": "publishing", "verify": "publishing", "diff": "publishing"},
+    "Train, and again": {"mix": "mixing", "train": "training", "loop": "looping", "rounds": "looping"},
+    "Look up": {"ls": "listing", "filters": "looking_up", "schema": "looking_up", "completion": "looking_up"},
 }
-"""Command -> the file that holds it, in the order of work."""
+"""The commands in the order of work, each with the file that holds it."""
+COMMANDS: Final = {name: file for section in SECTIONS.values() for name, file in section.items()}
 
 
 class Commands(click.Group):
@@ -84,6 +74,44 @@ class Commands(click.Group):
             return None
         module = import_module(f"factory.cli.{COMMANDS[name]}")
         return getattr(module, f"{name.replace('-', '_')}_command")  # type: ignore[no-any-return]
+
+    def resolve_command(
+        self, context: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that the words begin with; a misspelt one is told with what was probably meant."""
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            near = get_close_matches(args[0], COMMANDS, n=1)
+            hint = f" Did you mean '{near[0]}'?" if near else f" There are: {', '.join(COMMANDS)}."
+            context.fail(f"No such command '{plain(args[0])}'.{hint}")
+        return super().resolve_command(context, args)
+
+    def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        """The first sentence of every command, whole, under its part of the work."""
+        for title, names in SECTIONS.items():
+            with formatter.section(title):
+                rows = [(name, _first_sentence(self.get_command(context, name))) for name in names]
+                formatter.write_dl([(name.ljust(max(map(len, COMMANDS))), words) for name, words in rows])
+
+    def main(self, args: Sequence[str] | None = None, *more: Any, **settings: Any) -> Any:
+        """As click's; where `--json` is asked for, a wrong command line is told as JSON too."""
+        words = list(sys.argv[1:] if args is None else args)
+        if "--json" not in words or not settings.get("standalone_mode", True):
+            return super().main(args, *more, **settings)
+        try:
+            code = super().main(words, *more, **{**settings, "standalone_mode": False})
+        except click.Abort:
+            _tell_as_json("stopped", 130)
+            sys.exit(130)
+        except click.ClickException as error:
+            _tell_as_json(f"error: {error.format_message()}", error.exit_code)
+            error.show()
+            sys.exit(error.exit_code)
+        sys.exit(code if isinstance(code, int) else 0)
+
+
+def _first_sentence(command: click.Command | None) -> str:
+    text = " ".join(((command and command.help) or "").partition("\n\n")[0].split())
+    return text.partition(". ")[0].rstrip(".") + "."
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -105,6 +133,11 @@ def say(text: str, err: bool = False, nl: bool = True) -> None:
     click.echo(plain(text), err=err, nl=nl)
 
 
+def _tell_as_json(text: str, code: int) -> None:
+    """What went wrong as one JSON object on stdout, for whoever reads the command's result there."""
+    say(json.dumps({"error": text.strip().removeprefix("error: "), "exit_code": code}))
+
+
 def command(name: str) -> Callable[[Callable[..., None]], click.Command]:
     """A command whose errors are one message on stderr and an exit code."""
 
@@ -122,6 +155,8 @@ def command(name: str) -> Callable[[Callable[..., None]], click.Command]:
                 if debug or context.obj["debug"]:
                     raise
                 text, code = explain(_damage(values) or error if _is_unexplained(error) else error)
+                if values.get("as_json"):
+                    _tell_as_json(text, code)
                 say(text, err=True)
                 sys.exit(code)
 

@@ -23,19 +23,20 @@ def mix_command(file: str, to: str, overrides: tuple[str, ...], quiet: bool, as_
       factory mix mixture.yaml --to mixtures/one --set tokens=1000000
       factory train mixtures/one --to checkpoints/one
     """
-    from exports.mixture import mix, parse_mixture
+    from exports.mixture import Mixture, mix, parse_mixture
     from exports.release import ReleaseError
     from factory.errors import RecipeError
     from factory.progress import Progress
-    from factory.recipe.yaml_text import read_yaml, set_value
+    from factory.recipe.loading import with_overrides
+    from factory.recipe.yaml_text import RecipeText, read_yaml
 
-    text = read_yaml(file)
-    for override in overrides:
-        set_value(text, override)
-    try:
-        mixture = parse_mixture(text.data, text.where)
-    except ReleaseError as error:
-        raise RecipeError(str(error).splitlines()) from None
+    def parse(text: RecipeText) -> Mixture:
+        try:
+            return parse_mixture(text.data, text.where)
+        except ReleaseError as error:
+            raise RecipeError(str(error).splitlines()) from None
+
+    mixture = with_overrides(read_yaml(file), overrides, parse)
     with Progress(None, quiet or as_json) as progress:
         progress.phase("mixing")
         mixed = mix(mixture, to, progress.detail)

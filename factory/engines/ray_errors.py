@@ -14,6 +14,7 @@ from functools import wraps
 from typing import Any, Final
 
 from factory.errors import EngineError, FactoryError, RunError, SourceError
+from filters.contract.filter import FilterError
 
 _SEAL: Final = re.compile(r"<<factory-error (\{.*?\}) factory-error>>")
 _KINDS: Final = {kind.__name__: kind for kind in (EngineError, RunError, SourceError)}
@@ -37,7 +38,7 @@ def seals_errors(function: Callable[..., Any]) -> Any:
         async def asynchronous(*arguments: Any, **named: Any) -> Any:
             try:
                 return await function(*arguments, **named)
-            except (FactoryError, OSError) as error:
+            except (FactoryError, FilterError, OSError) as error:
                 raise sealed(_typed(error)) from error
 
         return asynchronous
@@ -47,7 +48,7 @@ def seals_errors(function: Callable[..., Any]) -> Any:
         def generating(*arguments: Any, **named: Any) -> Iterator[Any]:
             try:
                 yield from function(*arguments, **named)
-            except (FactoryError, OSError) as error:
+            except (FactoryError, FilterError, OSError) as error:
                 raise sealed(_typed(error)) from error
 
         return generating
@@ -56,15 +57,17 @@ def seals_errors(function: Callable[..., Any]) -> Any:
     def calling(*arguments: Any, **named: Any) -> Any:
         try:
             return function(*arguments, **named)
-        except (FactoryError, OSError) as error:
+        except (FactoryError, FilterError, OSError) as error:
             raise sealed(_typed(error)) from error
 
     return calling
 
 
-def _typed(error: FactoryError | OSError) -> FactoryError:
+def _typed(error: FactoryError | FilterError | OSError) -> FactoryError:
     if isinstance(error, FactoryError):
         return error
+    if isinstance(error, FilterError):
+        return RunError(str(error))
     return RunError(
         f"{error.filename or 'the run directory'}: {error.strerror}; make room or choose another --out, then run again: "
         "what is finished is kept"

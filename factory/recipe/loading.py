@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,10 +20,11 @@ from factory.errors import RecipeError
 from factory.models.resolve import filter_params
 from factory.recipe.part import Part
 from factory.recipe.problems import problem
-from factory.recipe.recipe import Recipe
+from factory.recipe.recipe import FilterUse, Recipe, filter_use
 from factory.recipe.yaml_text import RecipeText, read_yaml, set_value
 
 SomePart = TypeVar("SomePart", bound=Part)
+T = TypeVar("T")
 
 
 def load_recipe(path: str | Path, overrides: tuple[str, ...] = ()) -> Recipe:
@@ -89,9 +91,50 @@ def as_recipe(
         text.data["plugins"] = named = []
     if plugins:
         text.data["plugins"] = [*(named if isinstance(named, (list, tuple)) else ()), *map(str, plugins)]
-    for one in sets:
-        set_value(text, one)
-    return parse_recipe(text)
+    return with_overrides(text, sets, parse_recipe)
+
+
+def with_overrides(text: RecipeText, overrides: tuple[str, ...], parse: Callable[[RecipeText], T]) -> T:
+    """What `parse` makes of a text with `--set` overrides. What one of them made wrong is told as its fault.
+
+    Raises RecipeError as `set_value` and `parse` do.
+    """
+
+    def parsed(sets: tuple[str, ...]) -> T:
+        changed = deepcopy(text)
+        for one in sets:
+            set_value(changed, one)
+        return parse(changed)
+
+    return blame_overrides(parsed, overrides, text.file)
+
+
+def blame_overrides(make: Callable[[tuple[str, ...]], T], overrides: tuple[str, ...], file: str) -> T:
+    """What `make` makes of the overrides. A problem that is not there without one of them is told as its fault.
+
+    Args:
+        make: called again with fewer overrides where there are problems, to see which of them brought each.
+        overrides: `--set` texts.
+        file: the name that problems begin with, perhaps with a line.
+    """
+    try:
+        return make(overrides)
+    except RecipeError as error:
+        problems = error.problems
+    before: dict[str, int] = {}  # problem -> with how many overrides it comes up
+    for count in range(len(overrides)):
+        try:
+            make(overrides[:count])
+        except RecipeError as error:
+            before |= {one: before.get(one, count) for one in error.problems}
+    told = []
+    for one in problems:
+        count = before.get(one, len(overrides))
+        if count and not one.startswith("--set "):
+            where = re.compile(rf"{re.escape(file)}(:\d+)?: (recipe: )?")
+            one = f"--set {overrides[count - 1]}: {where.sub('', one, count=1)}"
+        told.append(one)
+    raise RecipeError(told)
 
 
 def _name_of(file: Path) -> str:
@@ -100,7 +143,13 @@ def _name_of(file: Path) -> str:
 
 def parse_recipe(text: RecipeText) -> Recipe:
     """Validate parsed YAML. Raises RecipeError with all problems at once."""
-    recipe = parse_part(text, Recipe)
+    try:
+        recipe = Recipe.model_validate(text.data)
+    except ValidationError as error:
+        problems = [problem(text, item, Recipe) for item in error.errors()]
+        whole = all(not item["loc"] for item in error.errors())
+        wrong = _wrong_filters(text, text.data.get("filters")) if whole else []
+        raise RecipeError(wrong or problems) from None  # rules that name a misspelt filter rightly are not the fault
     _check_filters(text, recipe)
     return recipe
 
@@ -115,16 +164,21 @@ def parse_part(text: RecipeText, part: type[SomePart]) -> SomePart:
 
 def _check_filters(text: RecipeText, recipe: Recipe) -> None:
     """Unknown filters and wrong filter parameters are recipe errors too."""
+    if problems := _wrong_filters(text, recipe.filters):
+        raise RecipeError(problems)
+
+
+def _wrong_filters(text: RecipeText, listed: Any) -> list[str]:
     import filters
 
     problems = []
-    for place, use in enumerate(recipe.filters):
+    for place, item in enumerate(listed or ()):
+        use = FilterUse.model_validate(filter_use(item))
         try:
             filters.build(use.name, filter_params(use.params))
         except (filters.FilterError, RecipeError) as error:
             problems.append(f"{text.where(('filters', place))}: filters.{place}: {error}")
-    if problems:
-        raise RecipeError(problems)
+    return problems
 
 
 def recipe_schema() -> dict[str, Any]:

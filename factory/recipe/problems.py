@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel
@@ -12,6 +13,7 @@ from factory.recipe.yaml_text import RecipeText
 
 def did_you_mean(word: str, known: list[str] | tuple[str, ...], every: bool = False) -> str:
     """'; did you mean ...?' for a near miss; with `every`, otherwise the whole list of what is known."""
+    known = [one for one in known if one != word]  # what was written is never what was meant
     near = difflib.get_close_matches(word.lower(), known, n=1, cutoff=0.6)
     if near:
         return f"; did you mean '{near[0]}'?"
@@ -30,6 +32,9 @@ def problem(text: RecipeText, item: Any, part: type[BaseModel]) -> str:
     path, owner, annotation = _resolve(text, loc, part)
     name = ".".join(str(step) for step in path) or part.__name__.lower()
     message = item["msg"].removeprefix("Value error, ")
+    if not loc and (named := re.match(r"([a-z_.]+): (?:[^']*'([^']*)')?", message)):
+        path = _path_of(text, tuple(named[1].split(".")), named[2]) or path
+        name = name if path == () else ""
     if item["type"] == "extra_forbidden":
         message = f"unknown key{did_you_mean(str(loc[-1]), list(owner.model_fields), every=True)}"
     elif item["type"] == "missing":
@@ -42,7 +47,13 @@ def problem(text: RecipeText, item: Any, part: type[BaseModel]) -> str:
             given = text.get(path).get("kind") if isinstance(text.get(path), dict) else None
             message = f"unknown kind '{given}'{did_you_mean(str(given), kinds, every=True)}"
             path, name = (*path, "kind"), f"{name}.kind"
-    return f"{text.where(path)}: {name}: {message}"
+    return f"{text.where(path)}: {name + ': ' if name else ''}{message}"
+
+
+def _path_of(text: RecipeText, section: tuple[Any, ...], word: str | None) -> tuple[Any, ...] | None:
+    """Where a section stands that the rules of a whole file complain of: its key or value `word` if there is one."""
+    below = [path for path in text.lines if path[: len(section)] == section]
+    return next((path for path in below if word in (path[-1], text.get(path))), below[0] if below else None)
 
 
 def _resolve(

@@ -81,7 +81,7 @@ class Recipe(Part):
         """`- repetition` and `- length: {min_words: 5}` are the two ways to write a filter; in Python, `Length(min_words=5)`."""
         if not isinstance(value, (list, tuple)):
             return value
-        return [_filter_use(item) for item in value]
+        return [filter_use(item) for item in value]
 
     @model_validator(mode="after")
     def _names_fit_together(self) -> Recipe:
@@ -155,7 +155,8 @@ class Recipe(Part):
         return list(dict.fromkeys([*self.select.calibrations, *repair]))
 
 
-def _filter_use(item: Any) -> Any:
+def filter_use(item: Any) -> Any:
+    """A filter as `FilterUse` has it, of the ways to write one."""
     if isinstance(item, str):
         return {"name": item}
     if isinstance(item, Filter):

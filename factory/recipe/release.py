@@ -122,9 +122,11 @@ class Release(Part):
                 raise ValueError(f"{name}: scores are between 0 and 1, got {least}")
         return value
 
-    @field_validator("version")
+    @field_validator("version", mode="before")
     @classmethod
-    def _semver(cls, value: str) -> str:
-        if value != "auto" and not re.match(SEMVER_PATTERN, value):
-            raise ValueError(f"'{value}' is not a semantic version such as 1.0.0 (or 'auto')")
-        return value
+    def _semver(cls, value: Any) -> Any:
+        """'v1.2.0', as tags are written, is the same; YAML reads 1.2 as a number."""
+        version = value.removeprefix("v") if isinstance(value, str) else value
+        if version != "auto" and not (isinstance(version, str) and re.match(SEMVER_PATTERN, version)):
+            raise ValueError(f"'{value}' is no version; write three numbers, for example 1.2.0 (or 'auto')")
+        return version

@@ -8,6 +8,7 @@ exponentially from a few lines; a recipe has a few hundred values).
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -144,6 +145,8 @@ class _Reader:
 def set_value(text: RecipeText, override: str) -> None:
     """Apply one `key.path=value`; a list item is named by its index or by its `name`.
 
+    Filters have names too, however they are written, and a key below one is a parameter: `filters.length.min_words=4`.
+
     Raises:
         RecipeError: no '=', a path through something that is no mapping, a list item that does not exist.
     """
@@ -151,31 +154,56 @@ def set_value(text: RecipeText, override: str) -> None:
     if not equals or not dotted.strip():
         raise RecipeError([f"--set {override}: write --set key.path=value, for example --set seed=3"])
     value = parse_yaml(f"value: {raw}" if raw.strip() else "value:", f"--set {override}").data["value"]
+    steps = dotted.strip().split(".")
     target: Any = text.data
     path: list[Any] = []
-    steps = dotted.strip().split(".")
-    for place, step in enumerate(steps):
-        key: Any = _list_place(target, step, override) if isinstance(target, list) else step
+    while True:
+        of_filters = path[-1:] == ["filters"]
+        key: Any = _list_place(target, steps[0], override, of_filters) if isinstance(target, list) else steps[0]
         path.append(key)
-        if place == len(steps) - 1:
+        if len(steps) == 1:
             break
         if isinstance(target, dict):
             target = target.setdefault(key, {})
-        elif isinstance(target, list):
+        else:
+            if of_filters:
+                target[key] = _whole_filter(target[key])
             target = target[key]
         if not isinstance(target, (dict, list)):
-            raise RecipeError(
-                [f"--set {override}: '{'.'.join(steps[: place + 1])}' is a value, it has no '{steps[place + 1]}'"]
-            )
+            taken = dotted.strip().removesuffix(".".join(["", *steps[1:]]))
+            raise RecipeError([f"--set {override}: '{taken}' is a value, it has no '{steps[1]}'"])
+        if of_filters and isinstance(target.get("params"), dict) and steps[1] not in ("name", "params"):
+            path.append("params")
+            target = target["params"]
+        del steps[0]
+    if path[-2:-1] == ["filters"] and not steps[0].isdigit() and isinstance(value, (dict, type(None))):
+        value = {"name": steps[0], "params": value or {}}
     target[path[-1]] = value
     text.overrides[tuple(path)] = override
 
 
-def _list_place(items: list[Any], step: str, override: str) -> int:
+def _list_place(items: list[Any], step: str, override: str, of_filters: bool) -> int:
     if step.isdigit() and int(step) < len(items):
         return int(step)
+    if of_filters:
+        items = [_whole_filter(item) for item in items]
     names = [item.get("name") if isinstance(item, dict) else item if isinstance(item, str) else None for item in items]
     if step in names:
         return names.index(step)
-    shown = ", ".join(str(name) for name in names if name) or f"0 to {len(items) - 1}"
-    raise RecipeError([f"--set {override}: no item '{step}' in this list; there are: {shown}"])
+    known = [str(name) for name in names if name]
+    near = get_close_matches(step.lower(), known, n=1)
+    hint = f"; did you mean '{near[0]}'?" if near else ""
+    shown = ", ".join(known) or (f"0 to {len(items) - 1}" if items else "none")
+    raise RecipeError([f"--set {override}: no item '{step}' in this list{hint or f'; there are: {shown}'}"])
+
+
+def _whole_filter(item: Any) -> Any:
+    """A filter with `name` and `params`, whichever way it is written (`repetition`, `length: {min_words: 4}`)."""
+    if isinstance(item, str):
+        return {"name": item, "params": {}}
+    if isinstance(item, dict) and len(item) == 1 and "name" not in item:
+        name, params = next(iter(item.items()))
+        return {"name": name, "params": {} if params is None else params}
+    if isinstance(item, dict):
+        return {"params": {}, **item}
+    return item

@@ -21,6 +21,7 @@ from factory.runs.tables import Status
 from factory.sources.source import SourceRow
 from filters import SetFilter
 from filters.asking.questions import VlmFilter
+from filters.contract.scores_of import scores_of
 
 if TYPE_CHECKING:
     from factory.work.scorer import Scorer
@@ -100,7 +101,7 @@ class PublishedText:
         """Scores of texts that no model wrote as they are, such as one put together from several; null where no filter can
         judge a text alone."""
         frame = pl.DataFrame({"text": texts})
-        found = {f"score_{scorer.name}": scorer.filter.score(frame)["score"] for scorer in self.judges}
+        found = {f"score_{scorer.name}": scores_of(scorer.filter, frame)["score"] for scorer in self.judges}
         nothing = pl.lit(None, pl.Float64)
         return frame.select(found.get(name, nothing).alias(name) for name in self.score_columns)
 
@@ -111,7 +112,9 @@ class PublishedText:
         nulls = [pl.lit(None, captions.schema[name]).alias(name) for name in GENERATED if name in captions.columns]
         texts = rows.with_columns(text="rewritten").with_columns(nulls)
         names = [scorer.name for scorer in self.judges]
-        scores = pl.DataFrame([scorer.filter.score(texts)["score"].alias(f"_{scorer.name}") for scorer in self.judges])
+        scores = pl.DataFrame(
+            [scores_of(scorer.filter, texts)["score"].alias(f"_{scorer.name}") for scorer in self.judges]
+        )
         changed = rows.select("_row").hstack(scores).with_columns(_changed=True)
         joined = captions.with_row_index("_row").join(changed, on="_row", how="left", maintain_order="left")
         is_new = pl.col("_changed").is_not_null()

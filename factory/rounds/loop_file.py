@@ -10,11 +10,11 @@ from pydantic import Field, field_validator, model_validator
 from exports.mixture import Mixture, parse_mixture
 from exports.release import ReleaseError
 from factory.errors import RecipeError
-from factory.recipe.loading import parse_part, parse_recipe
+from factory.recipe.loading import parse_part, parse_recipe, with_overrides
 from factory.recipe.part import NAME_PATTERN, Part
 from factory.recipe.problems import did_you_mean
 from factory.recipe.recipe import Recipe
-from factory.recipe.yaml_text import RecipeText, read_yaml, set_value
+from factory.recipe.yaml_text import RecipeText, read_yaml
 from factory.rounds.training_settings import Training
 from filters.asking.questions import SELF
 from filters.asking.vlm_judge import VlmJudge
@@ -260,8 +260,10 @@ def load_loop(path: str | Path, overrides: tuple[str, ...] = ()) -> Loop:
         for holder, key in ((text.data, "caption"), (text.data.get("evaluate"), "recipe")):
             if isinstance(holder, dict) and isinstance(holder.get(key), str):
                 holder[key] = read_yaml(Path(path).parent / holder[key]).data
-    for override in overrides:
-        set_value(text, override)
+    return with_overrides(text, overrides, _parse_loop)
+
+
+def _parse_loop(text: RecipeText) -> Loop:
     loop = parse_part(text, Loop)
     model = loop.first if isinstance(loop.first, str) else loop.base
     problems = []

@@ -6,9 +6,9 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from factory.recipe.loading import parse_part
+from factory.recipe.loading import parse_part, with_overrides
 from factory.recipe.part import Part
-from factory.recipe.yaml_text import RecipeText, read_yaml, set_value
+from factory.recipe.yaml_text import RecipeText, read_yaml
 
 ModelPart = Literal["tower", "connector", "language"]
 
@@ -132,6 +132,4 @@ def load_training(path: str | None, overrides: tuple[str, ...] = ()) -> Training
     Raises RecipeError: everything that is wrong with it, each with file and line and what to do.
     """
     text = read_yaml(path) if path else RecipeText("the training", {})
-    for override in overrides:
-        set_value(text, override)
-    return parse_part(text, Training)
+    return with_overrides(text, overrides, lambda changed: parse_part(changed, Training))

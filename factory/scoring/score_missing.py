@@ -27,6 +27,7 @@ from factory.work.scorer import Scorer
 from factory.work.work import Work
 from filters import SetFilter
 from filters.asking.questions import VlmFilter
+from filters.contract.scores_of import scores_of, set_scores_of
 
 HERE_ROWS: Final = 40_000
 """Captions scored in this process; more are worth the seconds in which Ray starts."""
@@ -84,7 +85,9 @@ class ScoreParts:
         wanted = [scorer for scorer in self.scorers if scorer.name in job["names"]]
         texts = [scorer for scorer in wanted if "image" not in scorer.filter.needs]
         pictured = [scorer for scorer in wanted if "image" in scorer.filter.needs]
-        found = {scorer.name: scorer.filter.score(self._answered(captions, scorer, job["part"])) for scorer in texts}
+        found = {
+            scorer.name: scores_of(scorer.filter, self._answered(captions, scorer, job["part"])) for scorer in texts
+        }
         if pictured:
             found |= self._score_images(captions, pictured)
         for scorer in wanted:
@@ -117,7 +120,7 @@ class ScoreParts:
         for batch in self.pictures.beside(captions.with_row_index("row")):
             places.append(batch["row"])
             for scorer in scorers:
-                pieces[scorer.name].append(scorer.filter.score(batch.drop("row")))
+                pieces[scorer.name].append(scores_of(scorer.filter, batch.drop("row")))
         order = pl.concat(places).arg_sort()
         return {name: pl.concat(parts)[order] for name, parts in pieces.items()}
 
@@ -202,7 +205,9 @@ def _score_set(work: Work, pictures: Pictures, filter_: SetFilter, fingerprint: 
 
     scored = 0
     with tempfile.TemporaryDirectory(prefix=".scratch-", dir=beside) as scratch:
-        answers = ((*seen[place], scores) for place, scores in enumerate(filter_.score_set(batches, Path(scratch))))
+        answers = (
+            (*seen[place], scores) for place, scores in enumerate(set_scores_of(filter_, batches, Path(scratch)))
+        )
         for part, group in groupby(answers, key=lambda answer: answer[0]):
             scores = pl.concat([scores.with_columns(row) for _, row, scores in group]).sort("row").drop("row")
             rows = run.caption_part(part).filter(_counts(work))

@@ -25,6 +25,9 @@ def open_source(recipe: Recipe, scratch: Storage) -> ImageSource:
     from factory.plugins import BUILT_IN_KINDS, source_kinds
 
     kind = recipe.source.kind
-    reader = import_module(f"factory.sources.{kind}").SOURCE if kind in BUILT_IN_KINDS else source_kinds()[kind]
-    source: ImageSource = reader(recipe.source, scratch)
+    if kind not in BUILT_IN_KINDS:
+        from factory.sources.plugin_source import PluginSource
+
+        return PluginSource(source_kinds()[kind], recipe.source, scratch)
+    source: ImageSource = import_module(f"factory.sources.{kind}").SOURCE(recipe.source, scratch)
     return source

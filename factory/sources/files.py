@@ -109,8 +109,21 @@ def _find(path: str, suffixes: tuple[str, ...], first: bool) -> list[str]:
 
 def answers(fs: AbstractFileSystem, root: str, path: str) -> None:
     """Make sure that a remote system answers at all, within ANSWER_SECONDS. Raises SourceError."""
-    if not is_local(fs):
-        in_time(lambda: fs.exists(root), f"{path}: no answer within {ANSWER_SECONDS:.0f} s; is the address right?")
+    if is_local(fs):
+        return
+    words = f"{printable(path)}: no answer within {ANSWER_SECONDS:.0f} s; is the address right?"
+    try:
+        in_time(lambda: fs.exists(root), words)
+    except SourceError:
+        raise
+    except Exception as error:  # every storage library has exceptions of its own
+        advice = "; give it credentials as its library reads them (docs/sources.md)" if _asks_who(error) else ""
+        raise SourceError(f"{printable(path)}: cannot be looked at: {first_line(error)}{advice}") from None
+
+
+def _asks_who(error: Exception) -> bool:
+    """Whether an error of a storage library is about who asks."""
+    return isinstance(error, PermissionError) or "credential" in f"{type(error).__name__} {error}".lower()
 
 
 def in_time(call: Callable[[], T], words: str, seconds: float = ANSWER_SECONDS) -> T:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from factory.errors import RecipeError
 from factory.recipe import Recipe, parse_recipe
-from factory.recipe.yaml_text import parse_yaml, set_value
+from factory.recipe.loading import with_overrides
+from factory.recipe.yaml_text import parse_yaml
 from factory.runs.run import RECIPE, Run
 
 
@@ -21,5 +22,4 @@ def recipe_of(run: Run, overrides: tuple[str, ...] = (), only: tuple[str, ...] =
             raise RecipeError(
                 [f"--set {override}: here only {' and '.join(only)} can change; change the recipe and run it again"]
             )
-        set_value(text, override)
-    return parse_recipe(text)
+    return with_overrides(text, overrides, parse_recipe)

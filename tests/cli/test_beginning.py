@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 import factory
-from factory.cli import cli
+from factory.cli.app import cli
 from factory.recipe import load_recipe
 from tests.pictures import encoded, picture
 

@@ -27,7 +27,7 @@ def test_a_plan_starts_no_engine_and_imports_none(tmp_path: Path) -> None:
     file = write_recipe(tmp_path, demo_recipe())
     code = f"""
 import sys
-from factory.cli import cli
+from factory.cli.app import cli
 from factory.cli.app import COMMANDS
 cli(["plan", {str(file)!r}, "--out", {str(tmp_path / "run")!r}], standalone_mode=False)
 print(sorted(set(sys.modules) & {{"ray", "torch", "vllm", "transformers"}}))

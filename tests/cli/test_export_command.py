@@ -12,7 +12,7 @@ import yaml
 from click.testing import CliRunner, Result
 
 from exports.formats import FORMATS
-from factory.cli import cli
+from factory.cli.app import cli
 from factory.cli.publishing import EXPORT_FORMATS
 from tests.captioned_run import captioned
 from tests.recipes import DEMO

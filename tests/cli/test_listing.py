@@ -9,8 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 import factory
-from factory.cli import cli
-from factory.cli.app import COMMANDS, explain
+from factory.cli.app import COMMANDS, cli, explain
 from factory.errors import EXTRAS, extras_named, missing_extra
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from click.testing import CliRunner
 
-from factory.cli import cli
+from factory.cli.app import cli
 
 FILE = """
 name: texts
