@@ -106,19 +106,22 @@ class Repetition(Filter):
 def _repeating_words(rows: pl.DataFrame) -> pl.DataFrame:
     """The word table of the captions that repeat four words, or say a word three times in a row.
 
-    `gram` is the hash of the four words that begin here, `ago` how many words before the same four began last.
+    `ago` is how many words before the four words that begin here began last, null where they did not.
     """
-    hashed = pl.col("hash")
-    words = word_table(rows).with_columns(hash=pl.col("word").hash()).with_columns(gram=ngram(GRAM, hashed))
-    # Few captions repeat anything, and one that repeats a sentence or a run repeats four words.
-    repeats = pl.col("gram").drop_nulls().n_unique() < pl.col("gram").count()
-    again = words.group_by("row").agg(repeats=repeats).filter("repeats").select("row")
-    repeating = pl.concat([again, words.filter(_THREEFOLD).select("row")]).unique()
-    at = pl.col("at")
-    return (
-        words.join(repeating, on="row", how="semi", maintain_order="left")
+    at, gram = pl.col("at"), pl.col("gram")
+    words = (
+        word_table(rows)
+        .with_columns(hash=pl.col("word").hash())
+        # One number for a row and its words: to group by two columns takes several times as long.
+        .with_columns(gram=ngram(GRAM, pl.col("hash")) ^ (pl.col("row") + 1).hash())
         .with_row_index("at")
-        .with_columns(ago=pl.when(pl.col("gram").is_not_null()).then(at - at.shift(1).over("row", "gram")))
+    )
+    # Few captions repeat anything, and one that repeats a sentence or a run repeats four words.
+    again = words.filter(gram.is_not_null() & gram.is_duplicated())
+    ago = again.select("at", ago=at - at.shift(1).over("gram")).drop_nulls("ago")
+    repeating = pl.concat([again.select("row"), words.filter(_THREEFOLD).select("row")]).unique()
+    return words.join(repeating, on="row", how="semi", maintain_order="left").join(
+        ago, on="at", how="left", maintain_order="left"
     )
 
 

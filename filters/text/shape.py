@@ -19,6 +19,8 @@ _SINGLE_BESIDE_ACCENTS: Final = r"\b[b-hj-zB-HJ-Z]\b"
 """The same where a letter beyond ASCII is one too: "m" in "mặc" stands alone only by the border of ASCII words, which is faster."""
 _ENDLESS: Final = r"[!-~\x{C0}-\x{24F}]{60,}"
 
+_OTHER_SPACE: Final = r"[\s--\x20]"
+
 MIN_LETTERS: Final = 12
 """Letters below which a caption may be all capitals: a name, an abbreviation."""
 MIN_DIGITS: Final = 5
@@ -79,7 +81,9 @@ class Shape(Filter):
         beside = pl.when((suspect >= MIN_SINGLE) & (text.str.len_bytes() > text.str.len_chars())).then(text)
         counts = self.inputs(captions).select(
             # Counting what is rare, and taking it off, is several times faster than counting letters one by one.
-            chars=text.str.len_chars() - text.str.count_matches(r"\s"),
+            chars=text.str.len_chars()
+            - text.str.count_matches(" ", literal=True)
+            - pl.when(text.str.contains(_OTHER_SPACE)).then(text.str.count_matches(_OTHER_SPACE)).otherwise(0),
             others=text.str.count_matches(r"[^\p{L}\p{M}\s]"),
             capitals=text.str.count_matches(r"\p{Lu}"),
             digits=text.str.count_matches(r"\p{Nd}"),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from enum import Enum, auto
 from functools import lru_cache
+from itertools import product
+from string import ascii_lowercase
 from typing import Final
 
 
@@ -134,8 +136,14 @@ _KINDS: Final = (
 
 def suspected() -> str:
     """A pattern (of Rust's regex) that is in every text with a full stop before white space which may be an abbreviation's:
-    after a word that `kind` knows, a unit, one or two letters, letters without a vowel, a Roman number, or a digit.
+    after a word that `kind` knows, a unit, a letter, letters without a vowel, a Roman number, or a digit.
     """
     known = UNITS.union(*(words for _, *both in _KINDS for words in both))
     long = sorted({re.escape(word) for word in known if len(word) > 2 and "." not in word})
-    return rf"(?i)(?:\A|[^\p{{L}}\p{{N}}])(?:\p{{L}}{{1,2}}|{'|'.join(long)}|[b-df-hj-np-tv-xz]{{3,5}}|[ivx]{{2,5}})\.\s|\p{{N}}\.\s"
+    pairs = sorted(pair for pair in map("".join, product(ascii_lowercase, repeat=2)) if _may_abbreviate(pair))
+    short = rf"\p{{L}}|\p{{L}}[\p{{L}}--[a-zA-Z]]|[\p{{L}}--[a-zA-Z]]\p{{L}}|{'|'.join(pairs)}"
+    return rf"(?i)(?:\A|[^\p{{L}}\p{{N}}])(?:{short}|{'|'.join(long)}|[b-df-hj-np-tv-xz]{{3,5}}|[ivx]{{2,5}})\.\s|\p{{N}}\.\s"
+
+
+def _may_abbreviate(word: str) -> bool:
+    return word in UNITS or any(kind(written) is not None for written in (word, word.title(), word.upper()))

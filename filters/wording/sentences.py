@@ -53,7 +53,7 @@ _HARD: Final = "|".join(
     (
         rf"[\r\v\f\x1c-\x1f\x85\x{{2028}}\x{{2029}}\"“”「…‼‽⁇-⁉{_UNSPACED}]",
         r"[^.!?\s]\s*\n\s*\S",  # a line that ends without a mark, and another
-        r"\.\.|[.!?][^\s.!?]|[.!?]\s+[^\s\p{Lu}]",
+        r"\.\.|[.!?][^\s.!?]|[!?]\s+[^\s\p{Lu}]|\.\s+[^\s\p{L}\p{N}]",
         r"(?:\A|[.!?])[^\p{L}\p{N}.!?]*[.!?]|\A[^\p{L}\p{N}]*\z",  # a part without a letter or digit
         abbreviations.suspected(),
     )
