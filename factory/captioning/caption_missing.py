@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from factory.captioning.beside_bare import BesideBare, beside_bare
+from factory.captioning.merging import MergingParts
 from factory.engines.engine_actor import Duty
 from factory.engines.pool import EnginePool
 from factory.engines.room import EngineRoom
@@ -95,13 +96,15 @@ def caption_group(
     )
     before, began = made.tokens["output"], time.monotonic()
     tasks, used = read_tasks(shards), made.used
-    for batch in engine_reports(ray, tasks, read, lambda: _start(work, group, room), duty, used=used):
-        for row in batch.to_pylist():
-            made.images[row["status"]] += row["rows"]
-            made.tokens["prompt"] += row["prompt_tokens"]
-            made.tokens["output"] += row["output_tokens"]
-        deaths, words = ray.get(watch.state.remote())
-        progress.update(made.images, made.tokens, made.engine_deaths + deaths, words)
+    with MergingParts(work.run) as merging:
+        for batch in engine_reports(ray, tasks, read, lambda: _start(work, group, room), duty, used=used):
+            for row in batch.to_pylist():
+                made.images[row["status"]] += row["rows"]
+                made.tokens["prompt"] += row["prompt_tokens"]
+                made.tokens["output"] += row["output_tokens"]
+            merging.written()
+            deaths, words = ray.get(watch.state.remote())
+            progress.update(made.images, made.tokens, made.engine_deaths + deaths, words)
     made.engine_deaths += ray.get(watch.state.remote())[0]
     tokens = made.tokens["output"] - before
     if tokens and not group.first.rung:

@@ -41,7 +41,14 @@ NOTIFY = click.option(
 
 SECTIONS: Final = {
     "Begin": {"doctor": "looking_up", "init": "beginning"},
-    "Caption": {"plan": "running", "quote": "quoting", "preview": "running", "run": "running", "status": "running", "report": "running"},
+    "Caption": {
+        "plan": "running",
+        "quote": "quoting",
+        "preview": "running",
+        "run": "running",
+        "status": "running",
+        "report": "running",
+    },
     "Filter, look and judge": {
         "filter": "filtering",
         "train-quality": "filtering",
