@@ -66,7 +66,7 @@ def beside_bare(
             if bare is not None:
                 remember_speed(load, bare)
                 measuring = bare.seconds
-    return BesideBare(group.first.view.model, tokens, max(1, len(pool.engines)), bare, measuring)
+    return BesideBare(group.first.view.model_name, tokens, max(1, len(pool.engines)), bare, measuring)
 
 
 def _load(work: Work, group: EngineGroup) -> BareLoad | None:

@@ -43,7 +43,7 @@ def known_speed(load: BareLoad) -> BareSpeed | None:
 
 def remember_speed(load: BareLoad, speed: BareSpeed) -> None:
     """Keep a measured speed."""
-    model = load.ready.view.model
+    model = load.ready.view.model_name
     remember(
         FILE,
         {"key": bare_key(load), "at": now_ms(), "model": model, "machine": machine_words(), "speed": asdict(speed)},

@@ -39,7 +39,7 @@ def reasoned_seconds(work: Work, made: Estimate, card: Card) -> tuple[Interval, 
     Raises:
         RunError: a model's weights are not on this disk, so nobody knows how large it is.
     """
-    sizes = {ready.model.identity: _weights(ready.model, ready.view.model) for ready in work.views}
+    sizes = {ready.model.identity: _weights(ready.model, ready.view.model_name) for ready in work.views}
     parameters = sum(sizes[ready.model.identity][0] for ready in work.views) / len(work.views)
     cards = max(1, *(-(-size // int(card.gigabytes * 1e9 * CACHE_SHARE)) for _, size in sizes.values()))
     tokens = made.prompt_tokens + made.output_tokens
