@@ -23,6 +23,7 @@ from factory.recipe.source import (
     HuggingFaceSource,
     ParquetSource,
     Source,
+    UrlsSource,
     WebDatasetSource,
 )
 from factory.recipe.view import ORIGINAL_IMAGE, ImageSettings, Prompt, Sampling, View
@@ -54,6 +55,7 @@ __all__ = [
     "Sampling",
     "Select",
     "Source",
+    "UrlsSource",
     "View",
     "WebDatasetSource",
     "as_recipe",
