@@ -28,7 +28,7 @@ from factory.errors import FactoryError
 
 SOURCES_GROUP: Final = "caption_factory.sources"
 """The entry point group of sources. An entry point's name is the kind, its value `package.module:Class`."""
-BUILT_IN_KINDS: Final = ("folder", "parquet", "webdataset", "huggingface", "captions", "demo")
+BUILT_IN_KINDS: Final = ("folder", "parquet", "webdataset", "huggingface", "captions", "urls", "demo")
 MAX_BYTES: Final = 10_000_000
 _sources: dict[str, type[Any]] = {}
 _brought: dict[str, Loaded] = {}  # by file

@@ -23,6 +23,7 @@ from factory.recipe.source import (
     HuggingFaceSource,
     ParquetSource,
     Source,
+    UrlsSource,
     WebDatasetSource,
 )
 from factory.recipe.view import (
@@ -68,6 +69,7 @@ __all__ = [
     "Select",
     "ServedModel",
     "Source",
+    "UrlsSource",
     "View",
     "WebDatasetSource",
     "as_recipe",

@@ -122,6 +122,34 @@ class CaptionsSource(Part):
     )
 
 
+class UrlsSource(Part):
+    """Addresses of images in the web, in Parquet, JSON lines, CSV, or plain text with an address a line. Each is fetched when it is
+    read; a link that is dead is a row with its reason. Addresses of this machine and of private networks are refused.
+    """
+
+    kind: Literal["urls"] = "urls"
+    path: str = Field(
+        description="File (.parquet, .jsonl, .csv, .tsv, .txt; .gz too), folder or glob, local or any fsspec URL."
+    )
+    url: str | None = Field(
+        default=None, description="Column with the address; unset: the first that is there of url, image_url, ..."
+    )
+    text: str | None = Field(
+        default=None,
+        description="Column with the original text; unset: the first that is there of text, caption, captions, ...",
+    )
+    key: str | None = Field(default=None, description="Column with a stable unique id; unset: the address.")
+    fields: tuple[str, ...] = Field(
+        default=(), description="Columns to carry into the release, such as url or license."
+    )
+    timeout_s: float = Field(default=30.0, gt=0, le=3600, description="Seconds for one image.")
+    retries: int = Field(default=2, ge=0, le=20, description="Further tries where a server fails or asks to wait.")
+    per_host_per_s: float = Field(
+        default=5.0, gt=0, le=1000, description="Requests a second to one host, by each worker."
+    )
+    allow_loopback: bool = Field(default=False, description="Ask servers of this machine too.")
+
+
 class DemoSource(Part):
     """The demo world: small drawn scenes, no download."""
 
@@ -153,6 +181,6 @@ class DemoSource(Part):
 
 
 Source = Annotated[
-    Union[FolderSource, ParquetSource, WebDatasetSource, HuggingFaceSource, CaptionsSource, DemoSource],
+    Union[FolderSource, ParquetSource, WebDatasetSource, HuggingFaceSource, CaptionsSource, UrlsSource, DemoSource],
     Field(discriminator="kind"),
 ]
