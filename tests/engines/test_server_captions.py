@@ -232,7 +232,7 @@ def test_the_captioner_makes_rows_of_what_a_server_says(server: Server) -> None:
     model = {"endpoint": server.url, "name": "judge", "retries": 0}
     views = [
         {"name": "self", "model": model, "prompts": ["What is it, if its text is {original}?"]},
-        {"name": "none", "model": model, "prompts": ["Say nothing."]},
+        {"name": "none", "model": model, "prompts": ["Say nothing."], "canary": False},
     ]
     (group,) = engine_groups(ready_views(Recipe.model_validate(demo_recipe(views=views, filters=[], select={}))))
     assert group.server is not None
