@@ -12,8 +12,9 @@ import pytest
 from exports.storage import Storage
 from factory.costs.machine import machine_id
 from factory.costs.quoted import quoted
-from factory.costs.run_costs import RunCosts, cost_key, remember_costs, source_key
+from factory.costs.run_costs import RunCosts, cost_key, costs_of_json, remember_costs, source_key
 from factory.errors import RunError
+from factory.outcome import costs_of as costs_of_outcome
 from factory.quoting.hardware import CARDS, card_named
 from factory.quoting.known import known_lines
 from factory.quoting.probe import _slopes
@@ -23,7 +24,7 @@ from factory.recipe import Recipe
 from factory.runs.run import METRICS, Run
 from factory.work.plan import Plan, make_plan
 from tests.costs.test_costs import COSTS
-from tests.fake_captions import caption_open
+from tests.fake_captions import caption_open, run_fake
 from tests.pictures import encoded, picture
 from tests.recipes import demo_recipe
 
@@ -123,6 +124,17 @@ def test_cards_are_known_by_our_name_and_by_their_own() -> None:
     for card in CARDS.values():
         assert card.price.low <= card.price.mid <= card.price.high
         assert "20" in card.price_source  # says when
+
+
+def test_a_run_tells_its_cost_in_a_form_that_is_read_again(tmp_path: Path) -> None:
+    release = {"to": str(tmp_path / "released"), "license": "cc0-1.0", "image_license": "cc0-1.0"}
+    outcome, _ = run_fake(demo_recipe(release=release), str(tmp_path / "run"))
+    costs = costs_of_outcome(outcome)
+    assert costs_of_json(json.loads(json.dumps(asdict(costs), allow_nan=False))) == costs
+    assert (costs.images, costs.captions) == (24, 24)
+    assert costs.key == cost_key(outcome.work)
+    assert costs.released_bytes > 0
+    assert costs.stored_bytes > 0
 
 
 def test_a_sample_has_every_size_in_its_share(tmp_path: Path) -> None:
