@@ -11,7 +11,7 @@ PYTHON ?= python3
 BUILD ?= auto
 VENV := .venv
 STAMP := $(VENV)/.ready
-BENCHMARKS := newcomer throughput memory kill release filters filter_scale faithfulness reads rounds starts review
+BENCHMARKS := newcomer throughput memory kill release filters filter_scale faithfulness reads rounds starts review scale
 
 setup: $(STAMP)
 
