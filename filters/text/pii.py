@@ -51,12 +51,86 @@ _IBAN: Final = (
 # American social security numbers, and numbers of papers after a word that says so.
 _IBAN_LENGTHS: Final = {
     one[:2]: int(one[2:])
-    for one in (
-        "AD24 AE23 AL28 AT20 AZ28 BA20 BE16 BG22 BH22 BR29 BY28 CH21 CR22 CY28 CZ24 DE22 DK18 DO28 EE20 EG29 ES24 FI18 "
-        "FO18 FR27 GB22 GE22 GI23 GL18 GR27 GT28 HR21 HU28 IE22 IL23 IQ23 IS26 IT27 JO30 KW30 KZ20 LB28 LC32 LI21 LT20 "
-        "LU20 LV21 LY25 MC27 MD24 ME22 MK19 MR27 MT31 MU30 NL18 NO15 PK24 PL28 PS29 PT25 QA29 RO24 RS22 SA24 SC31 SE24 "
-        "SI19 SK24 SM27 ST25 SV28 TL23 TN24 TR26 UA29 VA22 VG24 XK20 "
-    ).split()
+    for one in [
+        "AD24",
+        "AE23",
+        "AL28",
+        "AT20",
+        "AZ28",
+        "BA20",
+        "BE16",
+        "BG22",
+        "BH22",
+        "BR29",
+        "BY28",
+        "CH21",
+        "CR22",
+        "CY28",
+        "CZ24",
+        "DE22",
+        "DK18",
+        "DO28",
+        "EE20",
+        "EG29",
+        "ES24",
+        "FI18",
+        "FO18",
+        "FR27",
+        "GB22",
+        "GE22",
+        "GI23",
+        "GL18",
+        "GR27",
+        "GT28",
+        "HR21",
+        "HU28",
+        "IE22",
+        "IL23",
+        "IQ23",
+        "IS26",
+        "IT27",
+        "JO30",
+        "KW30",
+        "KZ20",
+        "LB28",
+        "LC32",
+        "LI21",
+        "LT20",
+        "LU20",
+        "LV21",
+        "LY25",
+        "MC27",
+        "MD24",
+        "ME22",
+        "MK19",
+        "MR27",
+        "MT31",
+        "MU30",
+        "NL18",
+        "NO15",
+        "PK24",
+        "PL28",
+        "PS29",
+        "PT25",
+        "QA29",
+        "RO24",
+        "RS22",
+        "SA24",
+        "SC31",
+        "SE24",
+        "SI19",
+        "SK24",
+        "SM27",
+        "ST25",
+        "SV28",
+        "TL23",
+        "TN24",
+        "TR26",
+        "UA29",
+        "VA22",
+        "VG24",
+        "XK20",
+    ]
 }
 """Signs of an international bank account number by country (SWIFT's registry of ISO 13616)."""
 _SAID: Final = r"(?:\s?(?:\(?(?:no|nr|num|number|ssn|id)\b\)?\.?|is|was|reads|[:#=])){0,4}\s?"
@@ -166,7 +240,18 @@ def _iban(match: str) -> bool:
 def _secret(match: str) -> bool:
     """Not what a form says after "Password:"."""
     said = match.lower().replace("=", ":").rpartition(":")[2].strip(" \"'")
-    return said not in ("required", "protected", "forgot", "forgotten", "field", "reset", "here", "login", "none", "unknown")
+    return said not in (
+        "required",
+        "protected",
+        "forgot",
+        "forgotten",
+        "field",
+        "reset",
+        "here",
+        "login",
+        "none",
+        "unknown",
+    )
 
 
 def _identity(match: str) -> bool:

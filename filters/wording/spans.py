@@ -21,7 +21,9 @@ def find_spans(rows: pl.DataFrame, kinds: Sequence[tuple[str, str]]) -> pl.DataF
     if rows.is_empty():
         return pl.DataFrame(schema=_TABLE)
     # Most kinds are in no text: they are looked for together, since a query of its own takes longer than the search.
-    there = rows.select(pl.col("text").str.contains(pattern).any().alias(str(place)) for place, (_, pattern) in enumerate(kinds)).row(0)
+    there = rows.select(
+        pl.col("text").str.contains(pattern).any().alias(str(place)) for place, (_, pattern) in enumerate(kinds)
+    ).row(0)
     # Linear in the text whatever it holds, as Polars' patterns are; a match begins where the text before it ends.
     text = pl.col("text").str.replace_all(_MARK, "\ufffd", literal=True)
     tables = [
