@@ -15,15 +15,19 @@ from filters.models.fasttext_model import sha256
 
 NUDENET: Final = "nudenet"
 """The name by which a recipe asks for it."""
-LABELS: Final = tuple(
-    f"{part}_{state}"
-    for part in (
-        *("FEMALE_GENITALIA", "MALE_GENITALIA", "FEMALE_BREAST", "MALE_BREAST", "BUTTOCKS", "ANUS"),
-        *("FEET", "BELLY", "ARMPITS"),
-    )
-    for state in ("EXPOSED", "COVERED")
-    if (part, state) not in (("MALE_GENITALIA", "COVERED"), ("MALE_BREAST", "COVERED"))
-) + ("FACE_FEMALE", "FACE_MALE")
+LABELS: Final = (
+    *tuple(
+        f"{part}_{state}"
+        for part in (
+            *("FEMALE_GENITALIA", "MALE_GENITALIA", "FEMALE_BREAST", "MALE_BREAST", "BUTTOCKS", "ANUS"),
+            *("FEET", "BELLY", "ARMPITS"),
+        )
+        for state in ("EXPOSED", "COVERED")
+        if (part, state) not in (("MALE_GENITALIA", "COVERED"), ("MALE_BREAST", "COVERED"))
+    ),
+    "FACE_FEMALE",
+    "FACE_MALE",
+)
 """What it tells apart (NudeNet 3.4)."""
 UNSAFE: Final = frozenset(
     f"{part}_EXPOSED" for part in ("FEMALE_GENITALIA", "MALE_GENITALIA", "FEMALE_BREAST", "BUTTOCKS", "ANUS")
