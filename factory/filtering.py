@@ -93,7 +93,7 @@ def filter_recipe(
 def _default_rules(filters: Any) -> dict[str, Any]:
     """The `select` of DEFAULTS for those of them that are used."""
     listed = filters if isinstance(filters, list) else []
-    names = [use.get("name") for one in listed if isinstance(use := filter_use(one), dict)]
+    names = [str(use.get("name")) for one in listed if isinstance(use := filter_use(one), dict)]
     require = {name: least for name in names if (least := DEFAULTS.get(name)) is not None}
     # A caption of two words has no language.
     return {"require": require, "keep_unscored": [name for name in require if name == "language"]}

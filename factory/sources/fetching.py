@@ -45,6 +45,7 @@ class _Looked:
     """A connection to an address that was looked at before."""
 
     loopback = False
+    _dns_host: str
 
     def _new_conn(self) -> socket.socket:
         name, port = self._dns_host, self.port  # type: ignore[attr-defined]
@@ -112,7 +113,7 @@ class Fetcher:
         try:
             return self._get(url, max_bytes)
         except (HTTPError, OSError, ValueError) as error:
-            cause = error.reason if isinstance(error, MaxRetryError) and error.reason else error
+            cause: BaseException = error.reason if isinstance(error, MaxRetryError) and error.reason else error
             while isinstance(cause, HTTPError) and not isinstance(cause, Refused) and cause.__cause__ is not None:
                 cause = cause.__cause__
             refused = isinstance(cause, Refused)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import polars as pl
 from pydantic import Field
@@ -16,6 +16,19 @@ from filters.models.transformers_checkpoint import Checkpoint, device_of
 
 _DRAFT = 512
 """Pixels a side that a JPEG keeps at least when it is decoded: more than such classifiers look at."""
+
+
+class Classifier(Protocol):
+    """Tells labels of images apart. `independent`: several may hold of one image, else their probabilities sum to 1."""
+
+    @property
+    def independent(self) -> bool: ...
+
+    labels: list[str]
+
+    def probabilities(self, images: Sequence[Any]) -> list[dict[str, float]]:
+        """Each image's probability by label."""
+        ...
 
 
 class ImageClassifierFilter(Filter):
@@ -51,8 +64,11 @@ class ImageClassifierFilter(Filter):
     def _checkpoint(self) -> Checkpoint:
         return Checkpoint(self.name, self.model, self.revision)
 
+    def _classifier(self) -> Classifier:
+        return _classifier(self._checkpoint(), device_of(self.name, self.device))
+
     def _answers(self, images: Sequence[bytes]) -> dict[bytes, tuple[float | None, str | None, str | None]]:
-        classifier = _classifier(self._checkpoint(), device_of(self.name, self.device))
+        classifier = self._classifier()
         unwanted = self._unwanted(classifier)
         answers: dict[bytes, tuple[float | None, str | None, str | None]] = {}
         for start in range(0, len(images), self.batch_size):
@@ -71,12 +87,12 @@ class ImageClassifierFilter(Filter):
                 )
         return answers
 
-    def _unwanted_chance(self, chances: dict[str, float], unwanted: Sequence[str], classifier: _Classifier) -> float:
+    def _unwanted_chance(self, chances: dict[str, float], unwanted: Sequence[str], classifier: Classifier) -> float:
         """Labels that exclude each other add up; of independent ones the likeliest counts."""
         found = [chances[name] for name in unwanted]
         return max(found) if classifier.independent else sum(found)
 
-    def _unwanted(self, classifier: _Classifier) -> list[str]:
+    def _unwanted(self, classifier: Classifier) -> list[str]:
         labels = classifier.labels
         wanted = (
             [name for name in labels if name.lower() not in self.harmless] if self.labels is None else [*self.labels]

@@ -9,7 +9,13 @@ from pydantic import Field
 
 from filters.contract.filter import SetFilter
 
-_MEASURES: Final = {"tokens": pl.col("output_tokens"), "characters": pl.col("text").str.len_chars().cast(pl.Int64)}
+_MEASURES: Final = {
+    "tokens": pl.col("output_tokens"),
+    "words": pl.col("text").str.count_matches(r"\S+").cast(pl.Int64),
+    "characters": pl.col("text").str.len_chars().cast(pl.Int64),
+}
+LEAST_WORDS: Final = 16
+"""Words below which a number of them is no limit: short captions of a template have one length and are whole."""
 _LENGTH: Final = {"view": pl.String, "measure": pl.String, "length": pl.Int64}
 
 
@@ -17,12 +23,12 @@ class LengthCliff(SetFilter):
     """Whether a caption has just the length at which the captions of its view are cut.
 
     **Finds** limits that nothing else tells of: a column of 200 characters in the data base that the captions came from, a
-    `max_tokens` that was not recorded. There, captions of one exact length pile up, in tokens (`output_tokens`) or in
-    characters, and hardly any are longer. `measure` says which ("tokens" or "characters"), `length` is the limit, and
+    `max_tokens` that was not recorded. There, captions of one exact length pile up, in tokens (`output_tokens`), in
+    words (between white space) or in characters, and hardly any are longer. `measure` says which, `length` is the limit, and
     `excess` the share of the captions of that length that are too many.
 
     A length is a limit of its view where at least `min_captions` captions have it, `times` as many as any length between
-    half of it and itself, and no more than a tenth as many captions are longer.
+    half of it and itself, and no more than a tenth as many captions are longer; in words, from 16 on.
 
     **Scores** `1 - excess` at a limit, where the excess is `1 - n / m` for m captions of this length and n of the commonest
     of the shorter lengths, half of it and up: the probability that the caption ends there by itself. All others score 1.
@@ -39,7 +45,7 @@ class LengthCliff(SetFilter):
     """
 
     name: ClassVar[str] = "length_cliff"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     needs: ClassVar[tuple[str, ...]] = ("text",)
     uses: ClassVar[tuple[str, ...]] = ("output_tokens", "view")
     evidence: ClassVar[dict[str, pl.DataType]] = {"measure": pl.String(), "length": pl.Int64(), "excess": pl.Float64()}
@@ -56,7 +62,7 @@ class LengthCliff(SetFilter):
                     "view", pl.col("length").alias(measure), pl.col("excess").alias(f"{measure} excess")
                 )
                 rows = rows.join(at, on=["view", measure], how="left", nulls_equal=True, maintain_order="left")
-            # A length in tokens is what a captioner is cut by; characters follow from it.
+            # A length in tokens is what a captioner is cut by; words and characters follow from it.
             first = [pl.when(pl.col(f"{measure} excess").is_not_null()) for measure in _MEASURES]
             excess = pl.coalesce(f"{measure} excess" for measure in _MEASURES)
             yield rows.select(
@@ -89,6 +95,7 @@ class LengthCliff(SetFilter):
         # Hardly any captions are longer than the limit, so only the longest lengths can be one.
         longer = pl.col("count").sum() - pl.col("count").cum_sum()
         enough = (pl.col("count") >= self.min_captions) & (longer <= pl.col("count") / 10)
+        enough &= (pl.col("measure") != "words") | (pl.col("length") >= LEAST_WORDS)
         for length, count in counts.filter(enough).select("length", "count").iter_rows():
             near = counts.filter(pl.col("length").is_between(-(-length // 2), length - 1))
             most = int(near.select(pl.col("count").max().fill_null(0)).item())

@@ -32,20 +32,30 @@ _KINDS: Final = (
         rf"|{_B}(?:photo|image|picture|photograph|illustration|artwork)s? (?:credits?|courtesy(?: of)?|by|from|via)\s?:?\s[^\n]{{1,60}}?"
         rf"(?:{_B}(?:on|via|/|at|from)\s)?{_B}(?:unsplash|pexels|pixabay|flickr|wikimedia(?: commons)?|wikipedia|instagram|pinterest|500px"
         rf"|getty|reuters|afp|associated press|ap photo|epa|shutterstock|facebook|twitter){_B}"
+        # All of a caption: who made the picture. Names are written with capitals: "photo by the lake" is none.
+        r"|\A\s*\(?(?:photo|image|picture|photograph|photography|illustration|artwork|art|credit|source|courtesy)s?(?: credits?| source"
+        r"| courtesy)?(?:\s?[:©]| by| from| of)(?: by| of)?\s*(?-i:(?:\p{Lu}[\p{L}.'’-]*|@\w+|and|&|van|von|de|/|,|\|)\s*){1,6}\)?\.?\s*\z"
+        r"|\A\s*(?:courtesy|photo courtesy)(?: of|:)\s[^\n]{1,60}\z|(?:image|photo|picture) source\s?:[^\n]{0,60}"
         rf"|{_B}(?:ap photo|reuters|afp|epa)\s?/\s?[^.\n]{{1,40}}",
     ),
     (
         "shop",
         rf"(?i){_B}(?:free (?:shipping|delivery|returns|download)|add to (?:cart|basket|bag|wish ?list)|buy (?:it )?now|order (?:now|today|online)"
         rf"|shop now|in stock|out of stock|sold out|for sale online|best price|price match|sku\s?[:#]\s?\w+|item (?:no|number)\.?\s?[:#]?\s?\d+"
-        rf"|save \d{{1,2}} ?%|\d{{1,2}} ?% off){_B}",
+        rf"|view (?:cart|basket)|proceed to checkout|(?:only )?\d+ left in stock|ships? (?:free|worldwide|within)|limited[ -]time offer|clearance sale"
+        rf"|(?:customer|product) reviews?|(?:available|buy|find it|shop) (?:on|at|from) (?:amazon|ebay|etsy|walmart|aliexpress)"
+        rf"|save (?:up to )?\d{{1,2}} ?%|\d{{1,2}} ?% off){_B}",
     ),
     (
         "page",
         rf"(?i){_B}(?:click (?:here|on (?:the )?(?:image|photo|picture|thumbnail)|to (?:enlarge|view|zoom|see|play|download))"
         rf"|(?:view|see|show|download) (?:full[ -]size|larger|high[ -]res(?:olution)?|original)(?: (?:image|version|photo|picture))?"
         rf"|read more|learn more|see more|load more|back to top|skip to content|sign up (?:now|today|for)|log ?in to|subscribe (?:to|now|here)"
-        rf"|follow us|share on (?:facebook|twitter|pinterest)|pin it|leave a comment|filed under"
+        rf"|follow (?:us|me)|link in (?:the |my )?bio|(?:tap|hover|swipe|scroll|pinch) (?:to|for) (?:zoom|view|enlarge|expand|see|more)"
+        rf"|continue reading|(?:next|previous) (?:slide|image|photo|post|page)|for more information,? (?:visit|see|click|go to|contact)"
+        rf"|(?:free )?download (?:this|the|free|now|full|hd)(?: \w+){{0,2}} (?:{_MEDIUM}|wallpapers?|pdf)|accept (?:all )?cookies|posted (?:by|on|in) \w+"
+        rf"|(?:image|photo|picture) \(?\d{{1,3}}\)?\s*\z|loading(?:\.\.\.|…)|please wait|\A\s*advertisement\s*\z|sponsored (?:content|post)"
+        rf"|share on (?:facebook|twitter|pinterest)|pin it|leave a comment|filed under"
         rf"|privacy policy|terms (?:of (?:use|service)|and conditions)|cookie(?:s)? policy|enable javascript|404 not found|page not found"
         rf"|(?:image|photo|picture|slide|page) \d{{1,4}} (?:of|/) \d{{1,4}}|thumbnail (?:for|of)|related (?:posts|images|articles)){_B}",
     ),
@@ -81,7 +91,7 @@ class Boilerplate(Filter):
     """
 
     name: ClassVar[str] = "boilerplate"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     needs: ClassVar[tuple[str, ...]] = ("text",)
     evidence: ClassVar[dict[str, pl.DataType]] = {"kind": pl.String(), "spans": SPANS}
 

@@ -1,6 +1,7 @@
 """Personal data and secrets in captions."""
 
 import ipaddress
+import re
 from typing import ClassVar, Final, Literal
 
 import polars as pl
@@ -37,17 +38,110 @@ _SECRET: Final = (
     r"|(?-u:\b)xox[abeprs]-[A-Za-z0-9-]{10,}|(?-u:\b)(?:sk|rk|pk)_(?:live|test)_[A-Za-z0-9]{16,}"
     r"|(?-u:\b)eyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}"  # JSON Web Token
     r"|-----BEGIN (?:[A-Z]{2,12} ){0,3}PRIVATE KEY-----"
+    # After a colon what is given is one whatever it is, but for words that a form says there.
+    r"|(?i:(?-u:\b)(?:pass(?:word|code|phrase)|passwd|pwd|pin(?: ?(?:code|number|no\.?))?|cvv2?|cvc2?) ?[:=] ?)[\"']?[^\s\"'.,;]{3,}"
+    r"|(?i:(?-u:\b)(?:passcode|pin(?: ?(?:code|number|no\.?))?|cvv2?|cvc2?) (?:(?:is|was|reads|of) )?)[0-9]{3,8}(?-u:\b)"
     r"|(?i:(?-u:\b)(?:pass(?:word|code|phrase)?|passwd|pwd|api[_ -]?key|secret[_ -]?key|access[_ -]?token)(?: is ?[:=]?| ?[:=]) ?)"
     r"[\"']?(?:[^\s\"']{5,}[0-9][^\s\"']*|[^\s\"']*[0-9][^\s\"']{5,})"
 )
-_IBAN: Final = r"(?-u:\b)[A-Z]{2}[0-9]{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?(?-u:\b)"
+_IBAN: Final = (
+    r"(?-u:\b)[A-Z]{2}[0-9]{2}(?:[ \x{A0}-]?[A-Z0-9]{4}){2,7}(?:[ \x{A0}-]?[A-Z0-9]{1,3})?(?-u:\b)"
+    r"|(?-u:\b)[a-z]{2}[0-9]{2}[a-z0-9]{11,30}(?-u:\b)"
+)
 # American social security numbers, and numbers of papers after a word that says so.
+_IBAN_LENGTHS: Final = {
+    one[:2]: int(one[2:])
+    for one in [
+        "AD24",
+        "AE23",
+        "AL28",
+        "AT20",
+        "AZ28",
+        "BA20",
+        "BE16",
+        "BG22",
+        "BH22",
+        "BR29",
+        "BY28",
+        "CH21",
+        "CR22",
+        "CY28",
+        "CZ24",
+        "DE22",
+        "DK18",
+        "DO28",
+        "EE20",
+        "EG29",
+        "ES24",
+        "FI18",
+        "FO18",
+        "FR27",
+        "GB22",
+        "GE22",
+        "GI23",
+        "GL18",
+        "GR27",
+        "GT28",
+        "HR21",
+        "HU28",
+        "IE22",
+        "IL23",
+        "IQ23",
+        "IS26",
+        "IT27",
+        "JO30",
+        "KW30",
+        "KZ20",
+        "LB28",
+        "LC32",
+        "LI21",
+        "LT20",
+        "LU20",
+        "LV21",
+        "LY25",
+        "MC27",
+        "MD24",
+        "ME22",
+        "MK19",
+        "MR27",
+        "MT31",
+        "MU30",
+        "NL18",
+        "NO15",
+        "PK24",
+        "PL28",
+        "PS29",
+        "PT25",
+        "QA29",
+        "RO24",
+        "RS22",
+        "SA24",
+        "SC31",
+        "SE24",
+        "SI19",
+        "SK24",
+        "SM27",
+        "ST25",
+        "SV28",
+        "TL23",
+        "TN24",
+        "TR26",
+        "UA29",
+        "VA22",
+        "VG24",
+        "XK20",
+    ]
+}
+"""Signs of an international bank account number by country (SWIFT's registry of ISO 13616)."""
+_SAID: Final = r"(?:\s?(?:\(?(?:no|nr|num|number|ssn|id)\b\)?\.?|is|was|reads|[:#=])){0,4}\s?"
+"""Between the word and the number: "passport no. is", "SSN #:", "social security number (SSN): "."""
 _ID: Final = (
-    r"(?-u:\b)[0-8][0-9]{2}-[0-9]{2}-[0-9]{4}(?-u:\b)"
-    r"|(?i:(?-u:\b)(?:ssn|social security(?: (?:no|number))?|tax(?:payer)? id|national (?:id|insurance)(?: (?:no|number))?)(?: is|\.)?\s?[:#]?\s?)"
-    r"[A-Z0-9][A-Z0-9 -]{4,14}[0-9A-D](?-u:\b)"
-    r"|(?i:(?-u:\b)(?:passport|driver['’]?s licen[cs]e|driving licen[cs]e|id card|identity card)(?: (?:no|number|nr))?(?: is|\.)?\s?[:#]?\s?)"
-    r"[A-Z]{0,3}[0-9]{6,10}[A-Z]?(?-u:\b)"
+    r"(?-u:\b)[0-8][0-9]{2}[-\x{2010}-\x{2013}][0-9]{2}[-\x{2010}-\x{2013}][0-9]{4}(?-u:\b)"
+    r"|(?i:(?-u:\b)(?:ssn|social security|tax(?:payer)? id|national (?:id|insurance)|nino|itin|tin)"
+    rf"{_SAID})[A-Z0-9][A-Z0-9 -]{{4,14}}[0-9A-D](?-u:\b)"
+    r"|(?i:(?-u:\b)(?:passport|driver['’]?s licen[cs]e|driving licen[cs]e|id card|identity card|residence permit)"
+    rf"{_SAID})[A-Z0-9]{{1,3}} ?[A-Z0-9]{{5,10}}(?-u:\b)"
+    r"|(?-u:\b)[PIAC][A-Z<][A-Z]{3}[A-Z]{1,30}(?:<[A-Z]{1,20})?<<[A-Z<]{5,40}"  # the machine-readable zone of a passport
 )
 _PATTERNS: Final[dict[Kind, str]] = {
     "secret": _SECRET,
@@ -70,8 +164,8 @@ class Pii(Filter):
     - `ip`: IPv4 and IPv6 addresses
     - `card`: 13 to 19 digits that satisfy the check digit of payment cards (Luhn)
     - `iban`: international bank account numbers whose check digits hold (ISO 13616)
-    - `id`: social security numbers, and numbers after "passport", "driver's license" and the like
-    - `secret`: keys of well-known services by their prefix, private keys, JSON Web Tokens, "password: ..."
+    - `id`: social security numbers, numbers after "passport", "driver's license" and the like, and the lines of a passport for machines
+    - `secret`: keys of well-known services by their prefix, private keys, JSON Web Tokens, "password: ...", "PIN 4821"
 
     **Scores** 0 where there is any, else 1. Null text has no score. `spans` are in characters, so they can be masked
     (`filters.text.rewrites.mask_pii`). Names of people and postal addresses are not looked for: they take a model.
@@ -83,7 +177,7 @@ class Pii(Filter):
     """
 
     name: ClassVar[str] = "pii"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     needs: ClassVar[tuple[str, ...]] = ("text",)
     evidence: ClassVar[dict[str, pl.DataType]] = {"kind": pl.String(), "spans": SPANS}
 
@@ -133,23 +227,44 @@ def _number(match: str) -> bool:
 
 
 def _iban(match: str) -> bool:
-    """The check of ISO 7064, MOD 97-10, over the number with its first four signs moved to the end."""
-    signs = match.replace(" ", "")
+    """The check of ISO 7064, MOD 97-10, over the number with its first four signs moved to the end; what the country's numbers
+    are too short for is the word after it.
+    """
+    signs = "".join(sign for sign in match if sign.isalnum()).upper()
+    signs = signs[: _IBAN_LENGTHS.get(signs[:2], len(signs))]
     if not 15 <= len(signs) <= 34:
         return False
     return int("".join(str(int(sign, 36)) for sign in signs[4:] + signs[:4])) % 97 == 1
 
 
+def _secret(match: str) -> bool:
+    """Not what a form says after "Password:"."""
+    said = match.lower().replace("=", ":").rpartition(":")[2].strip(" \"'")
+    return said not in (
+        "required",
+        "protected",
+        "forgot",
+        "forgotten",
+        "field",
+        "reset",
+        "here",
+        "login",
+        "none",
+        "unknown",
+    )
+
+
 def _identity(match: str) -> bool:
     """Not an impossible social security number (area 000 or 666, group 00, serial 0000), nor a word without digits."""
-    parts = match.split("-")
+    parts = re.split(r"[-\u2010-\u2013]", match)
     if len(parts) == 3 and all(part.isdigit() for part in parts):
         return parts[0] not in ("000", "666") and parts[1] != "00" and parts[2] != "0000"
-    return sum(sign.isdigit() for sign in match) >= 6
+    digits = sum(sign.isdigit() for sign in match)
+    return digits >= 6 or "<<" in match or (digits >= 4 and match.lower().startswith("passport"))
 
 
 def _any(match: str) -> bool:
     return bool(match)
 
 
-_CHECKS: Final = {"card": _luhn, "ip": _address, "phone": _number, "iban": _iban, "id": _identity}
+_CHECKS: Final = {"card": _luhn, "ip": _address, "phone": _number, "iban": _iban, "id": _identity, "secret": _secret}

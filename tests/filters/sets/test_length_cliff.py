@@ -64,3 +64,14 @@ def test_lengths_that_no_captioner_has_are_no_trouble() -> None:
     frame = pl.DataFrame({"text": ["a dog"] * 3, "output_tokens": [2**62, -5, None]})
 
     assert LengthCliff(min_captions=2).score(frame)["score"].null_count() == 0
+
+
+def test_captions_cut_at_a_number_of_words_are_found() -> None:
+    whole = [" ".join(["word" + "s" * (row % 7)] * (20 + row % 90)) for row in range(900)]
+    cut = [" ".join(text.split()[:70]) for text in whole]
+    found = LengthCliff().score(pl.DataFrame({"text": cut}))
+    at = pl.Series([len(text.split()) >= 70 for text in whole])
+
+    assert found.filter(at)["measure"].unique().to_list() == ["words"]
+    assert found.filter(at)["score"].max() < 0.1  # type: ignore[operator]
+    assert found.filter(~at)["score"].min() == 1.0

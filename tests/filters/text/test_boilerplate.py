@@ -69,3 +69,32 @@ def test_a_credit_with_the_name_of_its_site_is_boilerplate() -> None:
     scores = Boilerplate().score(pl.DataFrame({"text": texts}))["score"]
 
     assert scores.to_list() == [pytest.approx(0.0, abs=0.2), pytest.approx(0.0, abs=0.4), 1.0]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Photo by Jane Doe",
+        "Photo: John Smith/Reuters",
+        "Image courtesy of NASA",
+        "Tap to zoom",
+        "Link in bio",
+        "Download this free HD wallpaper",
+        "Advertisement",
+    ],
+)
+def test_credits_and_calls_that_are_all_of_a_caption_are_found(text: str) -> None:
+    assert Boilerplate().score(pl.DataFrame({"text": [text]}))["score"].item() < 0.5
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "photo by the lake",
+        "A photo of The White House",
+        "art by children hangs on a wall",
+        "an advertisement for a car on a bus",
+    ],
+)
+def test_pictures_in_words_of_a_caption_are_no_credits(text: str) -> None:
+    assert Boilerplate().score(pl.DataFrame({"text": [text]}))["score"].item() == 1.0

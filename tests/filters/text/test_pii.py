@@ -115,3 +115,34 @@ def test_a_password_is_found_after_is_and_a_caption_about_one_is_not() -> None:
     texts = ["the wifi password is hunter2024", "Passcode: x7k2-99", "a note with a password is on the wall"]
 
     assert Pii().score(pl.DataFrame({"text": texts}))["score"].to_list() == [0.0, 0.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "IBAN DE89370400440532013000 BIC COBADEFF",
+        "GB82-WEST-1234-5698-7654-32",
+        "SSN #: 078-05-1120",
+        "social security number (SSN): 078 05 1120",
+        "passport no. C01X00T47",
+        "A note says password: letmein",
+        "PIN code 4821",
+        "P<UTOERIKSSON<<ANNA<MARIA<<<<<<<<<<<",
+    ],
+)
+def test_papers_accounts_and_passwords_are_found_as_people_write_them(text: str) -> None:
+    assert Pii().score(pl.DataFrame({"text": [text]}))["score"].item() == 0.0
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "A passport lies on the table",
+        "A form with a password field",
+        "Password: required",
+        "passport stamps from 2019",
+        "DE89 3704 0044 0532 0130 01 is no account",
+    ],
+)
+def test_words_of_papers_without_their_numbers_are_no_data(text: str) -> None:
+    assert Pii().score(pl.DataFrame({"text": [text]}))["score"].item() == 1.0
