@@ -48,6 +48,11 @@ def test_a_changed_prompt_changes_only_the_rows_that_drew_it() -> None:
         {"system": "Be brief."},
         {"engine": {"max_model_len": 512}},
         {"engine": {"dtype": "float32"}},
+        {"chat_template": {"enable_thinking": False}},
+        {"reasoning": "none"},
+        {"sampling": {"presence_penalty": 0.5}},
+        {"sampling": {"min_tokens": 4}},
+        {"sampling": {"stop_token_ids": [3]}},
     ],
 )
 def test_what_shapes_a_caption_changes_its_fingerprint(changes: dict[str, Any]) -> None:
@@ -68,6 +73,8 @@ def test_model_and_where_it_samples_seed_change_the_fingerprint() -> None:
         {"canary": False},
         {"engine": {"gpu_memory_utilization": 0.5}},
         {"engine": {"max_num_seqs": 8}},
+        {"engine": {"performance_mode": "throughput", "mm_encoder_tp_mode": "data", "mm_tensor_ipc": "torch_shm"}},
+        {"sampling": {"presence_penalty": 0.0, "min_tokens": 0, "stop_token_ids": []}},
     ],
 )
 def test_what_only_changes_speed_or_safety_does_not(changes: dict[str, Any]) -> None:
