@@ -104,7 +104,7 @@ def plan_command(
 
     \b
     Example:
-      factory plan recipes/quickstart.yaml --set filters.length.params.min_words=4
+      factory plan recipes/quickstart.yaml --set filters.length.min_words=4
     """
     from factory.api import calls
     from factory.judging.judge_report import plan_lines, plan_summary

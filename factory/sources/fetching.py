@@ -21,11 +21,12 @@ from urllib3.exceptions import HTTPError, MaxRetryError
 from factory.sources.inside import Unusable
 from factory.sources.source import printable
 
-AGENT: Final = "caption-factory (image captioning; one request at a time and host)"
+AGENT: Final = "caption-factory (image captioning)"
 TRY_AGAIN: Final = (429, 500, 502, 503, 504)
 MAX_REDIRECTS: Final = 5
 LONGEST_WAIT_S: Final = 30
 """That a server may ask for before the next try."""
+_NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
 _CHUNK: Final = 1 << 16
 
 
@@ -35,6 +36,8 @@ class Refused(HTTPError):
 
 def _allowed(address: str, loopback: bool) -> bool:
     found = ipaddress.ip_address(address.partition("%")[0])
+    if found in _NAT64:
+        found = ipaddress.ip_address(int(found) & 0xFFFFFFFF)
     mapped = getattr(found, "ipv4_mapped", None) or getattr(found, "sixtofour", None)
     if mapped is not None:
         found = mapped

@@ -96,7 +96,7 @@ def test_this_machine_is_not_asked_unless_it_is_allowed(web: str, tmp_path: Path
 @pytest.mark.parametrize(
     "address",
     ["127.0.0.1", "10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.169.254", "0.0.0.0", "100.64.0.1", "224.0.0.1", "::1",
-     "fe80::1%eth0", "fc00::1", "::ffff:127.0.0.1", "::ffff:10.0.0.1", "2002:7f00:1::"],
+     "fe80::1%eth0", "fc00::1", "::ffff:127.0.0.1", "::ffff:10.0.0.1", "2002:7f00:1::", "64:ff9b::a00:1"],
 )  # fmt: skip
 def test_private_addresses_are_refused(address: str) -> None:
     assert not _allowed(address, loopback=False)
