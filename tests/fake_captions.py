@@ -4,26 +4,32 @@ made up.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import polars as pl
+import pyarrow as pa
 
 from exports.storage import Storage
 from factory.captioning.roll_call import compare_changed
-from factory.captioning.stages import ReadShards, _quarantine_frame
+from factory.captioning.stages import ReadAgain, ReadShards, _quarantine_frame
 from factory.engines.room import EngineRoom
 from factory.outcome import Outcome
 from factory.pipeline import run_recipe
 from factory.progress import Progress
 from factory.recipe import Recipe, recipe_yaml
+from factory.repair.faithful import Judgement
+from factory.repair.repair import to_try_again
 from factory.runs import tables
+from factory.runs.done_set import DoneSet
 from factory.runs.run import Run
+from factory.scoring.score_all import score_all
 from factory.sources.shard_keys import text_hash
 from factory.work.plan import Plan, make_plan, plan_again
 from factory.work.pools import note_pools
 from factory.work.prompts import asks_original
-from factory.work.views import ReadyView
+from factory.work.rungs import ReadyRung
+from factory.work.views import EngineGroup, ReadyView, engine_groups
 
 Say = Callable[[ReadyView, str, int], str]
 """The caption of an image, by view, key and candidate."""
@@ -44,13 +50,28 @@ def run_fake(raw: dict[str, Any], out: str, limit: int | None = None, say: Say =
         with EngineRoom(plan.work.engines, plan.work.logs) as room:
             plan = compare_changed(plan, progress, room)
     made = caption_open(plan, say)
-    assert not plan_again(plan).open_shards
+    plan = plan_again(plan)
+    assert not plan.open_shards
+    made += sum(caption_again(plan, rung, say) for rung in plan.work.rungs)
     return run_recipe(recipe, recipe_yaml(recipe), out, limit, quiet=True), made
 
 
 def plan_of(raw: dict[str, Any], out: str, limit: int | None = None) -> Plan:
     """`factory plan` of a recipe."""
     return make_plan(Recipe.model_validate(raw), Run(Storage(out)), limit)
+
+
+def caption_again(plan: Plan, rung: ReadyRung, say: Say = a_picture) -> int:
+    """Caption what a rung of the ladder is for. Returns how many (image, view) pairs."""
+    work, pairs = plan.work, 0
+    with Progress(None, True) as progress, EngineRoom(work.engines, work.logs) as room:
+        work = score_all(work, plan.pictures, progress, room)
+    keys, shards = to_try_again(work, plan.pictures, rung, Judgement.of(work) if work.recipe.repair else None)
+    for group in engine_groups(list(rung.views)):
+        read = ReadAgain(plan.source, group, work.run, None, work.reading, DoneSet.of(iter(keys)))
+        for listed in shards:
+            pairs += _caption(work.run, group, read._read(listed.shard, listed.take, plan.finished.done), say)
+    return pairs
 
 
 def caption_open(plan: Plan, say: Say = a_picture) -> int:
@@ -61,18 +82,24 @@ def caption_open(plan: Plan, say: Say = a_picture) -> int:
     for group in plan.work.groups:
         read = ReadShards(plan.source, group, run, None, plan.work.reading)
         for listed in plan.open_shards:
-            for table in read._read(listed.shard, listed.take, plan.finished.done):
-                rows = table.to_pylist()
-                run.append("quarantine", _quarantine_frame(rows))
-                made = [
-                    caption_row(group.views[view], row, candidate, say)
-                    for row in rows
-                    if row["rgb"] is not None
-                    for view in row["views"]
-                    for candidate in range(group.views[view].view.sampling.n)
-                ]
-                run.append("captions", pl.DataFrame(made, schema=tables.CAPTIONS))
-                pairs += sum(len(row["views"]) for row in rows if row["rgb"] is not None)
+            pairs += _caption(run, group, read._read(listed.shard, listed.take, plan.finished.done), say)
+    return pairs
+
+
+def _caption(run: Run, group: EngineGroup, tables_of_rows: Iterable[pa.Table], say: Say) -> int:
+    pairs = 0
+    for table in tables_of_rows:
+        rows = table.to_pylist()
+        run.append("quarantine", _quarantine_frame(rows))
+        made = [
+            caption_row(group.views[view], row, candidate, say)
+            for row in rows
+            if row["rgb"] is not None
+            for view in row["views"]
+            for candidate in range(group.views[view].view.sampling.n)
+        ]
+        run.append("captions", pl.DataFrame(made, schema=tables.CAPTIONS))
+        pairs += sum(len(row["views"]) for row in rows if row["rgb"] is not None)
     return pairs
 
 

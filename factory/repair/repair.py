@@ -25,6 +25,7 @@ from factory.runs.tables import CUT_CANDIDATES, EDIT_CANDIDATES, RUNG_CANDIDATES
 from factory.scoring.score_all import score_all
 from factory.selection.buckets import Buckets, fill_buckets
 from factory.sources.pictures import Pictures
+from factory.sources.source import ListedShard
 from factory.work.done import done_set
 from factory.work.rungs import ReadyRung
 from factory.work.views import engine_groups
@@ -101,18 +102,7 @@ def _climb(
     work: Work, pictures: Pictures, rung: ReadyRung, judgement: Judgement | None, progress: Progress, room: EngineRoom
 ) -> bool:
     """Caption again what a rung is for. False where nothing is left to do."""
-    names = [ready.name for ready in rung.views]
-    fingerprints = {one for ready in rung.views for one in ready.fingerprints}
-    keys: list[pl.DataFrame] = []
-    open_shards: set[str] = set()
-    with _buckets(work, judgement) as buckets:
-        for rows in buckets:
-            wanted = _wanted(rows, rung, judgement).filter(pl.col("view").is_in(names))
-            tried = rows.filter(pl.col("fingerprint").is_in(fingerprints), pl.col("status") != Status.failed)
-            todo = wanted.join(tried.select(PAIR).unique(), on=PAIR, how="anti")
-            keys.append(todo.select("image_key", "view", fingerprint=pl.lit("")))
-            open_shards.update(todo["shard"].to_list())
-    shards = [listed for listed in pictures.shards if listed.shard.name in open_shards]
+    keys, shards = to_try_again(work, pictures, rung, judgement)
     if not shards:
         return False
     from factory.captioning.stages import ReadAgain
@@ -126,6 +116,24 @@ def _climb(
         read = ReadAgain(pictures.source, group, work.run, done, work.reading, wanted_there)
         caption_group(work, group, read, shards, made, progress, room)
     return True
+
+
+def to_try_again(
+    work: Work, pictures: Pictures, rung: ReadyRung, judgement: Judgement | None
+) -> tuple[list[pl.DataFrame], list[ListedShard]]:
+    """What is left to do of a rung: frames with `image_key`, `view` and an empty `fingerprint`, and the shards to read for it."""
+    names = [ready.name for ready in rung.views]
+    fingerprints = {one for ready in rung.views for one in ready.fingerprints}
+    keys: list[pl.DataFrame] = []
+    open_shards: set[str] = set()
+    with _buckets(work, judgement) as buckets:
+        for rows in buckets:
+            wanted = _wanted(rows, rung, judgement).filter(pl.col("view").is_in(names))
+            tried = rows.filter(pl.col("fingerprint").is_in(fingerprints), pl.col("status") != Status.failed)
+            todo = wanted.join(tried.select(PAIR).unique(), on=PAIR, how="anti")
+            keys.append(todo.select("image_key", "view", fingerprint=pl.lit("")))
+            open_shards.update(todo["shard"].to_list())
+    return keys, [listed for listed in pictures.shards if listed.shard.name in open_shards]
 
 
 def _wanted(rows: pl.DataFrame, rung: ReadyRung, judgement: Judgement | None) -> pl.DataFrame:

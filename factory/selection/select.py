@@ -43,15 +43,7 @@ def select(work: Work) -> dict[str, Any]:
     run = work.run
     scorers = {scorer.name: scorer.fingerprint for scorer in work.scorers}
     calibrations = {reference: work.calibrations[reference] for reference in work.recipe.select.calibrations}
-    fingerprints = [f"{scorer.name}:{scorer.fingerprint}" for scorer in work.scorers]
-    state = {
-        "fingerprint": selection_fingerprint(work.recipe, work.caption_fingerprints, fingerprints),
-        "parts": run.parts("captions"),
-        "limit": work.limit,
-        "present": work.present.id if work.present is not None else None,
-        "calibrations": {reference: calibration.id for reference, calibration in calibrations.items()},
-        "decisions": _decisions_sign(run) if work.recipe.select.reviewed else None,
-    }
+    state = decided_from(work)
     before = run.read_json(SELECTION_STATE)
     if before and {name: before.get(name) for name in state} == state and run.storage.exists(SELECTION):
         return dict(before["counts"])
@@ -75,6 +67,20 @@ def select(work: Work) -> dict[str, Any]:
         counts["warnings"] = calibration_warnings(calibrations, captioner_of(work.recipe, work.views))
     run.write_json(SELECTION_STATE, {**state, "counts": counts})
     return counts
+
+
+def decided_from(work: Work) -> dict[str, Any]:
+    """What a selection depends on, as selection.json keeps it: one that was decided from the same stands."""
+    fingerprints = [f"{scorer.name}:{scorer.fingerprint}" for scorer in work.scorers]
+    rules = work.recipe.select
+    return {
+        "fingerprint": selection_fingerprint(work.recipe, work.caption_fingerprints, fingerprints),
+        "parts": work.run.parts("captions"),
+        "limit": work.limit,
+        "present": work.present.id if work.present is not None else None,
+        "calibrations": {reference: work.calibrations[reference].id for reference in rules.calibrations},
+        "decisions": _decisions_sign(work.run) if rules.reviewed else None,
+    }
 
 
 def _decisions_sign(run: Run) -> list[Any]:
