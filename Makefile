@@ -45,6 +45,7 @@ docs: setup
 	$(VENV)/bin/python -m factory.cli.table_reference docs/tables.md
 	$(VENV)/bin/python docs/pictures/draw.py
 	$(VENV)/bin/python -m tests.rooms docs/architecture.md
+	$(VENV)/bin/python -m tests.work.redone docs/redone.md
 
 site: setup docs
 	$(VENV)/bin/mkdocs build --strict

@@ -34,7 +34,7 @@ def compare_changed(plan: Plan, progress: Progress, room: EngineRoom) -> Plan:
     changed = plan.doubtful_shards
     if not changed or not plan.work.views:
         return plan
-    progress.phase(f"comparing {sum(one.take or one.rows or 0 for one in changed):,} rows with what is done")
+    progress.phase(f"comparing {plan.to_compare:,} rows with what is done")
     max_bytes = max(ready.view.image.max_bytes for ready in plan.work.views)
     look = LookThrough(plan.source, plan.work.run, plan.work.reading, max_bytes)
     for _ in _looked_through(look, changed, room):

@@ -34,6 +34,7 @@ class HuggingFaceImages:
         self.commit: str | None = None
         self._opened: Any = None
         self._text: str | None = None
+        self._stat = ""
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_opened": None}
@@ -44,7 +45,7 @@ class HuggingFaceImages:
             self._pin()
         dataset = self._open()
         if hasattr(dataset, "num_rows"):
-            stat = str(dataset._fingerprint)
+            stat = self._stat
             if not dataset.num_rows:
                 raise SourceError(f"{self.settings.path}: split '{self.settings.split}' has no rows")
             for start in range(0, dataset.num_rows, DISK_SHARD_ROWS):
@@ -101,7 +102,9 @@ class HuggingFaceImages:
 
     def _open(self) -> Any:
         if self._opened is None:
-            self._opened = self._prepare(self._load())
+            loaded = self._load()
+            self._stat = str(getattr(loaded, "_fingerprint", ""))  # of all its columns, whichever are read
+            self._opened = self._prepare(loaded)
         return self._opened
 
     def _load(self) -> Any:

@@ -8,7 +8,7 @@ version (`VERSION`) that is part of the hash. A fingerprint is 16 hex digits (64
 | image | preparation settings of a view | images are prepared again, also those in quarantine |
 | caption | model, adapter, system prompt, sampling, seed (not of greedy ones), image part, the *one* prompt it drew | the rows that drew it are made again |
 | cut | the caption it was cut from, who judged its sentences, and the least score of one that stands | what is unfaithful is cut again |
-| original | the source's text column, and how images are looked at | the source's texts are read again |
+| original | the source's text and image columns, and how images are looked at | the source's texts are read again |
 | filter | a filter's name, version, parameters and model files | its scores are made again, captions stay |
 | selection | the rules and the filters they use | decisions are made again, scores stay |
 
@@ -107,10 +107,12 @@ def filter_fingerprint(scorer: Filter) -> str:
 
 
 def original_fingerprint(recipe: Recipe) -> str:
-    """Identifies the rows of the view `original`: which text of the source it is, and how its images are looked at."""
+    """Identifies the rows of the view `original`: which text of the source it is, of which image, and how that is looked at."""
     from factory.images.prepare import VERSION as PREPARE_VERSION
 
-    return fingerprint("original", [getattr(recipe.source, "text", None), PREPARE_VERSION])
+    other = recipe.source.model_dump(mode="json", include={"image", "root"}, exclude_defaults=True)
+    content = [getattr(recipe.source, "text", None), PREPARE_VERSION, *([other] if other else [])]
+    return fingerprint("original", content)
 
 
 def selection_fingerprint(recipe: Recipe, captions: list[str], scorers: list[str]) -> str:

@@ -222,7 +222,11 @@ def _counted(work: Work, source: ImageSource, shards: Sequence[Shard], compared:
         roll,
         held,
         0,
-        sum(one.take or one.rows or 0 for one in listed if not one.complete and roll.is_doubtful(one.shard.name)),
+        sum(
+            one.take or one.rows or roll.rows_before(one.shard.name)
+            for one in listed
+            if not one.complete and roll.is_doubtful(one.shard.name)
+        ),
     )
     views = tuple(_view_plans(plan, held))
     made = np.unique(np.concatenate([view.ever for view in books.views.values()] or [held.no_images]))

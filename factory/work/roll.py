@@ -36,7 +36,8 @@ class Reading:
 class Roll:
     """The readings of a source's shards."""
 
-    def __init__(self, readings: dict[str, Reading], doubtful: set[str]) -> None:
+    def __init__(self, readings: dict[str, Reading], doubtful: dict[str, int]) -> None:
+        """`doubtful`: shard -> how many rows it had."""
         self.readings = readings
         self.doubtful = doubtful
 
@@ -54,12 +55,13 @@ class Roll:
         places = {name: place for place, name in enumerate(known["shard"])}
         stats, takes = known["stat"].to_list(), known["take"].to_list()
         lists = [known[name] for name in ("keys", "contents", "texts")]
+        lengths = known["keys"].list.len().to_list()
         ends = known["keys"].list.len().cum_sum().to_list()
         flat = [
             one.explode(empty_as_null=False, keep_nulls=False).to_numpy() if ends else no_numbers() for one in lists
         ]
         readings: dict[str, Reading] = {}
-        doubtful: set[str] = set()
+        doubtful: dict[str, int] = {}
         is_begun = bool(run.parts("captions"))
         for shard in shards:
             place = places.get(shard.name)
@@ -71,10 +73,10 @@ class Roll:
                     (flat[0][piece], flat[1][piece], flat[2][piece]), takes[place], not always
                 )
                 if always:
-                    doubtful.add(shard.name)
+                    doubtful[shard.name] = lengths[place]
                 continue
             if place is not None:
-                doubtful.add(shard.name)
+                doubtful[shard.name] = lengths[place]
             keys = _listed_keys(source, shard)
             if keys is not None:
                 nothing = np.zeros(len(keys), dtype=np.uint64)
@@ -89,6 +91,10 @@ class Roll:
     def is_doubtful(self, name: str) -> bool:
         """Whether a shard was read before and may be another now."""
         return name in self.doubtful
+
+    def rows_before(self, name: str) -> int:
+        """How many rows a doubtful shard had when it was read."""
+        return self.doubtful[name]
 
     def rows(self, name: str) -> int | None:
         """How many rows a shard has, where it was read to its end and looks as it did then."""
@@ -120,7 +126,7 @@ class Roll:
             lengths.append(len(keys))
             certain.append(known.is_certain)
         whole = [np.concatenate(one) for one in zip(*pieces, strict=True)] if pieces else [no_numbers()] * 3
-        changed = (self.doubtful & {name for name, _ in taken}) - set(self.readings)
+        changed = (self.doubtful.keys() & {name for name, _ in taken}) - set(self.readings)
         return Held(
             keys=whole[0],
             contents=whole[1],

@@ -11,7 +11,6 @@ import json
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -22,7 +21,7 @@ from exports.storage import Storage
 from factory import recipe as models
 from factory.captioning.roll_call import compare_changed
 from factory.engines.room import EngineRoom
-from factory.errors import RecipeError, RunError
+from factory.errors import RunError
 from factory.progress import Progress
 from factory.recipe import Recipe
 from factory.recipe.recipe import FilterUse
@@ -66,12 +65,26 @@ def _text(extra: str = "") -> dict[str, Any]:
 
 PROMPTS: Final = [_text() | {"id": "plain"}, {"text": "Say it better: {original|none}", "id": "better"}]
 REPAIR: Final = {"by": "token_confidence", "least": 0.9, "regenerate": [{"temperature": 0.5}], "cut": True}
+OWN_FILTER: Final = """
+from typing import ClassVar
+import polars as pl
+from filters import Filter
+
+class OwnOfThisTable(Filter):
+    \"\"\"Every caption is good.\"\"\"
+    name: ClassVar[str] = "own_of_this_table"
+    version: ClassVar[int] = 1
+    needs: ClassVar[tuple[str, ...]] = ("text",)
+    def score(self, captions: pl.DataFrame) -> pl.DataFrame:
+        return captions.select(score=pl.lit(1.0))
+"""
 COMMIT: Final = "a" * 40
 
 CHANGES: Final[dict[type, dict[str, Change]]] = {
     Recipe: {
         "name": ("folder", "name", "other"),
         "seed": ("folder", "seed", 6),
+        "seed` (of greedy views with one prompt) `": ("greedy", "seed", 6),
         "plugins": ("folder", "plugins", ["{folder}/own.py"]),
         "source": ("folder", "source", {"kind": "demo", "scenes": IMAGES}),
         "original": ("tar", "original", True),
@@ -146,6 +159,7 @@ CHANGES: Final[dict[type, dict[str, Change]]] = {
         "sampling": ("folder", "views.0.sampling.max_tokens", 99),
         "image": ("folder", "views.0.image.max_pixels", 4096),
         "engine": ("folder", "views.0.engine.max_model_len", 2048),
+        "engine` (of speed alone, as `gpu_memory_utilization`) `": ("folder", "views.0.engine.gpu_memory_utilization", 0.5),
         "replicas": ("folder", "views.0.replicas", 2),
         "timeout_s": ("folder", "views.0.timeout_s", 30.0),
         "trust_remote_code": ("folder", "views.0.trust_remote_code", True),
@@ -176,10 +190,10 @@ CHANGES: Final[dict[type, dict[str, Change]]] = {
     },
     FilterUse: {
         "name": ("folder", "filters.0", "repetition"),
-        "params": ("folder", "filters.0.params.min_words", 3),
+        "params": ("folder", "filters.0.params.min_words", 7),
     },
     models.Repair: {
-        "by": ("folder", "repair.by", "hedging"),
+        "by": ("laddered", "repair", {**REPAIR, "cut": False}),
         "least": ("folder", "repair.least", 0.95),
         "regenerate": ("folder", "repair.regenerate.1", {"temperature": 0.9}),
         "cut": ("folder", "repair.cut", False),
@@ -276,30 +290,30 @@ class Runs:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.recipes: dict[str, dict[str, Any]] = {}
+        self.made: dict[str, tuple[dict[str, Any], Plan]] = {}
         _put_sources(folder)
 
     def changed(self, change: Change) -> Redone:
         """What a change redoes."""
         name, field, value = change
-        raw = self._recipe(name)
+        raw, before = self._run(name)
         other = copy.deepcopy(raw)
         _put(other, field, json.loads(json.dumps(value).replace("{folder}", str(self.folder))))
-        run = Run(Storage(str(self.folder / f"run-{name}")))
-        before = make_plan(Recipe.model_validate(raw), run)
+        run = before.work.run
         try:
-            recipe = Recipe.model_validate(other)
-            plan = make_plan(recipe, run)
+            plan = make_plan(Recipe.model_validate(other), run, None, run.storage.child("source"))
         except RunError:
             return Redone(refused=True)
         return _redone(before, plan)
 
-    def _recipe(self, name: str) -> dict[str, Any]:
-        if name not in self.recipes:
-            raw = _recipe(self.folder, name)
-            run_fake(raw, str(self.folder / f"run-{name}"), say=_said)
-            self.recipes[name] = raw
-        return self.recipes[name]
+    def _run(self, name: str) -> tuple[dict[str, Any], Plan]:
+        """The recipe of a finished run, and its plan."""
+        if name not in self.made:
+            raw, out = _recipe(self.folder, name), str(self.folder / f"run-{name}")
+            run_fake(raw, out, say=_said)
+            run = Run(Storage(out))
+            self.made[name] = raw, make_plan(Recipe.model_validate(raw), run, None, run.storage.child("source"))
+        return self.made[name]
 
 
 def _redone(before: Plan, plan: Plan) -> Redone:
@@ -337,7 +351,9 @@ def _redone(before: Plan, plan: Plan) -> Redone:
 
 def _tries(plan: Plan, judged: Judgement | None, same: dict[str, str]) -> bool:
     """Whether the ladder has something to do, as far as scores are there that tell."""
-    scored = all(same.get(one.name) == one.fingerprint for one in plan.work.scorers if judged and one.name in judged.reads)
+    scored = all(
+        same.get(one.name) == one.fingerprint for one in plan.work.scorers if judged and one.name in judged.reads
+    )
     return scored and any(
         frame.height for rung in plan.work.rungs for frame in to_try_again(plan.work, plan.pictures, rung, judged)[0]
     )
@@ -383,11 +399,15 @@ def _recipe(folder: Path, name: str) -> dict[str, Any]:
         "views": [] if name == "captions" else [view],
         "filters": [{"name": "length", "params": {}}, {"name": "token_confidence", "params": {}}],
         "select": {"best_of": "token_confidence"},
-        "release": {"to": str(folder / "release" / name)},
     }
     if name == "folder":
         raw["filters"].append("hedging")
         raw["repair"] = copy.deepcopy(REPAIR)
+        raw["release"] = {"to": str(folder / "release")}
+    if name == "laddered":
+        raw["repair"] = {"by": "length", "least": 0.01, "regenerate": [{"temperature": 0.6}]}
+    if name == "greedy":
+        raw["views"] = [view | {"sampling": {}, "prompts": PROMPTS[:1]}]
     if name == "required":
         raw["select"]["require"] = {"length": 0.5}
     if name == "topped":
@@ -413,7 +433,7 @@ def _put_sources(folder: Path) -> None:
     import datasets
 
     (folder / "images").mkdir(parents=True)
-    (folder / "own.py").write_text("")
+    (folder / "own.py").write_text(OWN_FILTER)
     rows = []
     with tarfile.open(folder / "images.tar", "w") as tar:
         for number in range(IMAGES):
@@ -450,15 +470,20 @@ def missing_fields() -> list[str]:
 
 def page(folder: Path) -> str:
     """docs/redone.md, by trying every change on runs in `folder`."""
-    (folder / "own.py").write_text("")
+    (folder / "own.py").write_text(OWN_FILTER)
     runs = Runs(folder / "runs")
     lines = [HEAD]
     for model, changes in CHANGES.items():
         lines += [f"## {TITLES[model]}", "", "| field | redone |", "| --- | --- |"]
         place = PLACES.get(model, "source.")
-        lines += [f"| `{place}{name}` | {runs.changed(change).words()} |" for name, change in changes.items()]
+        lines += [f"| {_label(place, name)} | {runs.changed(change).words()} |" for name, change in changes.items()]
         lines.append("")
     return "\n".join(lines)
+
+
+def _label(place: str, name: str) -> str:
+    field, _, where = name.partition("` ")
+    return f"`{place}{field}`" + (f" {where.removesuffix(' `')}" if where else "")
 
 
 if __name__ == "__main__":
