@@ -6,8 +6,8 @@ second, 2,048 a second together (bench/stand_in_engine.py). Parts, one after the
 - `plan`: an untouched run is planned.
 - `caption`: `--captioned` images from the start to a release. How fast, and how the driver's memory grows from a tenth to all.
 - `resume`: of a run of all images of which 99 % are captioned: how long until the first new caption is on the disk, how long until
-  all are selected and released. Its tables are written directly, with the rows and in the parts (64 images) that captioning
-  writes, because captioning ten million at the rate of these engines takes 83 minutes.
+  all are selected and released. Its tables are written directly, with the rows and in the parts that captioning
+  leaves, because captioning ten million at the rate of these engines takes 83 minutes.
 
 Keys of `--json`: `plan_s` (of the 99 % done run), `plan_untouched_s`, `caption_per_s`, `driver_mb` (peak of the process that
 drives the resumed run), `driver_growth` (its memory when all of `--captioned` are captioned, over that at a tenth),
@@ -27,7 +27,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -45,7 +45,8 @@ ENGINES: Final = 8
 SIDE: Final = 8  # pixels; a bitmap of 246 bytes
 GROUP_ROWS: Final = 2_500
 FILE_ROWS: Final = 250_000
-BATCH_ROWS: Final = 64  # images of a caption part, as captioning writes them
+BATCH_ROWS: Final = 64  # images of a caption part, as captioning writes them,
+MERGED_ROWS: Final = 512 * BATCH_ROWS  # and as it merges them
 DONE: Final = 0.99
 
 
@@ -91,7 +92,13 @@ def recipe_of(folder: Path) -> dict[str, Any]:
     model = folder / MODEL_NAME
     model.mkdir(parents=True, exist_ok=True)
     (model / "config.json").write_text("{}")
-    view = {"name": "self", "model": str(model), "prompts": ["Describe the image."], "replicas": ENGINES, "canary": False}
+    view = {
+        "name": "self",
+        "model": str(model),
+        "prompts": ["Describe the image."],
+        "replicas": ENGINES,
+        "canary": False,
+    }
     return {
         "name": "scale",
         "source": {"kind": "parquet", "path": str(folder / "images"), "key": "id"},
@@ -107,9 +114,12 @@ def recipe_of(folder: Path) -> dict[str, Any]:
 
 def prepare(folder: Path, out: str, share: float) -> None:
     """Write the tables of a run that was killed when this share of its images was captioned."""
+    import polars as pl
+
     from exports.storage import Storage
     from factory.recipe import Recipe, recipe_yaml
-    from factory.runs.run import RECIPE, Run
+    from factory.runs.run import FRESH_PARTS, RECIPE, Run
+    from factory.sources.shard_keys import ShardKeys
     from factory.work.plan import make_plan
     from factory.work.pools import note_pools
     from factory.work.recipe_lock import write_lock
@@ -121,24 +131,25 @@ def prepare(folder: Path, out: str, share: float) -> None:
     run.storage.write(RECIPE, recipe_yaml(recipe).encode())
     write_lock(plan.work)
     note_pools(run, plan.work.views)
-    shards = plan.shards[: int(len(plan.shards) * share)]
-    for listed in shards:
-        _write_shard(plan, run, listed.shard)
-
-
-def _write_shard(plan: Plan, run: Any, shard: Any) -> None:
-    from factory.runs.run import new_part_name
-    from factory.sources.shard_keys import ShardKeys
-
-    rows = list(plan.source.read(shard, 1_000_000))
-    keys = ShardKeys()
-    keys.add(rows)
-    run.append("shards", keys.frame(shard, None, plan.work.reading))
-    for start in range(0, len(rows), BATCH_ROWS):
-        frame = _captions(plan, shard.name, rows[start : start + BATCH_ROWS])
-        path = Path(run.storage.full("captions"))
-        path.mkdir(exist_ok=True)
-        frame.write_parquet(path / f"{new_part_name()}.parquet", compression="zstd")
+    captions: list[Any] = []
+    readings: list[Any] = []
+    for listed in plan.shards[: int(len(plan.shards) * share)]:
+        rows = list(plan.source.read(listed.shard, 1_000_000))
+        keys = ShardKeys()
+        keys.add(rows)
+        readings.append(keys.frame(listed.shard, None, plan.work.reading))
+        captions.append(_captions(plan, listed.shard.name, rows))
+        if len(captions) * GROUP_ROWS >= MERGED_ROWS:
+            run.append("captions", pl.concat(captions))
+            captions.clear()
+        if len(readings) == FRESH_PARTS:
+            run.append("shards", pl.concat(readings))
+            readings.clear()
+    left = pl.concat(captions) if captions else None
+    for batch in left.iter_slices(BATCH_ROWS) if left is not None else ():
+        run.append("captions", batch)
+    for frame in readings:
+        run.append("shards", frame)
 
 
 def _captions(plan: Plan, shard: str, rows: list[Any]) -> Any:
@@ -149,9 +160,7 @@ def _captions(plan: Plan, shard: str, rows: list[Any]) -> Any:
 
     ready = plan.work.views[0]
     hashes = [hashlib.sha256(row.data) for row in rows]
-    texts = [
-        " ".join(WORDS[byte % len(WORDS)] for byte in one.digest()[:20]).capitalize() + "." for one in hashes
-    ]
+    texts = [" ".join(WORDS[byte % len(WORDS)] for byte in one.digest()[:20]).capitalize() + "." for one in hashes]
     same = {
         "shard": shard, "view": ready.name, "candidate": 0, "fingerprint": ready.fingerprints[0], "status": "ok",
         "finish_reason": "stop", "prompt_id": "p1", "prompt": ready.view.prompts[0].text, "prompt_tokens": 300,
@@ -233,11 +242,12 @@ def measure_plan(folder: Path, out: str) -> dict[str, float]:
     from factory.work.plan import make_plan
 
     recipe = Recipe.model_validate(recipe_of(folder))
-    started = time.monotonic()
+    started, busy = time.monotonic(), time.process_time()
     plan = make_plan(recipe, Run(Storage(out)))
+    found = {"plan_s": time.monotonic() - started, "plan_cpu_s": time.process_time() - busy, "plan_mb": memory_mb()}
     for line in plan.lines():
         print(line, file=sys.stderr)
-    return {"plan_s": time.monotonic() - started, "plan_mb": memory_mb()}
+    return found
 
 
 def measure_run(folder: Path, out: str, limit: int | None) -> dict[str, float]:
@@ -295,14 +305,6 @@ def measure(folder: Path, images: int, captioned: int) -> dict[str, Any]:
     }
 
 
-def _folder(given: str | None) -> Iterator[Path]:
-    if given is not None:
-        yield Path(given)
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        yield Path(folder)
-
-
 def main() -> None:
     """Measure, and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -313,17 +315,18 @@ def main() -> None:
     parser.add_argument("--out", help="the run directory of that part")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     options = parser.parse_args()
-    for folder in _folder(options.folder):
-        if options.part is not None:
-            found = {
-                "plan": lambda: measure_plan(folder, options.out),
-                "run": lambda: measure_run(folder, options.out, options.captioned),
-                "prepare": lambda: prepare(folder, options.out, DONE) or {},
-            }[options.part]()
-            print(json.dumps(found))
-            return
-        found = measure(folder, options.images, options.captioned or max(256, options.images // 10))
-        print_answer({name: round(value, 3) for name, value in found.items()}, options.json)
+    with tempfile.TemporaryDirectory() if options.folder is None else nullcontext(options.folder) as given:
+        folder = Path(given)
+        if options.part is None:
+            found = measure(folder, options.images, options.captioned or max(256, options.images // 10))
+            print_answer({name: round(value, 3) for name, value in found.items()}, options.json)
+        elif options.part == "plan":
+            print(json.dumps(measure_plan(folder, options.out)))
+        elif options.part == "run":
+            print(json.dumps(measure_run(folder, options.out, options.captioned)))
+        else:
+            prepare(folder, options.out, DONE)
+            print(json.dumps({}))
 
 
 if __name__ == "__main__":

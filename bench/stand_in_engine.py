@@ -19,7 +19,20 @@ MODEL_NAME: Final = "stand-in-no-model"
 LATENCY_S: Final = 0.5
 AT_ONCE: Final = 128
 """Requests that run together: with LATENCY_S 256 a second of each engine, 2,048 of eight."""
-WORDS: Final = "a red blue green small large round square thing stands beside above near under the old new street house".split()
+WORDS: Final = (
+    "red",
+    "blue",
+    "green",
+    "small",
+    "large",
+    "round",
+    "square",
+    "thing",
+    "stands",
+    "beside",
+    "above",
+    "house",
+)
 
 
 class StandInEngine:
@@ -32,7 +45,9 @@ class StandInEngine:
     def __init__(self) -> None:
         self._room = asyncio.Semaphore(AT_ONCE)
 
-    async def generate(self, ready: Any, prompt: str, image: Any, image_id: str, sampling: Any, seed: int | None) -> Any:
+    async def generate(
+        self, ready: Any, prompt: str, image: Any, image_id: str, sampling: Any, seed: int | None
+    ) -> Any:
         """Words drawn by the image."""
         async with self._room:
             await asyncio.sleep(LATENCY_S)

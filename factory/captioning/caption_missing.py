@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from factory.captioning.merging import MergingParts
 from factory.engines.engine_actor import Duty
 from factory.engines.pool import EnginePool
 from factory.engines.room import EngineRoom
@@ -86,13 +87,15 @@ def caption_group(
             "judges": work.judge_fingerprints(),
         },
     )
-    for batch in engine_reports(ray, read_tasks(shards), read, lambda: _start(work, group, room), duty):
-        for row in batch.to_pylist():
-            made.images[row["status"]] += row["rows"]
-            made.tokens["prompt"] += row["prompt_tokens"]
-            made.tokens["output"] += row["output_tokens"]
-        deaths, words = ray.get(watch.state.remote())
-        progress.update(made.images, made.tokens, made.engine_deaths + deaths, words)
+    with MergingParts(work.run) as merging:
+        for batch in engine_reports(ray, read_tasks(shards), read, lambda: _start(work, group, room), duty):
+            for row in batch.to_pylist():
+                made.images[row["status"]] += row["rows"]
+                made.tokens["prompt"] += row["prompt_tokens"]
+                made.tokens["output"] += row["output_tokens"]
+            merging.written()
+            deaths, words = ray.get(watch.state.remote())
+            progress.update(made.images, made.tokens, made.engine_deaths + deaths, words)
     made.engine_deaths += ray.get(watch.state.remote())[0]
 
 

@@ -32,6 +32,9 @@ LEFT_OUT_ROWS = "left_out.parquet"
 REPORT = "report.html"
 METRICS = "metrics.json"
 COMPACT_BYTES = 64_000_000
+FRESH_PARTS = 512
+"""Parts of one batch that are merged while a run captions, so that the number of files does not grow with that of the batches."""
+FRESH_BYTES = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -127,37 +130,67 @@ class Run:
         A crash in between leaves rows twice, which reading resolves by key. Merged scores appear before merged
         captions, and old captions go before old scores, so a caption part is never without scores that it had.
         """
-        import polars as pl
-
         removed = 0
         for group in self._small_groups():
-            merged = new_part_name()
-            for name in filters:
-                for fp in self._score_fingerprints(name, group):
-                    parts = [f"scores/{name}/{part}.{fp}.parquet" for part in group]
-                    self.storage.write_parquet(f"scores/{name}/{merged}.{fp}.parquet", _read_whole(self.storage, parts))
-            for judge in self.storage.directories("answers"):
-                files = self._answer_files(judge)
-                answers = [self._read_answers(judge, files[part]) for part in group if part in files]
-                if answers:
-                    self.storage.write_parquet(f"answers/{judge}/{merged}.made.parquet", pl.concat(answers))
-            parts = [f"captions/{part}.parquet" for part in group]
-            self.storage.write_parquet(f"captions/{merged}.parquet", _read_whole(self.storage, parts))
-            for path in parts:
-                self.storage.remove(path)
-            for table in ("scores", "answers"):
-                for name in self.storage.directories(table):
-                    for part in self.storage.names(f"{table}/{name}"):
-                        if part.split(".")[0] in group:
-                            self.storage.remove(f"{table}/{name}/{part}")
+            self._merge(group, filters)
             removed += len(group)
         return removed
+
+    def compact_fresh(self) -> int:
+        """Merge the small parts that captioning left, FRESH_PARTS at a time, as `compact` does; those with scores stay as they are.
+
+        Returns parts removed.
+        """
+        scored = {
+            file.split(".")[0]
+            for name in self.storage.directories("scores")
+            for file in self.storage.names(f"scores/{name}")
+        }
+        removed = 0
+        for group in _whole_groups([part for part in self._fresh("captions") if part not in scored]):
+            self._merge(group, [])
+            removed += len(group)
+        for group in _whole_groups(self._fresh("shards")):
+            paths = [f"shards/{part}.parquet" for part in group]
+            self.append("shards", _read_whole(self.storage, paths))
+            for path in paths:
+                self.storage.remove(path)
+            removed += len(group)
+        return removed
+
+    def _fresh(self, table: str) -> list[str]:
+        sizes = self.storage.sizes(table, ".parquet")
+        return [name.removesuffix(".parquet") for name, size in sizes.items() if size < FRESH_BYTES]
+
+    def _merge(self, group: list[str], filters: list[str]) -> None:
+        import polars as pl
+
+        merged = new_part_name()
+        for name in filters:
+            for fp in self._score_fingerprints(name, group):
+                parts = [f"scores/{name}/{part}.{fp}.parquet" for part in group]
+                self.storage.write_parquet(f"scores/{name}/{merged}.{fp}.parquet", _read_whole(self.storage, parts))
+        for judge in self.storage.directories("answers"):
+            files = self._answer_files(judge)
+            answers = [self._read_answers(judge, files[part]) for part in group if part in files]
+            if answers:
+                self.storage.write_parquet(f"answers/{judge}/{merged}.made.parquet", pl.concat(answers))
+        parts = [f"captions/{part}.parquet" for part in group]
+        self.storage.write_parquet(f"captions/{merged}.parquet", _read_whole(self.storage, parts))
+        for path in parts:
+            self.storage.remove(path)
+        gone = set(group)
+        for table in ("scores", "answers"):
+            for name in self.storage.directories(table):
+                for part in self.storage.names(f"{table}/{name}"):
+                    if part.split(".")[0] in gone:
+                        self.storage.remove(f"{table}/{name}/{part}")
 
     def _small_groups(self) -> Iterator[list[str]]:
         group: list[str] = []
         size = 0
-        for part in self.parts("captions"):
-            part_bytes = self.storage.fs.size(self.storage.full(f"captions/{part}.parquet"))
+        for name, part_bytes in self.storage.sizes("captions", ".parquet").items():
+            part = name.removesuffix(".parquet")
             if part_bytes > COMPACT_BYTES // 2:
                 continue
             group.append(part)
@@ -235,6 +268,11 @@ class Run:
         if not paths:
             return tables.SCORE.to_frame().lazy()
         return one_per_key(self.storage.scan(paths), list(tables.SCORE_KEYS), [])
+
+
+def _whole_groups(parts: list[str]) -> Iterator[list[str]]:
+    for start in range(0, len(parts) - FRESH_PARTS + 1, FRESH_PARTS):
+        yield parts[start : start + FRESH_PARTS]
 
 
 def _read_whole(storage: Storage, paths: list[str]) -> pl.DataFrame:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import polars as pl
@@ -25,6 +25,9 @@ from factory.work.work import Work, resolve_work
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+TRIES: Final = 4
+"""Times that the tables of a run which is going on are looked at before a file that vanished is an error."""
 
 
 @dataclass(frozen=True)
@@ -185,6 +188,11 @@ def make_plan(recipe: Recipe, run: Run, limit: int | None = None, scratch: Stora
         SourceError: the source is missing or empty.
     """
     check_files(run.storage)
+    for _ in range(TRIES - 1):
+        try:
+            return plan_work(resolve_work(recipe, run, limit), scratch)
+        except FileNotFoundError:  # a run that is going on has merged some parts meanwhile
+            continue
     return plan_work(resolve_work(recipe, run, limit), scratch)
 
 
@@ -261,10 +269,10 @@ def _has_elsewhere(keys: NDArray[np.uint64], held: Held) -> bool:
 
 
 def _filter_plans(work: Work) -> Iterator[FilterPlan]:
-    captions = _rows(work.run, work.run.parts("captions"))
+    rows = _rows_by_part(work.run)
     for scorer in work.scorers:
-        to_score = _rows(work.run, work.run.unscored(scorer.name, scorer.fingerprint))
-        yield FilterPlan(scorer.name, captions - to_score, to_score)
+        to_score = sum(rows.get(part, 0) for part in work.run.unscored(scorer.name, scorer.fingerprint))
+        yield FilterPlan(scorer.name, sum(rows.values()) - to_score, to_score)
 
 
 def _listed_shards(
@@ -316,7 +324,12 @@ def _readings(work: Work, shards: Sequence[ListedShard]) -> dict[str, int]:
     return dict(read.select("shard", "created_ms").iter_rows())
 
 
-def _rows(run: Run, parts: list[str]) -> int:
-    if not parts:
-        return 0
-    return int(run.storage.scan([f"captions/{part}.parquet" for part in parts]).select(pl.len()).collect().item())
+def _rows_by_part(run: Run) -> dict[str, int]:
+    """Of each caption part its rows, as its footer says."""
+    import pyarrow.parquet as pq
+
+    found = {}
+    for part in run.parts("captions"):
+        with run.storage.open(f"captions/{part}.parquet") as file:
+            found[part] = int(pq.read_metadata(file).num_rows)
+    return found

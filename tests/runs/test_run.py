@@ -16,10 +16,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exports.storage import Storage
+from factory.captioning.merging import MergingParts
 from factory.errors import RunError
 from factory.runs import tables
 from factory.runs.done_set import DoneSet
-from factory.runs.run import Run
+from factory.runs.run import FRESH_PARTS, Run
 from factory.runs.writer_lock import RunLock
 
 
@@ -161,6 +162,35 @@ def test_compaction_keeps_rows_and_scores_and_leaves_nothing_to_score(run: Run) 
     assert len(run.parts("captions")) == 1
     assert run.unscored("good", "new") == []
     assert contents(run) == before
+
+
+def test_small_parts_are_merged_while_more_come_and_those_with_scores_stay(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("factory.runs.run.FRESH_PARTS", 10)
+    run.append("captions", frame(caption("scored", created=1)))
+    score_all(run, "new")
+    scored = run.parts("captions")
+    for number in range(43):
+        run.append("captions", frame(caption(f"k{number}", created=number)))
+    before = contents(run)
+    assert run.compact_fresh() == 40
+    assert len(run.parts("captions")) == 1 + 3 + 4
+    assert scored[0] in run.parts("captions")
+    assert contents(run) == before
+    assert run.compact_fresh() == 0
+
+
+def test_merging_that_cannot_write_says_so(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(self: Run) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Run, "compact_fresh", full)
+    merging = MergingParts(run)
+    for _ in range(FRESH_PARTS):
+        merging.written()
+    with pytest.raises(OSError, match="No space"):
+        merging.__exit__(None, None, None)
 
 
 @pytest.mark.parametrize("crash_at", range(1, 8))
