@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -92,3 +94,28 @@ def extras_named() -> Iterator[None]:
         if advice is None:
             raise
         raise MissingExtra(advice) from error
+
+
+_FULL: Final = re.compile(r"\(os error (28|122)\)|No space left on device|Disk quota exceeded|OutOfDiskError")
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether a disk was full, whoever noticed: Python, Polars and Arrow (which say it in words), Ray where it spills."""
+    seen: set[int] = set()
+    current: BaseException | None = error
+    while current is not None and id(current) not in seen:
+        seen.add(id(current))
+        if isinstance(current, OSError) and current.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        if not isinstance(current, FactoryError) and _FULL.search(f"{type(current).__name__}: {current}"):
+            return True
+        current = getattr(current, "cause", None) or current.__cause__ or current.__context__
+    return False
+
+
+def disk_full(where: str | None = None) -> str:
+    """What to tell a user about a full disk."""
+    return (
+        f"no space left on the disk of {where or 'the run, the release or the temporary files'}; make room and run again: what "
+        "is finished is kept"
+    )

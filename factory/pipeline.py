@@ -12,7 +12,7 @@ from exports.storage import Storage
 from factory.captioning.caption_missing import caption_missing
 from factory.captioning.roll_call import compare_changed
 from factory.engines.room import EngineRoom
-from factory.errors import FactoryError, RunError
+from factory.errors import FactoryError, RunError, disk_full, is_disk_full
 from factory.outcome import Outcome
 from factory.progress import Progress
 from factory.recipe import Recipe, recipe_yaml
@@ -68,7 +68,9 @@ def run_recipe(
                 raise
             except (
                 Exception
-            ):  # nothing that is known: perhaps a damaged page, which costs a reading of the whole run to find
+            ) as error:  # nothing that is known: perhaps a damaged page, which costs a reading of the whole run to find
+                if is_disk_full(error):
+                    raise RunError(disk_full(getattr(error, "filename", None))) from error
                 found = set_damaged_aside(run, whole=True)
                 if not found:
                     raise

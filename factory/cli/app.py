@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from typing import Any, Final
 import click
 
 from exports.foreign_text import plain
-from factory.errors import FactoryError, advice_of
+from factory.errors import FactoryError, advice_of, disk_full, is_disk_full
 
 RECIPE = click.argument("recipe", metavar="RECIPE|RELEASE")
 SET = click.option(
@@ -131,6 +132,8 @@ def command(name: str) -> Callable[[Callable[..., None]], click.Command]:
 
 def _is_unexplained(error: BaseException) -> bool:
     """Whether an error has no words for the user yet: what a reader of a damaged file raises is one of these."""
+    if is_disk_full(error):
+        return False
     return explain(error)[1] == 70 or (isinstance(error, OSError) and error.errno is None)
 
 
@@ -166,12 +169,8 @@ def explain(error: BaseException) -> tuple[str, int]:
         return f"error: {error}", 1
     if isinstance(error, ImportError) and (advice := advice_of(error)) is not None:
         return f"error: {advice}", 1
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return (
-            f"error: no space left on the disk of {error.filename or 'the run, the release or the temporary files'}; make room "
-            "and run again: what is finished is kept",
-            1,
-        )
+    if is_disk_full(error):
+        return f"error: {disk_full(getattr(error, 'filename', None))}", 1
     if isinstance(error, OSError) and error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
         return (
             f"error: {error.filename or 'the run directory'} cannot be written ({error.strerror}); choose another --out",
@@ -184,9 +183,19 @@ def explain(error: BaseException) -> tuple[str, int]:
 
 def main() -> None:
     """The `factory` command."""
-    signal.signal(signal.SIGTERM, _terminate)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _Stop())
     cli()
 
 
-def _terminate(number: int, frame: object) -> None:
-    raise KeyboardInterrupt
+class _Stop:
+    """The first Ctrl-C, or SIGTERM, ends what is going on in order; the second ends the process at once."""
+
+    asked = 0
+
+    def __call__(self, number: int, frame: object) -> None:
+        _Stop.asked += 1
+        if _Stop.asked == 1:
+            raise KeyboardInterrupt
+        os.write(2, b"\nstopped at once; what is finished is kept. Run the same command again to go on.\n")
+        os._exit(130)

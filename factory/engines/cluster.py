@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -56,8 +58,11 @@ def _start(ray: Any, engines: int) -> None:
         options.update(address="local", num_cpus=cpus, include_dashboard=False)  # not one that happens to run here
         if not shutil.which("nvidia-smi"):  # beside GPUs, Ray's own choice: images wait there by the thousand
             options["object_store_memory"] = _object_store_bytes()
+    ends = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(**options)
+        if threading.current_thread() is threading.main_thread() and ends is not None:
+            signal.signal(signal.SIGTERM, ends)  # Ray's own ends the process without a word
     except Exception as error:  # Ray raises plain Exception where its own processes do not start
         where = f"the Ray cluster at {address}" if address else "Ray on this machine"
         raise FactoryError(f"{where} cannot be used: {str(error).splitlines()[0]}") from None

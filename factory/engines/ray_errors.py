@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from functools import wraps
 from typing import Any, Final
 
-from factory.errors import EngineError, FactoryError, RunError, SourceError
+from factory.errors import EngineError, FactoryError, RunError, SourceError, disk_full, is_disk_full
 
 _SEAL: Final = re.compile(r"<<factory-error (\{.*?\}) factory-error>>")
 _KINDS: Final = {kind.__name__: kind for kind in (EngineError, RunError, SourceError)}
@@ -86,5 +86,9 @@ def typed_error(error: BaseException) -> FactoryError:
     if found := _SEAL.search(text):
         content = json.loads(found[1])
         return _KINDS[content["kind"]](content["says"])
+    if is_disk_full(error):
+        return RunError(
+            disk_full("the run, or of Ray's temporary files" if "OutOfDisk" in f"{type(error)}{text}" else None)
+        )
     lines = [line.strip() for line in text.splitlines() if re.match(r"\s*[\w.]*(Error|Exception)\b.*: ", line)]
     return EngineError(f"{lines[0] if lines else type(error).__name__}; the logs of the run say more")

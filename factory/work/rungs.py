@@ -52,7 +52,7 @@ def rungs_of(recipe: Recipe, run: Run, views: Sequence[ReadyView]) -> list[Ready
 
 
 def add_retries(recipe: Recipe, run: Run, whats: Sequence[What]) -> None:
-    """Keep in the run that these are tried once more.
+    """Keep in the run that these are tried once more. One that was asked for and has made no caption yet is not asked twice.
 
     Raises:
         RunError: the recipe does not say what is unfaithful, or which candidate is kept; or it was tried too often.
@@ -68,12 +68,27 @@ def add_retries(recipe: Recipe, run: Run, whats: Sequence[What]) -> None:
             raise RunError(
                 "--retry truncated: the recipe keeps truncated captions, so an image would keep both; set select.best_of"
             )
+        if _is_pending(recipe, run, before, what):
+            continue  # asked for before, and stopped before it was done
         number = max([FIRST_RETRY - 1, *(one["number"] for one in before)]) + 1
         if number > MOST_RUNGS:
             raise RunError(f"--retry: this run was tried again {len(before)} times already; start anew with --fresh")
         before.append({"number": number, "what": what, "times": sum(one["what"] == what for one in before) + 1})
     if whats:
         run.write_json(RETRIES, before)
+
+
+def _is_pending(recipe: Recipe, run: Run, before: Sequence[dict[str, Any]], what: What) -> bool:
+    """Whether the last retry of this kind has made nothing yet: the run stopped before it, or has nothing to try."""
+    import polars as pl
+
+    from factory.runs import tables
+
+    last = max((one["number"] for one in before if one["what"] == what), default=None)
+    if last is None:
+        return False
+    made = run.scan("captions", tables.CAPTIONS).filter(pl.col("rung") == last)
+    return made.head(1).collect().is_empty()
 
 
 def _by_hand(what: What, times: int, view: View) -> Rung:

@@ -85,7 +85,9 @@ while True:
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
     assert process.stdout
     process.stdout.readline()
-    time.sleep(0.7)
+    while not Run(Storage(str(tmp_path))).parts("captions"):
+        time.sleep(0.05)
+    time.sleep(0.3)
     process.send_signal(signal.SIGKILL)
     process.wait()
     parts = Run(Storage(str(tmp_path))).parts("captions")
