@@ -11,6 +11,7 @@ import polars as pl
 
 from factory.images.reasons import Reason
 from factory.runs import tables
+from factory.runs.hash_sets import is_among
 from factory.runs.resolving import STATUS_RANK, status_rank
 from factory.runs.tables import Status
 from factory.sources.shard_keys import content_hashes, key_hashes
@@ -44,7 +45,7 @@ def image_states(plan: Plan) -> dict[str, int]:
     place = np.searchsorted(worst.keys, keys)
     at = np.minimum(place, max(0, len(worst.keys) - 1))
     is_made = worst.keys[at] == keys if len(worst.keys) else np.zeros(len(keys), dtype=bool)
-    is_refused = np.isin(keys, refused.always) | (~is_made & np.isin(keys, refused.unless_made))
+    is_refused = is_among(keys, refused.always) | (~is_made & is_among(keys, refused.unless_made))
     ranks = worst.ranks[at[is_made & ~is_refused]]
     for status, rank in STATUS_RANK.items():
         counts[status] = int((ranks == rank).sum())

@@ -11,6 +11,7 @@ import polars as pl
 
 from factory.runs import tables
 from factory.runs.done_set import DoneSet, hash_rows, mixed
+from factory.runs.hash_sets import distinct, is_among
 from factory.runs.run import Run
 from factory.runs.tables import Status
 from factory.sources.shard_keys import DUPLICATE, content_hashes, key_hashes
@@ -196,12 +197,12 @@ class _Books:
         )
 
     def _view(self, name: str) -> ViewDone:
-        keys = _unique(self.keys[name])
+        keys, failed = _unique(self.keys[name]), _unique(self.failed[name])
         return ViewDone(
             _unique(self.images[name]),
             keys,
             _unique(self.ever[name]),
-            np.setdiff1d(_unique(self.failed[name]), keys, assume_unique=True),
+            failed[~is_among(failed, keys)],
             {shard: _unique(pieces) for shard, pieces in self.places[name].items()},
         )
 
@@ -211,4 +212,4 @@ def _images(rows: pl.DataFrame) -> NDArray[np.uint64]:
 
 
 def _unique(pieces: list[NDArray[np.uint64]]) -> NDArray[np.uint64]:
-    return np.unique(np.concatenate(pieces)) if pieces else no_numbers()
+    return distinct(np.concatenate(pieces)) if pieces else no_numbers()

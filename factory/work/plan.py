@@ -13,6 +13,7 @@ import polars as pl
 from exports.storage import Storage
 from factory.recipe import ORIGINAL, CaptionsSource, Recipe
 from factory.runs.damaged import check_files
+from factory.runs.hash_sets import distinct, is_among
 from factory.runs.run import Run
 from factory.sources import open_source
 from factory.sources.kept import KeptRows
@@ -237,8 +238,8 @@ def _counted(work: Work, source: ImageSource, shards: Sequence[Shard], compared:
         ),
     )
     views = tuple(_view_plans(plan, held))
-    made = np.unique(np.concatenate([view.ever for view in books.views.values()] or [held.no_images]))
-    gone = 0 if held.is_open else int((~np.isin(made, held.keys)).sum())
+    made = distinct(np.concatenate([view.ever for view in books.views.values()] or [held.no_images]))
+    gone = 0 if held.is_open else int((~is_among(made, held.keys)).sum())
     return replace(plan, counts=views, filter_counts=tuple(_filter_plans(plan.work)), gone=gone)
 
 
@@ -252,7 +253,7 @@ def _view_plans(plan: Plan, held: Held) -> Iterator[ViewPlan]:
         is_done = held.done(view)
         refused = books.refused.get(ready.image_fingerprint, held.no_images)
         is_refused = ~is_done & held.refused(refused)
-        ever = np.isin(held.keys, view.ever) & ~is_done & ~is_refused
+        ever = is_among(held.keys, view.ever) & ~is_done & ~is_refused
         in_open = held.done_in_open(view)
         rows = plan.source_rows
         to_caption: int | None = None
@@ -265,7 +266,7 @@ def _view_plans(plan: Plan, held: Held) -> Iterator[ViewPlan]:
 
 def _has_elsewhere(keys: NDArray[np.uint64], held: Held) -> bool:
     """Whether images are done that stand in no shard that is known: the source may have been cut otherwise."""
-    return bool((~np.isin(keys, held.keys) & ~np.isin(keys, held.begun)).any())
+    return bool((~is_among(keys, held.keys) & ~is_among(keys, held.begun)).any())
 
 
 def _filter_plans(work: Work) -> Iterator[FilterPlan]:

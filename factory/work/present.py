@@ -15,6 +15,7 @@ import polars as pl
 
 from factory.recipe import ORIGINAL
 from factory.runs.done_set import hash_rows
+from factory.runs.hash_sets import is_among
 from factory.sources.shard_keys import UNREAD, content_hashes, hash_scheme, key_hashes
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ class Present:
         """Whether each row, with COLUMNS, counts. `asks_original`: fingerprints of prompts with {original}."""
         there = self._are_there(rows, asks_original) | rows["shard"].is_in(list(self.unread)).to_numpy()
         if len(self.superseded):
-            there &= ~np.isin(hash_rows(rows)[0], self.superseded)
+            there &= ~is_among(hash_rows(rows)[0], self.superseded)
         is_original = (rows["view"] == ORIGINAL).to_numpy()
         if is_original.any():
             there = np.where(is_original, self._is_last_reading(rows), there)

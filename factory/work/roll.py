@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from factory.runs.done_set import mixed
+from factory.runs.hash_sets import distinct, is_among
 from factory.runs.run import Run
 from factory.sources.shard_keys import UNREAD, hash_scheme, key_hashes, shard_stat
 from factory.work.present import Present, no_numbers
@@ -117,10 +118,9 @@ class Roll:
                 certain.append(False)
                 continue
             keys, contents, texts = (one[:take] for one in known.columns)
-            first = np.unique(keys, return_index=True)[1]
-            repeats += len(keys) - len(first)
-            if len(first) < len(keys):
-                first.sort()
+            if len(distinct(keys)) < len(keys):
+                first = np.sort(np.unique(keys, return_index=True)[1])
+                repeats += len(keys) - len(first)
                 keys, contents, texts = keys[first], contents[first], texts[first]
             pieces.append((keys, contents, texts))
             lengths.append(len(keys))
@@ -190,18 +190,18 @@ class Held:
         pieces = [
             keys for view in self.books.views.values() for name, keys in view.places.items() if name in self.unread
         ]
-        return np.unique(np.concatenate(pieces)) if pieces else no_numbers()
+        return distinct(np.concatenate(pieces)) if pieces else no_numbers()
 
     def done(self, view: ViewDone) -> NDArray[np.bool_]:
         """Of each image whether it is done in a view; of one whose bytes are not known, whether its key is."""
-        exact = np.isin(self._without_text, view.images)
-        exact |= np.isin(mixed(self.keys, self.contents, self.texts), view.images)
+        exact = is_among(self._without_text, view.images)
+        exact |= is_among(mixed(self.keys, self.contents, self.texts), view.images)
         by_key = ~self._rows_certain | (self.contents == UNREAD)
-        return np.where(by_key, np.isin(self.keys, view.keys), exact)
+        return np.where(by_key, is_among(self.keys, view.keys), exact)
 
     def refused(self, refused: NDArray[np.uint64]) -> NDArray[np.bool_]:
         """Of each image whether it is among those in quarantine."""
-        return np.isin(self._without_text, refused)
+        return is_among(self._without_text, refused)
 
     def done_in_open(self, view: ViewDone) -> int:
         """Images done in a view that were read in shards of which it knows nothing."""
@@ -209,7 +209,7 @@ class Held:
 
     def among(self, images: NDArray[np.uint64]) -> int:
         """How many of its images are among these, by key and bytes or by key alone."""
-        return int((np.isin(self._without_text, images) | np.isin(self.keys, images)).sum())
+        return int((is_among(self._without_text, images) | is_among(self.keys, images)).sum())
 
     def complete(self, books: Finished, views: Sequence[tuple[str, str]]) -> list[bool]:
         """Of each shard whether all its images are done, or refused, in each of these views (name, image fingerprint)."""

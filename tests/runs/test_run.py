@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given
@@ -20,6 +21,7 @@ from factory.captioning.merging import MergingParts
 from factory.errors import RunError
 from factory.runs import tables
 from factory.runs.done_set import DoneSet
+from factory.runs.hash_sets import distinct, is_among
 from factory.runs.run import FRESH_PARTS, Run
 from factory.runs.writer_lock import RunLock
 
@@ -256,3 +258,14 @@ def test_what_a_killed_run_left_is_removed_by_the_next(tmp_path: Path) -> None:
     (left / "000000.arrow").write_bytes(b"half")
     with RunLock(run):
         assert not left.exists()
+
+
+HASHES = st.lists(st.integers(0, 2**64 - 1) | st.integers(0, 5), max_size=40).map(
+    lambda found: np.array(found, np.uint64)
+)
+
+
+@given(HASHES, HASHES)
+def test_sets_of_hashes_are_those_of_numpy(some: np.ndarray, others: np.ndarray) -> None:
+    assert distinct(some).tolist() == np.unique(some).tolist()
+    assert is_among(some, others).tolist() == np.isin(some, others).tolist()
