@@ -52,6 +52,10 @@ SMALLEST_AND_SLOW: dict[str, tuple[str, set[str]]] = {
         "--dir proof --scale small --seeds 1 --rounds 0 --parts proof trainer --steps 6 --repeats 1",
         {"precision", "recall", "rounds_improving", "trainer_over_trl"},
     ),
+    "scale": (
+        "--images 3000 --captioned 256",
+        {"plan_s", "driver_mb", "driver_growth", "first_caption_after_resume_s", "select_s"},
+    ),
     "starts": ("--images 24 --before none", {"engine_starts", "ray_starts"}),
     "throughput": ("--images 32 --repeats 1", {"factory_over_vllm", "factory_over_ray_data_llm", "images_per_s"}),
 }
