@@ -172,7 +172,12 @@ def set_value(text: RecipeText, override: str) -> None:
         if not isinstance(target, (dict, list)):
             taken = dotted.strip().removesuffix(".".join(["", *steps[1:]]))
             raise RecipeError([f"--set {override}: '{taken}' is a value, it has no '{steps[1]}'"])
-        if of_filters and isinstance(target, dict) and isinstance(target.get("params"), dict) and steps[1] not in ("name", "params"):
+        if (
+            of_filters
+            and isinstance(target, dict)
+            and isinstance(target.get("params"), dict)
+            and steps[1] not in ("name", "params")
+        ):
             path.append("params")
             target = target["params"]
         del steps[0]
