@@ -15,11 +15,7 @@ from factory.costs.quoted import quoted
 from factory.costs.run_costs import remember_costs
 from factory.engines.room import EngineRoom
 from factory.errors import FactoryError, RunError, disk_full, is_disk_full
-<<<<<<< HEAD
 from factory.outcome import Outcome, costs_of
-=======
-from factory.outcome import Outcome
->>>>>>> scale
 from factory.progress import Progress
 from factory.recipe import Recipe, recipe_yaml
 from factory.repair.repair import repair

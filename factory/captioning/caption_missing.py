@@ -9,10 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-<<<<<<< HEAD
 from factory.captioning.beside_bare import BesideBare, beside_bare
-=======
->>>>>>> scale
 from factory.captioning.merging import MergingParts
 from factory.engines.engine_actor import Duty
 from factory.engines.pool import EnginePool
@@ -97,15 +94,10 @@ def caption_group(
             "judges": work.judge_fingerprints(),
         },
     )
-<<<<<<< HEAD
     before, began = made.tokens["output"], time.monotonic()
     tasks, used = read_tasks(shards), made.used
     with MergingParts(work.run) as merging:
         for batch in engine_reports(ray, tasks, read, lambda: _start(work, group, room), duty, used=used):
-=======
-    with MergingParts(work.run) as merging:
-        for batch in engine_reports(ray, read_tasks(shards), read, lambda: _start(work, group, room), duty):
->>>>>>> scale
             for row in batch.to_pylist():
                 made.images[row["status"]] += row["rows"]
                 made.tokens["prompt"] += row["prompt_tokens"]

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-<<<<<<< HEAD
 import json
-=======
->>>>>>> scale
 import os
 import signal
 import sys

@@ -14,10 +14,7 @@ from functools import wraps
 from typing import Any, Final
 
 from factory.errors import EngineError, FactoryError, RunError, SourceError, disk_full, is_disk_full
-<<<<<<< HEAD
 from filters.contract.filter import FilterError
-=======
->>>>>>> scale
 
 _SEAL: Final = re.compile(r"<<factory-error (\{.*?\}) factory-error>>")
 _KINDS: Final = {kind.__name__: kind for kind in (EngineError, RunError, SourceError)}

@@ -15,14 +15,10 @@ def distinct(hashes: NDArray[np.uint64]) -> NDArray[np.uint64]:
     if not len(hashes):
         return hashes
     ordered = np.sort(hashes)
-<<<<<<< HEAD
-    return ordered[np.concatenate([[True], ordered[1:] != ordered[:-1]])]
-=======
     is_first = np.ones(len(ordered), dtype=bool)
     is_first[1:] = ordered[1:] != ordered[:-1]
     once: NDArray[np.uint64] = ordered[is_first]
     return once
->>>>>>> scale
 
 
 def is_among(hashes: NDArray[np.uint64], others: NDArray[np.uint64]) -> NDArray[np.bool_]:
