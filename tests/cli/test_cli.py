@@ -60,11 +60,11 @@ def test_a_plan_counts_the_source_and_what_is_to_do(tmp_path: Path) -> None:
         ("views.detailed.model=no/such/dir", "no such directory"),
         ("views.detailed.model=some-org/some-model", "not in the local cache"),
         ("views.detailed.engine.max_model_length=4", "did you mean 'max_model_len'"),
-        ("filters.0=lenght", "did you mean"),
+        ("filters.0=lenght", "Did you mean 'length'"),
         ("source={kind: folder, path: nowhere}", "nowhere: no such folder"),
         ("source={kind: parquet, path: nowhere.parquet}", "nowhere.parquet: no such file"),
         ("views.detailed.sampling.n=3", "greedy candidates"),
-        ("release={to: x, version: '1.0'}", "not a semantic version"),
+        ("release={to: x, version: '1.0'}", "write three numbers"),
     ],
 )
 def test_a_mistake_in_a_recipe_is_one_message_that_helps(tmp_path: Path, change: str, words: str) -> None:

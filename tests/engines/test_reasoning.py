@@ -71,8 +71,8 @@ def test_a_named_parser_is_obeyed(tmp_path: Path, tokenizer: Any) -> None:
 
 
 def test_a_parser_that_does_not_know_the_models_marks_is_an_error(tmp_path: Path, tokenizer: Any) -> None:
-    with pytest.raises(EngineError, match="reasoning: seed_oss: this parser does not suit"):
-        parser(tmp_path, tokenizer, reasoning="seed_oss")
+    with pytest.raises(EngineError, match="reasoning: minimax_m3: this parser does not suit"):
+        parser(tmp_path, tokenizer, reasoning="minimax_m3")
 
 
 def test_marks_that_texts_leave_out_are_asked_for_and_taken_off(tmp_path: Path) -> None:
