@@ -155,6 +155,8 @@ CHANGES: Final[dict[type, dict[str, Change]]] = {
         "lora": ("folder", "views.0.lora", "org/second"),
         "lora_revision": ("folder", "views.0.lora_revision", "b" * 40),
         "system": ("folder", "views.0.system", "Be brief."),
+        "chat_template": ("folder", "views.0.chat_template", {"enable_thinking": False}),
+        "reasoning": ("folder", "views.0.reasoning", "none"),
         "prompts": ("folder", "views.0.prompts.2", {"text": "What is there?"}),
         "sampling": ("folder", "views.0.sampling.max_tokens", 99),
         "image": ("folder", "views.0.image.max_pixels", 4096),
@@ -179,6 +181,9 @@ CHANGES: Final[dict[type, dict[str, Change]]] = {
         "max_tokens": ("folder", "views.0.sampling.max_tokens", 99),
         "n": ("folder", "views.0.sampling.n", 2),
         "stop": ("folder", "views.0.sampling.stop", ["###"]),
+        "stop_token_ids": ("folder", "views.0.sampling.stop_token_ids", [7]),
+        "min_tokens": ("folder", "views.0.sampling.min_tokens", 5),
+        "presence_penalty": ("folder", "views.0.sampling.presence_penalty", 0.5),
     },
     models.ImageSettings: {
         "max_pixels": ("folder", "views.0.image.max_pixels", 4096),
