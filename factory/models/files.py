@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -17,6 +18,10 @@ _TEMPLATE_FILES: Final = (
     ("tokenizer_config.json", "chat_template"),
 )
 """Where a chat template may lie, in the order in which transformers looks, and the key that holds it in a JSON file."""
+
+SILENCE_S: Final = 60.0
+"""Seconds for which a Hub that did not answer is not asked again: each try takes the client's own retries."""
+_silent_until = 0.0
 
 
 @cache
@@ -58,14 +63,19 @@ def _text(model: Model, name: str) -> str | None:
 
 
 def _of_the_hub(model: Model, name: str) -> Path | None:
+    global _silent_until
     from huggingface_hub import constants, hf_hub_download, try_to_load_from_cache
+    from huggingface_hub.errors import HfHubHTTPError
 
     cached = try_to_load_from_cache(model.path, name, revision=model.revision)
     if isinstance(cached, str):
         return Path(cached)
-    if cached is not None or constants.HF_HUB_OFFLINE:  # known not to be there, or nobody to ask
-        return None
+    if cached is not None or constants.HF_HUB_OFFLINE or time.monotonic() < _silent_until:
+        return None  # known not to be there, or nobody to ask
     try:
         return Path(hf_hub_download(model.path, name, revision=model.revision, etag_timeout=5))
-    except Exception:  # whatever the Hub's client raises: what is in the file is not known then
+    except HfHubHTTPError:  # it answers: there is no such file, or not for us
+        return None
+    except Exception:  # whatever the Hub's client raises where nobody answers
+        _silent_until = time.monotonic() + SILENCE_S
         return None
