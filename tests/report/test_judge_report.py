@@ -81,7 +81,7 @@ def test_a_config_that_says_nothing_leaves_the_name(tmp_path: Path, content: str
     ],
 )
 def test_of_a_served_model_only_the_name_tells(name: str, family: str | None) -> None:
-    assert model_family(Model(name, name, SERVED, is_local=False)) == family
+    assert model_family(Model(name, name, SERVED, is_local=False, is_served=True)) == family
 
 
 # --- the plan ---
