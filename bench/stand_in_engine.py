@@ -53,7 +53,19 @@ class StandInEngine:
             await asyncio.sleep(LATENCY_S)
         digest = hashlib.sha256(image_id.encode()).digest()
         text = " ".join(WORDS[byte % len(WORDS)] for byte in digest[:20]).capitalize() + "."
-        return [Completion(text, "stop", None, 300, 24, -0.4, -2.0, []) for _ in range(sampling.n)]
+        made = Completion(
+            text=text,
+            reasoning=None,
+            reasoning_tokens=0,
+            finish_reason="stop",
+            stop_reason=None,
+            prompt_tokens=300,
+            output_tokens=24,
+            mean_logprob=-0.4,
+            min_logprob=-2.0,
+            sentence_logprobs=[],
+        )
+        return [made] * sampling.n
 
     def stop(self) -> None:
         """Nothing is held."""
