@@ -38,7 +38,10 @@ class Handler(BaseHTTPRequestHandler):
         request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.server.requests.append(request)
         reply = self.server.reply
-        self._send(*(reply(request) if callable(reply) else reply))
+        status, body = reply(request) if callable(reply) else reply
+        if isinstance(body, dict) and body.get("model") == "judge" and request.get("model") in self.server.models:
+            body = body | {"model": request["model"]}  # it serves several, and says which one answers
+        self._send(status, body)
 
     def _send(self, status: int, body: dict[str, Any] | str) -> None:
         content = (body if isinstance(body, str) else json.dumps(body)).encode()

@@ -160,6 +160,8 @@ def command(name: str) -> Callable[[Callable[..., None]], click.Command]:
             except (Exception, KeyboardInterrupt) as error:
                 if isinstance(error, (click.exceptions.ClickException, click.exceptions.Exit, click.Abort)):
                     raise
+                if _Stop.asked and isinstance(error, ImportError | AttributeError | SystemError):
+                    error = KeyboardInterrupt()  # it came amid a compiled module's import, which turned it into this
                 if debug or context.obj["debug"]:
                     raise
                 text, code = explain(_damage(values) or error if _is_unexplained(error) else error)

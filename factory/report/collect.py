@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 BINS = 20
 QUARANTINE_ROWS = 200
+SPEED = ("part", "what", "share", "seconds", "what to change")
+"""Columns in their order, which metrics.json does not keep."""
 
 
 def write_report(outcome: Outcome) -> tuple[str, dict[str, Any]]:
@@ -73,7 +75,10 @@ def collect(work: Work, metrics: dict[str, Any]) -> ReportData:
         recipe=work.run.storage.read(RECIPE).decode(),
         notes=tuple(_notes(metrics)),
         variety=tuple(variety(work, metrics)),
-        speed=tuple((metrics.get("speed_of_light") or {}).get("rows", ())),
+        speed=tuple(
+            {name: row[name] for name in SPEED if name in row}
+            for row in (metrics.get("speed_of_light") or {}).get("rows", ())
+        ),
         speed_line=(metrics.get("speed_of_light") or {}).get("line", ""),
         judges=tuple(judge_rows(metrics.get("judges", []))),
         calibrations=tuple(calibration_plot(*one) for one in work.calibrations.items()),

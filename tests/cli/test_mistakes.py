@@ -120,9 +120,10 @@ def examples() -> list[tuple[str, str]]:
 def test_the_examples_of_help_are_read_as_they_stand(name: str, line: str) -> None:
     """Every option is there, and every --set goes into the recipe that is named."""
     words = shlex.split(line.partition(" >")[0])[1:]
-    command = cli.get_command(cli.make_context("factory", ["filters"]), words[0])
+    parent = cli.make_context("factory", ["filters"])
+    command = cli.get_command(parent, words[0])
     assert command is not None
-    context = command.make_context(words[0], list(words[1:]))
+    context = command.make_context(words[0], list(words[1:]), parent=parent)
     recipe = context.params.get("recipe")
     if recipe and Path(str(recipe)).exists() and words[0] in ("run", "plan", "preview"):
         read_yaml(str(recipe))

@@ -117,10 +117,10 @@ class Broken(Filter):
 @pytest.mark.parametrize(
     ("broken", "problem"),
     [
-        (Broken(gives=(1.0,)), "broken gave 1 rows for 2 captions"),
-        (Broken(gives=(1.0, 1.5)), "broken gave scores outside"),
-        (Broken(gives=(1.0, float("nan"))), "broken gave scores outside"),
-        (Broken(gives=(1.0, 1.0), column="points"), "broken gave the columns .*points"),
+        (Broken(gives=(1.0,)), "'broken' gave 1 rows for 2 captions"),
+        (Broken(gives=(1.0, 1.5)), "'broken' gave scores outside"),
+        (Broken(gives=(1.0, float("nan"))), "'broken' gave scores outside"),
+        (Broken(gives=(1.0, 1.0), column="points"), "'broken' gave the columns .*points"),
     ],
 )
 def test_a_filter_that_breaks_its_contract_is_named(broken: Filter, problem: str) -> None:
