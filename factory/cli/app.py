@@ -160,7 +160,7 @@ def command(name: str) -> Callable[[Callable[..., None]], click.Command]:
             except (Exception, KeyboardInterrupt) as error:
                 if isinstance(error, (click.exceptions.ClickException, click.exceptions.Exit, click.Abort)):
                     raise
-                if _Stop.asked and isinstance(error, ImportError | AttributeError | SystemError):
+                if _Stop.asked and not isinstance(error, FactoryError | OSError):
                     error = KeyboardInterrupt()  # it came amid a compiled module's import, which turned it into this
                 if debug or context.obj["debug"]:
                     raise
@@ -201,13 +201,13 @@ def _damage(values: dict[str, Any]) -> FactoryError | None:
 
 def explain(error: BaseException) -> tuple[str, int]:
     """What to tell the user about an error, and the exit code."""
+    if isinstance(error, KeyboardInterrupt):
+        return "\nstopped; what is finished is kept. Run the same command again to go on.", 130
     import errno
 
     from exports.release import ReleaseError
     from filters import FilterError
 
-    if isinstance(error, KeyboardInterrupt):
-        return "\nstopped; what is finished is kept. Run the same command again to go on.", 130
     if isinstance(error, FactoryError):
         return f"error: {error}", error.exit_code
     if isinstance(error, (ReleaseError, FilterError)):
