@@ -20,7 +20,9 @@ MOST_DEATHS: Final = 20
 """Engines of a pool that may die one after the other without one batch finished in between. What kills them is found much
 sooner where it is an image (`factory/engines/watch.py`)."""
 LOST_STARTS: Final = 2
-"""Engines that may vanish while they start, where there are several machines: one of those may be gone."""
+"""Engines that may vanish one after the other while they start, where there are several machines: one of those may be gone."""
+LOST_STARTS_ALONE: Final = 1
+"""The same on one machine. One, as a process that ends on its first work may take the word of its start with it."""
 STOP_SECONDS: Final = 30.0
 CALLS_AT_ONCE: Final = 10_000
 
@@ -92,7 +94,7 @@ class EnginePool:
     def reported(self, engine: RunningEngine, rows: int) -> None:
         """An engine has finished rows that it was given."""
         engine.rows -= rows
-        self._deaths = 0
+        self._deaths = self._lost_starts = 0
 
     def lost(self, engine: RunningEngine, error: BaseException) -> None:
         """An engine is gone, by what `error` says; another starts. Called for each piece of work that was in it.
@@ -108,10 +110,10 @@ class EnginePool:
             self._lost_starts += 1
             if "<<factory-error" in str(error):
                 raise typed_error(error) from None
-            if len(self.ray.nodes()) == 1 or self._lost_starts > LOST_STARTS:
+            if self._lost_starts > (LOST_STARTS if len(self.ray.nodes()) > 1 else LOST_STARTS_ALONE):
                 raise EngineError(
-                    f"{self.name}: the engine's process ended while it started, as it does where memory runs out; the logs of "
-                    "the run say more"
+                    f"{self.name}: {self._lost_starts} processes of the engine ended while they started, as they do where memory "
+                    "runs out; the logs of the run say more"
                 )
         else:
             self._deaths += 1

@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pyarrow as pa
@@ -150,6 +151,23 @@ def test_what_an_engine_refuses_stops_the_pipeline_with_its_own_words(ray: Any, 
 def test_an_engine_that_cannot_start_is_not_tried_for_ever(ray: Any, server: Server, tmp_path: Path) -> None:
     pool = pool_of(ray, server, tmp_path, model="other")
     with pytest.raises(EngineError, match="serves judge, not other"):
+        reported(ray, pool, Duty(Reports, {}))
+    pool.close()
+
+
+class EndsItsProcess:
+    """What an engine is started for: the process that reads it ends, as where memory runs out."""
+
+    first = SimpleNamespace(view=SimpleNamespace(model_name="large"))
+
+    def __reduce__(self) -> Any:
+        return os._exit, (1,)
+
+
+def test_a_process_that_ends_while_it_starts_is_tried_once_more_and_then_told(ray: Any, tmp_path: Path) -> None:
+    ending: Any = EndsItsProcess()
+    pool = EnginePool(ray, ending, 1, 1, 2 * BATCH_ROWS, {"num_cpus": 0.1}, str(tmp_path))
+    with pytest.raises(EngineError, match=r"large: 2 processes of the engine ended while they started"):
         reported(ray, pool, Duty(Reports, {}))
     pool.close()
 
