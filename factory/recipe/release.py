@@ -82,12 +82,12 @@ class Release(Part):
         description="Images that lack a text the rule asks for: released with the chosen caption alone, left out, or an error. "
         "Counted.",
     )
-    rewrite: tuple[Literal["html", "reasoning", "refusal", "opener", "cut_sentence", "pii"], ...] = Field(
+    rewrite: tuple[Literal["html", "mojibake", "reasoning", "refusal", "opener", "cut_sentence", "pii"], ...] = Field(
         default=(),
-        description="Rewrites of the released captions, in this order: HTML entities as characters, take off reasoning (<think> and other dialects), cut "
-        "refusing sentences, take off 'The image shows', trim a cut last sentence (of truncated captions), mask personal data. "
-        "The original text stays beside; pii masks every text that is published, the source's own and its fields too. Scores "
-        "are of the new text.",
+        description="Rewrites of the released captions, in this order: HTML entities as characters, text read in a wrong "
+        "encoding as it was, take off reasoning (<think> and other dialects), cut refusing sentences, take off 'The image "
+        "shows', trim a cut last sentence (of truncated captions), mask personal data. The original text stays beside; pii "
+        "masks every text that is published, the source's own and its fields too. Scores are of the new text.",
     )
     configs: tuple[Literal["default", "sft", "preference", "text", "rejected"], ...] = Field(
         default=("default", "sft", "text"),

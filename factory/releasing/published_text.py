@@ -154,6 +154,7 @@ def rewritten(captions: pl.DataFrame, names: tuple[str, ...]) -> pl.Series:
     from filters.text.rewrites import (
         cut_refusal,
         mask_pii,
+        repair_mojibake,
         strip_opener,
         strip_reasoning,
         trim_cut_sentence,
@@ -162,6 +163,7 @@ def rewritten(captions: pl.DataFrame, names: tuple[str, ...]) -> pl.Series:
 
     functions: dict[str, Any] = {
         "html": unescape_html,
+        "mojibake": repair_mojibake,
         "reasoning": strip_reasoning,
         "refusal": cut_refusal,
         "opener": strip_opener,

@@ -44,11 +44,11 @@ def distinct(hashes: U64) -> U64:
     return np.asarray(hashes[np.concatenate([hashes[:1] == hashes[:1], hashes[1:] != hashes[:-1]])])
 
 
-def shingles(texts: pl.Series) -> tuple[U32, I64]:
-    """The sets of three-word shingles of texts that are not null, one after another, and how many each has, at least one.
+def shingles(texts: pl.Series, length: int = SHINGLE) -> tuple[U32, I64]:
+    """The sets of shingles of texts that are not null, one after another, and how many each has, at least one.
 
-    A shingle is a 32-bit hash; those of a set are distinct and ascending. Case and punctuation do not matter. One or two
-    words are a shingle of their own, and a text without words is one, less outer white space.
+    A shingle of `length` words is a 32-bit hash; those of a set are distinct and ascending. Case and punctuation do not
+    matter. Fewer words are a shingle of their own, and a text without words is one, less outer white space.
     """
     found = texts.to_frame("text").select(
         words=pl.col("text").str.to_lowercase().str.extract_all(WORD),
@@ -56,14 +56,14 @@ def shingles(texts: pl.Series) -> tuple[U32, I64]:
     )
     counts = found["words"].list.len().to_numpy().astype(np.int64)
     words = found["words"].explode(empty_as_null=False).hash().to_numpy()
-    grams = np.maximum(counts - (SHINGLE - 1), 1)
+    grams = np.maximum(counts - (length - 1), 1)
     of = np.repeat(np.arange(counts.size), grams)
     first = _ranges(np.cumsum(counts) - counts, grams)
-    words = np.concatenate([words, np.zeros(SHINGLE, np.uint64)])
+    words = np.concatenate([words, np.zeros(length, np.uint64)])
     hashes = words[first]
-    for ahead in range(1, SHINGLE):
+    for ahead in range(1, length):
         longer = hashes * _MULTIPLIER + words[first + ahead]
-        hashes = longer if counts.min(initial=SHINGLE) > ahead else np.where(counts[of] > ahead, longer, hashes)
+        hashes = longer if counts.min(initial=length) > ahead else np.where(counts[of] > ahead, longer, hashes)
     if counts.min(initial=1) == 0:
         hashes = np.where(counts[of] > 0, hashes, found["whole"].to_numpy()[of])
     keyed = distinct((of.astype(np.uint64) << np.uint64(32)) | (mixed(hashes) >> np.uint64(32)))

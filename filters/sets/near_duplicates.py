@@ -28,10 +28,10 @@ class NearDuplicates(SetFilter):
     """Whether a caption is the first of those of its set that say nearly the same.
 
     **Finds** captions most of whose words stand in the same order in another: two are near duplicates where the Jaccard
-    similarity of their sets of three-word shingles is `min_similarity` or more. Near duplicates of near duplicates are in
+    similarity of their sets of shingles (`shingle` words in a row, 3) is `min_similarity` or more. Near duplicates of near duplicates are in
     one cluster, so its ends may differ more. `cluster_size` is how many captions the cluster has, `max_similarity` the
     highest similarity found between the caption and another (1 where they say the same), and `representative` the key of
-    the cluster's first; both are null for a caption alone. Case and punctuation do not matter. A caption of one or two
+    the cluster's first; both are null for a caption alone. Case and punctuation do not matter. A caption of fewer
     words is a shingle of its own; in scripts without spaces every character is a word.
 
     **Scores** 1 for the first of a cluster, the one with the smallest key (image_key, view, candidate), and
@@ -46,7 +46,9 @@ class NearDuplicates(SetFilter):
     and 32 others of them there, so that a template on a million captions takes no million million comparisons.
 
     **Defaults.** A similarity of 0.8, as SlimPajama has it for web pages (datatrove's bands aim at 0.72): 29 words reach it
-    with any one of them changed, 11 with the first or the last, fewer with none. Within the whole set; where images are
+    with any one of them changed, 11 with the first or the last, fewer with none. In short captions one word is often what they say ("a dog on a beach",
+    "a cat on a beach"); who wants them found sets `shingle: 1`, where ten different words reach 0.8 with one changed. Within the
+    whole set; where images are
     alike, look `within: image`.
 
     **Takes** on disk about 170 bytes a row and its key, and 4 a word; in memory 8 bytes a row, a sixty-fourth of what is on
@@ -72,6 +74,12 @@ class NearDuplicates(SetFilter):
         le=1,
         description="Jaccard similarity, in [0.5, 1], from which on two captions are near duplicates.",
     )
+    shingle: int = Field(
+        3,
+        ge=1,
+        le=5,
+        description="Words to a shingle, 1 to 5. With 1, captions of ten words that differ in one are near, in whatever order.",
+    )
     within: Literal["all", "image"] = Field(
         "all", description='Where captions are compared: in the whole set ("all") or those of one image ("image").'
     )
@@ -82,7 +90,7 @@ class NearDuplicates(SetFilter):
         for batch in batches():
             rows = self._rows(batch, start=sum(map(len, judged)))
             judged.append(rows["judged"])
-            captions.add(_with_shingles(rows.filter("judged").drop("judged")))
+            captions.add(_with_shingles(rows.filter("judged").drop("judged"), self.shingle))
         distinct = _Distinct(scratch)
         for rows in captions.parts():
             distinct.add(rows)
@@ -203,9 +211,9 @@ class _Distinct:
         return (numbers.astype(np.uint64) * np.uint64(PARTS) // np.uint64(self._sets.count)).astype(np.uint8)
 
 
-def _with_shingles(rows: pl.DataFrame) -> pl.DataFrame:
+def _with_shingles(rows: pl.DataFrame, length: int) -> pl.DataFrame:
     """`row`, the key, `place`, `shingles`, `group` (a hash of them and the place) and its `part`."""
-    flat, sizes = minhash.shingles(rows["text"])
+    flat, sizes = minhash.shingles(rows["text"], length)
     group = minhash.mixed(minhash.set_hashes(flat, sizes) ^ rows["place"].to_numpy())
     sets = pl.DataFrame({"at": np.repeat(np.arange(sizes.size), sizes), "shingles": flat})
     return (

@@ -12,6 +12,7 @@ from typing import Final
 
 import polars as pl
 
+from filters.text.mojibake import is_mojibake, repaired
 from filters.text.opener import OPENER
 from filters.text.pii import Kind, Pii
 from filters.text.reasoning import MARKS, answer_of
@@ -99,6 +100,17 @@ def _unescaped(text: str) -> str:
     return text
 
 
+def repair_mojibake(texts: pl.Series) -> pl.Series:
+    """Undo a reading in a wrong encoding: "cafÃ©" becomes "café" (ftfy's `fix_encoding`).
+
+    Null where nothing was read wrongly, or where what stood there can no longer be told.
+    """
+    rows = _frame(texts).with_row_index("row").filter(is_mojibake(pl.col("text")))
+    fixed = [(text, repaired(text)) for text in rows["text"]]
+    changed = rows.with_columns(pl.Series("text", [new if new != old else None for old, new in fixed], dtype=pl.String))
+    return _placed(texts, changed)
+
+
 def strip_reasoning(texts: pl.Series) -> pl.Series:
     """Take off a model's reasoning and the marks around its answer: "<think>It is red.</think>A red bus." becomes "A red bus.".
 
@@ -152,6 +164,7 @@ def mask_pii(
 
 REWRITES: Final[dict[str, Callable[[pl.Series], pl.Series]]] = {
     "unescape_html": unescape_html,
+    "repair_mojibake": repair_mojibake,
     "strip_reasoning": strip_reasoning,
     "strip_opener": strip_opener,
     "cut_refusal": cut_refusal,

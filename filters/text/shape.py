@@ -7,11 +7,11 @@ from pydantic import Field
 
 from filters.contract.filter import Filter
 from filters.contract.ratio import ratio
+from filters.text.mojibake import is_mojibake
 
 _BROKEN: Final = (
     # Control characters but white space, U+FFFD, private use, bidirectional overrides.
     r"[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\x{FFFD}\x{FFFE}\x{E000}-\x{F8FF}\x{202A}-\x{202E}\x{2066}-\x{2069}]"
-    r"|Ã[\x{80}-\x{BF}]|â€[\x{80}-\x{BF}\x{2000}-\x{20FF}\x{2122}œ˜¦]"  # UTF-8 read as Latin-1 or Windows-1252
     r"|\\u[0-9a-fA-F]{4}|[^0-9]%20[^0-9]|(?:%[0-9a-fA-F]{2}){2}"
 )
 _SINGLE: Final = r"(?-u:\b)[b-hj-zB-HJ-Z](?-u:\b)"
@@ -39,10 +39,10 @@ class Shape(Filter):
     `letters`, limit over share for `digits` (where there are five) and `symbols` (punctuation and symbols), all of the
     characters that are no white space; and for `capitals` (where there are twelve letters) and `single_letters` (where there
     are three: Latin letters alone, but for "a" and "i"), both of the letters. It is 0 where the text is `broken` (control and
-    private-use characters, U+FFFD, bidirectional overrides, UTF-8 read as Latin-1, JSON and URL escapes), where 60
+    private-use characters, U+FFFD, bidirectional overrides, text read in a wrong encoding as ftfy finds it, JSON and URL escapes), where 60
     Latin letters, digits and symbols stand together without white space (`endless`), and where there is nothing.
-    HTML entities are not broken, but repaired by the rewrite `html` (`filters.text.rewrites.unescape_html`). Null text has no
-    score. Scripts without case have no capitals.
+    HTML entities are not broken, but repaired by the rewrite `html` (`filters.text.rewrites.unescape_html`); what was read in a
+    wrong encoding is broken and repaired by `mojibake`. Null text has no score. Scripts without case have no capitals.
 
     **Defaults.** Set so that a threshold of 1 flags 0.06 % of the 15,833 human captions of Conceptual Captions' validation
     set, whose names and prices are the nearest to the limits. Gopher's rule of letters in 80 % of the words and
@@ -52,7 +52,7 @@ class Shape(Filter):
     """
 
     name: ClassVar[str] = "shape"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     needs: ClassVar[tuple[str, ...]] = ("text",)
     evidence: ClassVar[dict[str, pl.DataType]] = {
         "letters": pl.Float64(),
@@ -89,7 +89,7 @@ class Shape(Filter):
             digits=text.str.count_matches(r"\p{Nd}"),
             symbols=text.str.count_matches(r"[\p{P}\p{S}]"),
             single_letters=pl.coalesce(beside.str.count_matches(_SINGLE_BESIDE_ACCENTS), suspect),
-            broken=text.str.contains(_BROKEN),
+            broken=text.str.contains(_BROKEN) | is_mojibake(text),
             endless=text.str.contains(_ENDLESS),
         )
         shares = counts.with_columns(letters=pl.col("chars") - pl.col("others")).select(

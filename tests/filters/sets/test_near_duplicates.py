@@ -136,3 +136,17 @@ def test_a_caption_given_twice_is_no_duplicate_of_itself() -> None:
 
     assert scores["score"].to_list() == [1.0, 1.0, 1.0, 1.0, 0.125]
     assert scores["cluster_size"].to_list() == [2, 2, 1, 1, 2]
+
+
+def test_single_words_find_short_captions_that_differ_in_one() -> None:
+    texts = [
+        "a young man in red shorts jumps over the low fence",
+        "a young man in blue shorts jumps over the low fence",
+        "a young woman in blue trousers walks along the low fence",
+    ]
+    assert score(texts, NearDuplicates())["near_duplicates"].to_list() == [1.0, 1.0, 1.0]
+    assert score(texts, NearDuplicates(shingle=1))["near_duplicates"].to_list() == [
+        1.0,
+        pytest.approx(2 / 12, abs=1e-6),
+        1.0,
+    ]

@@ -12,6 +12,7 @@ from filters.text.rewrites import (
     REWRITES,
     cut_refusal,
     mask_pii,
+    repair_mojibake,
     strip_opener,
     strip_reasoning,
     trim_cut_sentence,
@@ -171,7 +172,7 @@ def test_rows_keep_their_number_order_and_name_and_the_texts_stay(rewrite: objec
         "",
         "\x00",
         "🐕",
-        "The image shows a dog &amp; a cat on a beach. I cannot describe the image. Mail a@b.org <think>or",
+        "The image shows a dog &amp; a cat in a cafÃ©. I cannot describe the image. Mail a@b.org <think>or",
         "x" * 1_000_000,
     ]
     texts = pl.Series("caption", odd * 2)
@@ -211,3 +212,10 @@ def test_html_entities_become_the_characters_that_they_mean() -> None:
     texts = pl.Series(["Tom &amp;amp; Jerry", "a caf&eacute; &#39;open&#x27;", "AT&T; R&D", "a dog", None])
 
     assert unescape_html(texts).to_list() == ["Tom & Jerry", "a café 'open'", None, None, None]
+
+
+def test_text_read_in_a_wrong_encoding_becomes_what_it_was() -> None:
+    texts = pl.Series(
+        ["cafÃ© crÃ¨me", "donâ€™t look", "ÐœÑƒÐ¶Ñ‡Ð¸Ð½Ð° Ð² Ñ€ÑƒÐ±Ð°ÑˆÐºÐµ", "un café", "a dog", "", None]
+    )
+    assert repair_mojibake(texts).to_list() == ["café crème", "don’t look", "Мужчина в рубашке", None, None, None, None]

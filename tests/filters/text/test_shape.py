@@ -96,3 +96,24 @@ def test_letters_beside_accented_ones_are_no_single_letters() -> None:
 
 def test_html_entities_are_kept_for_the_rewrite_that_repairs_them() -> None:
     assert score("Tom &amp;amp; Jerry stand beside a red door.") == 1.0
+
+
+@pytest.mark.parametrize("codec", ["latin-1", "cp1252", "cp1250", "cp437"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Ein schöner Hund läuft über die Straße",
+        "un été à la plage, où l’élève",
+        "El niño está jugando en el jardín",
+        "Một cô gái mặc váy đỏ",
+        "Příliš žluťoučký kůň",
+        "Kırmızı gömlekli çocuk",
+        "Мужчина в красной рубашке",
+        "رجل يرتدي قميصا",
+        "a sign that says “no dogs” – it’s in a café",
+        "赤いシャツ",
+    ],
+)
+def test_text_read_in_a_wrong_encoding_scores_0_and_the_same_text_read_rightly_does_not(text: str, codec: str) -> None:
+    assert score(text.encode().decode(codec, errors="replace").replace("\ufffd", "")) == 0.0
+    assert score(text) == 1.0
