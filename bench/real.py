@@ -25,14 +25,15 @@ import numpy as np
 import polars as pl
 
 from bench.answer import print_answer
+from factory.filtering import DEFAULTS
 from filters import build
 from filters.calibration.roc import auroc
 from filters.claims.by_parser import claims_by_parser
 from filters.claims.by_rules import claims_by_rules
 
 Rows = list[dict[str, Any]]
-BELOW = {"repetition": 0.7, "refusal": 0.5, "language": 0.65, "shape": 0.5, "boilerplate": 0.5, "pii": 0.5}
-"""Scores below which a caption counts as dropped; `--threshold NAME=VALUE` changes one."""
+BELOW = {name: least for name, least in DEFAULTS.items() if least is not None}
+"""Scores below which a caption counts as dropped, `factory filter`'s own; `--threshold NAME=VALUE` changes one."""
 
 
 def main() -> None:

@@ -31,6 +31,7 @@ def write_card(info: ReleaseInfo, manifest: dict[str, Any]) -> str:
     import yaml
 
     counts = manifest["counts"]
+    repository = info.repository or "ORG/NAME"
     version = manifest["version"]
     made = info.provenance.get("views")
     lines = [
@@ -52,11 +53,11 @@ def write_card(info: ReleaseInfo, manifest: dict[str, Any]) -> str:
         "",
         "```python",
         "from datasets import load_dataset",
-        f'dataset = load_dataset("ORG/NAME", revision="v{version}", split="train")  # or the directory of this release',
+        f'dataset = load_dataset("{repository}", revision="v{version}", split="train")  # or the directory of this release',
         "```",
         "",
         "A revision that is not in the cache is replaced by another one when the Hub is unreachable; "
-        f'`exports.open_release("hub:ORG/NAME@v{version}")` never does that.',
+        f'`exports.open_release("hub:{repository}@v{version}")` never does that.',
         "",
         "### Version and changelog",
         "",
@@ -67,6 +68,7 @@ def write_card(info: ReleaseInfo, manifest: dict[str, Any]) -> str:
         f"Captions: {_cell(info.license)}. Images: {_cell(info.image_license or 'as `license` and `source_fields` of each row say')}. "
         "Captions are also under the terms of the models below.",
         "",
+        *_languages(info),
         "## Uses",
         "",
         "### Direct use",
@@ -137,13 +139,13 @@ def write_card(info: ReleaseInfo, manifest: dict[str, Any]) -> str:
         "",
         "## Recipe",
         "",
-        f"`factory run hub:ORG/NAME@v{version}` runs it again.",
+        f"`factory run hub:{repository}@v{version}` runs it again.",
         "",
         *_fenced(info.provenance.get("recipe", ""), "yaml"),
         "",
         "## Citation",
         "",
-        f"Name this repository and the version, {version}.",
+        f"Name {'this repository' if info.repository is None else f'`{repository}`'} and the version, {version}.",
         "",
         "## Contact",
         "",
@@ -151,6 +153,10 @@ def write_card(info: ReleaseInfo, manifest: dict[str, Any]) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _languages(info: ReleaseInfo) -> list[str]:
+    return ["### Language", "", f"Captions: {', '.join(map(_cell, info.languages))}.", ""] if info.languages else []
 
 
 def _thresholds(info: ReleaseInfo) -> str:
@@ -186,6 +192,7 @@ def _metadata(info: ReleaseInfo, manifest: dict[str, Any]) -> dict[str, Any]:
     return {
         "pretty_name": info.name,
         **({"license": info.license} if known else {}),
+        **({"language": list(info.languages)} if info.languages else {}),
         "annotations_creators": ["machine-generated" if synthetic else "found"],
         "language_creators": ["machine-generated" if synthetic else "found"],
         **({"source_datasets": info.provenance["source_datasets"]} if info.provenance.get("source_datasets") else {}),

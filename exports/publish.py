@@ -162,6 +162,12 @@ class _Publisher:
             raise ReleaseError(f"{address}: this is version {self.release.version}, which is tagged {self.tag}")
         self.hub.require_token()
         self.report(f"checking {self.release.folder}")
+        stated = self.release.manifest.get("repository")
+        if stated not in (None, address.repo):
+            raise ReleaseError(
+                f"{self.release.folder}: its card says that it is {stated} (release.repository); publish it there, or build it for "
+                f"{address.repo}: factory export RUN --to DIR --repository {address.repo}"
+            )
         check_limits(self.release)
         check_gate(self.release)
         if not self.dry_run:

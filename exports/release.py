@@ -219,6 +219,7 @@ def _write_files(
         "name": info.name,
         "license": info.license,
         "image_license": info.image_license,
+        "repository": info.repository,
         "limits": info.limits,
         "filters": info.filter_facts,
         "inputs": info.inputs,

@@ -18,6 +18,8 @@ class ReleaseInfo:
     image_license: str | None = None  # of all images; None where each row has its own
     limits: dict[str, float] = field(default_factory=dict)  # filter -> least score of any caption that is published
     configs: tuple[str, ...] = ("default",)  # of exports/columns.py; default is always there
+    repository: str | None = None  # org/name on the Hub, where it is to be published; the card names it
+    languages: tuple[str, ...] = ()  # of the captions, ISO 639 codes; () where nothing says so
     run_id: str | None = None
     recipe_id: str | None = None
     limit: int | None = None  # only so many rows of the source were asked for

@@ -62,10 +62,11 @@ def _version(context: click.Context, parameter: click.Parameter, value: str | No
 )
 @click.option("--license", metavar="ID", help="Licence of the captions, as on the Hub (cc-by-4.0).")
 @click.option("--image-license", metavar="ID", help="Licence of all images, where rows do not name their own.")
+@click.option("--repository", metavar="ORG/NAME", help="Dataset on the Hub that it will be published to, for its card.")
 @click.option(
     "--rewrite",
     multiple=True,
-    type=click.Choice(["reasoning", "refusal", "opener", "cut_sentence", "pii"]),
+    type=click.Choice(["html", "mojibake", "reasoning", "refusal", "opener", "cut_sentence", "pii"]),
     help="Rewrite the released captions so; may be repeated.",
 )
 @click.option("--uids", metavar="FILE", help="Write DataComp's sorted ids of what was kept (.npy) instead.")
@@ -126,7 +127,7 @@ def _check_export(target: str, given: dict[str, Any]) -> None:
     elif "uids" in given:
         what, known = "--uids", {"uids"}
     else:
-        what, known = "a release", {"to", "version", "license", "image_license", "rewrite"}
+        what, known = "a release", {"to", "version", "license", "image_license", "repository", "rewrite"}
     names = {"prompts": "--prompt", "shard_mb": "--shard-mb", "rejected_by": "--rejected-by"}
     wrong = [names.get(name, f"--{name.replace('_', '-')}") for name in given if name not in known]
     if wrong and what == "a release":
@@ -158,11 +159,16 @@ def _export_uids(target: str, file: str, as_json: bool) -> None:
 
 
 def _export_release(target: str, given: dict[str, Any], as_json: bool) -> None:
+    from exports.licences import licence_problem
     from factory.outcome import LEFT_OUT
     from factory.releasing.export_run import export_release
     from factory.runs.run import find_run
 
     result, left_out = export_release(find_run(target), **given)
+    for name in ("license", "image_license"):
+        problem = licence_problem(given[name]) if name in given else None
+        if problem:
+            say(f"warning: --{name.replace('_', '-')}: {problem}; this release cannot be published so", err=True)
     if as_json:
         say(json.dumps({**asdict(result), "left_out": left_out}))
         return

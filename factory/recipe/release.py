@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from exports.address import NAME as REPOSITORY
 from factory.recipe.part import SEMVER_PATTERN, TEMPLATE_FIELD, Part
 
 
@@ -62,6 +63,16 @@ class Release(Part):
         default=None,
         min_length=1,
         description="Licence of all images, as on the Hub; unset: each row names its own (source.fields: [license]).",
+    )
+    repository: str | None = Field(
+        default=None,
+        pattern=rf"^{REPOSITORY.pattern}$",
+        description="Dataset on the Hub that it is published to (org/name): the card names it, and no other takes it.",
+    )
+    languages: tuple[Annotated[str, Field(pattern=r"^[a-z]{2,3}(-[A-Za-z0-9]{2,8})*$")], ...] = Field(
+        default=(),
+        description="Languages of the captions, ISO 639 codes, for the card; unset: those that the filter `language` keeps, "
+        "where the selection requires it.",
     )
     limits: dict[str, float] = Field(
         default_factory=dict,

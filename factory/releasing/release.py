@@ -27,6 +27,7 @@ from factory.sources.pictures import Pictures
 from factory.sources.source import SourceRow
 from factory.work.fingerprint import fingerprint, source_identity
 from factory.work.work import Work
+from filters import Language
 
 LAYOUT: Final = 2
 """Raised whenever the same selection becomes another release."""
@@ -57,6 +58,8 @@ def release(
             license=settings.license,
             image_license=settings.image_license,
             limits=settings.limits,
+            repository=settings.repository,
+            languages=settings.languages or _languages_kept(work),
             filters={scorer.name: _summary(scorer.filter) for scorer in work.scorers},
             inputs=fingerprint("release", [LAYOUT, selected.digest.hexdigest(), content]),
             filter_facts=filter_facts(work.scorers),
@@ -81,6 +84,12 @@ def release(
         if result.is_new:
             selected.left_out.write(work.run)
     return result, dict(rows.counts) if result.is_new else written_counts(work.run)
+
+
+def _languages_kept(work: Work) -> tuple[str, ...]:
+    """Languages that the selection keeps, where it looks: those that a filter of `select.require` expects."""
+    judges = [scorer.filter for scorer in work.scorers if scorer.name in work.recipe.select.require]
+    return tuple(dict.fromkeys(code for judge in judges if isinstance(judge, Language) for code in judge.expected))
 
 
 def recipe_fingerprint(work: Work) -> str:

@@ -270,6 +270,16 @@ def test_the_card_has_every_section_and_metadata_the_hub_reads(tmp_path: Path) -
     assert datasets.Features._from_yaml_list(declared["default"]) == load(release, tmp_path).features
 
 
+def test_the_card_names_the_repository_and_the_language_where_they_are_known(tmp_path: Path) -> None:
+    release = build(tmp_path / "birds", content=rows(3), repository="org/birds", languages=("en", "de"))
+    card = (release.folder / "README.md").read_text()
+    assert 'load_dataset("org/birds", revision="v1.0.0"' in card
+    assert "`factory run hub:org/birds@v1.0.0` runs it again" in card
+    assert "ORG/NAME" not in card
+    assert "### Language\n\nCaptions: en, de." in card
+    assert card_metadata(release)["language"] == ["en", "de"]
+
+
 def test_a_release_of_no_images_is_read_as_text(tmp_path: Path) -> None:
     content = [dataclasses.replace(one, image=None, file_name=None, sha256=None) for one in rows(3)]
     release = build(tmp_path / "birds", content=content, configs=ALL)

@@ -161,6 +161,13 @@ def test_a_tag_with_another_content_is_an_error_and_stays(hub: LocalHub, tmp_pat
     assert hub.repositories[REPO].tags == before
 
 
+def test_a_release_whose_card_names_another_repository_is_refused(hub: LocalHub, tmp_path: Path) -> None:
+    with pytest.raises(ReleaseError, match=r"its card says that it is org/cats .* --repository org/birds"):
+        send(build(tmp_path / "cats", repository="org/cats"), hub)
+    assert REPO not in hub.repositories
+    send(build(tmp_path / "birds", repository=REPO), hub)
+
+
 def test_a_lower_version_is_refused(hub: LocalHub, tmp_path: Path) -> None:
     send(build(tmp_path / "birds", "2.0.0"), hub)
     with pytest.raises(ReleaseError, match=r"v2\.0\.0 is published already and 1\.9\.0 is lower"):

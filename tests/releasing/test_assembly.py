@@ -63,6 +63,17 @@ def test_without_a_rule_the_first_kept_view_is_released(run: Run, tmp_path: Path
     assert counts == {}
 
 
+def test_the_card_names_the_language_that_the_selection_requires(tmp_path: Path) -> None:
+    select = {"require": {"language": 0.5}}
+    source = {"kind": "demo", "scenes": 10, "seed": 3}
+    run, _ = captioned(tmp_path, source=source, filters=[{"name": "language"}], select=select)
+    for given, expected in (((), "en"), (("fr", "pt-BR"), "fr, pt-BR")):
+        result, _ = export_release(run, str(tmp_path / expected[:2]), languages=given, repository="org/birds")
+        card = (Path(result.url) / "README.md").read_text()
+        assert f"### Language\n\nCaptions: {expected}." in card
+        assert "hub:org/birds@v1.0.0" in card
+
+
 def test_replace_takes_one_view_and_counts_the_images_without_it(run: Run, tmp_path: Path) -> None:
     rows, counts = released(run, tmp_path, caption={"rule": "replace", "view": "long"})
     kept = texts(run)

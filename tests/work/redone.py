@@ -229,6 +229,8 @@ CHANGES: Final[dict[type, dict[str, Change]]] = {
         "version": ("folder", "release.version", "2.0.0"),
         "license": ("folder", "release.license", "mit"),
         "image_license": ("folder", "release.image_license", "mit"),
+        "repository": ("folder", "release.repository", "org/set"),
+        "languages": ("folder", "release.languages", ["en"]),
         "limits": ("folder", "release.limits", {"length": 0.1}),
         "caption": ("folder", "release.caption", "{original} {self}"),
         "questions": ("folder", "release.questions", {"self": ["What is it?"]}),
