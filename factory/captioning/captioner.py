@@ -17,6 +17,7 @@ from factory.sources.shard_keys import text_hash
 from factory.work.prompts import asks_original, fill_prompt, request_seed
 
 if TYPE_CHECKING:
+    from factory.judging.answer_fields import AskedRow
     from factory.work.views import EngineGroup, ReadyView
     from filters.asking.questions import VlmFilter
 
@@ -77,7 +78,7 @@ class Captioner:
             for number, completion in enumerate(completions)
         ]
 
-    async def ask(self, item: ImageItem, view: int, captions: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    async def ask(self, item: ImageItem, view: int, captions: list[dict[str, Any]]) -> list[AskedRow]:
         """What the filters want to know about an image's captions: rows of tables.ANSWERS.
 
         Raises:

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from factory.engines.contract import Captions
     from factory.engines.watch import Past
     from factory.images.item import ImageItem
+    from factory.judging.answer_fields import AskedRow
     from factory.work.views import EngineGroup, ReadyView
     from filters.asking.questions import VlmFilter
 
@@ -274,7 +275,7 @@ class CaptionBatches:
             items = [item for item in items if item.work_id not in past.written]
             self.open.update(item.work_id for item in items)
             self._start_canary(items)
-            answers: list[tuple[str, dict[str, Any]]] = []
+            answers: list[tuple[str, AskedRow]] = []
             made = await self._caption(items, past, answers)
             await self._canary_passed()
         except EngineDied as error:
@@ -300,7 +301,7 @@ class CaptionBatches:
         if self._canary is not None:
             await asyncio.shield(self._canary)
 
-    def _write(self, captions: pl.DataFrame, answers: list[tuple[str, dict[str, Any]]]) -> None:
+    def _write(self, captions: pl.DataFrame, answers: list[tuple[str, AskedRow]]) -> None:
         """Append captions, and before them what was answered about them."""
         part = new_part_name()
         for judge in dict.fromkeys(fingerprint for fingerprint, _ in answers):
@@ -309,7 +310,7 @@ class CaptionBatches:
         self.run.append("captions", captions, part)
 
     async def _caption(
-        self, items: list[ImageItem], past: Past, answers: list[tuple[str, dict[str, Any]]]
+        self, items: list[ImageItem], past: Past, answers: list[tuple[str, AskedRow]]
     ) -> list[dict[str, Any]]:
         """The rows of the images' captions; what filters asked about them goes to `answers`, with the judge's fingerprint."""
         from factory.engines.watch import ALONE_AFTER
@@ -334,14 +335,14 @@ class CaptionBatches:
         return made
 
     async def _caption_one(
-        self, item: ImageItem, view: int, answers: list[tuple[str, dict[str, Any]]]
+        self, item: ImageItem, view: int, answers: list[tuple[str, AskedRow]]
     ) -> list[dict[str, Any]]:
         rows = await self.captioner.caption(item, view)
         fingerprint = self.judges.get(self.captioner.group.views[view].name, "")
         answers += [(fingerprint, row) for row in await self.captioner.ask(item, view, rows)]
         return rows
 
-    async def _caption_alone(self, item: ImageItem, answers: list[tuple[str, dict[str, Any]]]) -> list[dict[str, Any]]:
+    async def _caption_alone(self, item: ImageItem, answers: list[tuple[str, AskedRow]]) -> list[dict[str, Any]]:
         """Caption an image that was there when engines died, with nothing else in this engine."""
         await self._canary_passed()
         async with self._alone:

@@ -7,9 +7,9 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import polars as pl
 import pyarrow as pa
@@ -22,10 +22,8 @@ from factory.engines.stage import engine_reports
 from factory.errors import EngineError
 from factory.images.item import ImageItem
 from factory.images.prepare import Rejection, prepare_image
-from factory.judging.answer_fields import ANSWER_FIELDS, others_of
-from factory.judging.asker import question_fields
+from factory.judging.answer_fields import ANSWER_FIELDS, AskedRow, asked_row, others_of
 from factory.runs import tables
-from factory.runs.clock import now_ms
 from factory.runs.run import Run
 from factory.runs.tables import CAPTION_KEY, Status
 from factory.runs.with_score import with_score
@@ -33,13 +31,15 @@ from factory.sources.pictures import Pictures
 from factory.work.judges import Judge
 from factory.work.scorer import Scorer
 from factory.work.work import Work
-from filters.asking.questions import VlmFilter, When, questions_of
+from filters.asking.questions import VlmFilter, When
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from factory.engines.contract import Answers
     from factory.progress import Progress
+    from filters.asking.questions import Question
+    from filters.contract.answers import AnswerRow
 
 WANTED: Final = "wanted"
 """Questions that wait for an answer, a file a caption part; removed when they have one."""
@@ -103,10 +103,10 @@ def _write_wanted(work: Work, scorers: list[Scorer], judge: Judge, part: str) ->
     )
     rows = captions.select(*CAPTION_KEY, "shard", "fingerprint", "text").collect()
     rows = rows.with_columns(others_of(rows))
-    answers: dict[str, dict[str, dict[str, Any]]] = {}
+    answers: dict[str, dict[str, AnswerRow]] = {}
     known = work.run.answers(judge.fingerprint, part).filter(pl.col("control").is_null(), pl.col("problem").is_null())
     for answer in known.select("image_key", *ANSWER_FIELDS).iter_rows(named=True):
-        answers.setdefault(answer["image_key"], {})[answer["question"]] = answer
+        answers.setdefault(answer.pop("image_key"), {})[answer["question"]] = cast(AnswerRow, answer)
     wanted: dict[tuple[str, str], dict[Ask, None]] = {}
     used: dict[tuple[str, str], dict[str, Any]] = {}
     for scorer in scorers:
@@ -226,20 +226,20 @@ class AnswerBatches:
             raise wrong
         return pa.table({"answers": [sum(len(some) for _, some in finished)]})
 
-    async def _ask(self, row: dict[str, Any]) -> list[dict[str, Any]]:
-        """Ask about one image until its captions call for nothing more: rows of tables.ANSWERS."""
-        known: dict[str, dict[str, Any]] = json.loads(row["known"])
+    async def _ask(self, row: dict[str, Any]) -> list[AskedRow]:
+        """Ask about one image until its captions call for nothing more."""
+        from factory.judging.asker import asked_to_the_end
+
+        known: dict[str, AnswerRow] = json.loads(row["known"])
         about = [(self.filters[one["filter"]], one["text"], one["others"]) for one in json.loads(row["asks"])]
         if row["rgb"] is not None:
             image_id = f"{row['sha256']}-{self.judge.ready.image_fingerprint}"
             return await self.asker.ask_about(ImageItem.from_row(row), image_id, about, known)
-        common = {"image_key": row["image_key"], "problem": row["problem"][:500], "created_ms": now_ms()}
-        made: list[dict[str, Any]] = []
-        while asked := questions_of(about, known):
-            new = [common | question_fields(question) for question in asked]
-            known |= {answer["question"]: answer for answer in new}
-            made += new
-        return made
+
+        async def unanswered(questions: Sequence[Question]) -> list[AskedRow]:
+            return [asked_row(row["image_key"], question, row["problem"]) for question in questions]
+
+        return await asked_to_the_end(about, known, unanswered)
 
 
 def _short_name(rows: list[dict[str, Any]]) -> str:

@@ -8,21 +8,23 @@ import random
 import statistics
 from collections import deque
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from factory.engines.contract import Answer, Answers, RequestRefused, RequestTimeout
 from factory.errors import EngineError
-from factory.runs.clock import now_ms
+from factory.judging.answer_fields import AskedRow, asked_row
 from filters.asking.questions import questions_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from PIL import Image
 
     from factory.images.item import ImageItem
     from factory.work.views import ReadyView
     from filters.asking.questions import Question, VlmFilter
+    from filters.contract.answers import AnswerRow
 
 WATCHED_ANSWERS: Final = 64
 MOST_ELSEWHERE: Final = 0.5
@@ -51,7 +53,7 @@ class Asker:
         self._recent: deque[tuple[str, Question]] = deque(maxlen=64)
         self._seen = 0
 
-    async def ask(self, item: ImageItem, image_id: str, questions: Sequence[Question]) -> list[dict[str, Any]]:
+    async def ask(self, item: ImageItem, image_id: str, questions: Sequence[Question]) -> list[AskedRow]:
         """The answers to these questions about an image, each asked once, and those of controls.
 
         Raises:
@@ -70,8 +72,8 @@ class Asker:
         item: ImageItem,
         image_id: str,
         about: Sequence[tuple[VlmFilter, str, Sequence[str]]],
-        known: Mapping[str, dict[str, Any]] | None = None,
-    ) -> list[dict[str, Any]]:
+        known: Mapping[str, AnswerRow] | None = None,
+    ) -> list[AskedRow]:
         """Ask about an image until its captions call for nothing more: an answer may call for further questions.
 
         Args:
@@ -86,13 +88,7 @@ class Asker:
         Raises:
             EngineDied, EngineError: as of `ask`.
         """
-        answers = dict(known or {})
-        rows: list[dict[str, Any]] = []
-        while asked := questions_of(about, answers):
-            new = await self.ask(item, image_id, asked)
-            answers |= {row["question"]: row for row in new if row["control"] is None}
-            rows += new
-        return rows
+        return await asked_to_the_end(about, known or {}, partial(self.ask, item, image_id))
 
     def _controls(self, item: ImageItem, image_id: str, own: list[Question]) -> list[Any]:
         """A question about another image asked about this one, and one about this asked about a blank one."""
@@ -111,24 +107,23 @@ class Asker:
 
     async def _row(
         self, item: ImageItem, question: Question, image: Callable[[], Image.Image], image_id: str, control: str | None
-    ) -> dict[str, Any]:
-        row: dict[str, Any] = {
-            "image_key": item.key,
-            **question_fields(question),
-            "control": control,
-            "created_ms": now_ms(),
-            **dict.fromkeys(("values", "ends", "elsewhere", "said", "problem")),
-        }
+    ) -> AskedRow:
         try:
             answer = await self.engine.answer(question, image, image_id, self.ready)
         except (RequestTimeout, RequestRefused) as error:
-            return row | {"problem": str(error)[:500]}
+            return asked_row(item.key, question, str(error), control)
         except EngineError as error:  # it cannot be asked that at all
             raise EngineError(f"the judge {self.name}, asked by {question.asked_by or 'a filter'}: {error}") from None
         if answer.elsewhere is not None:
             self._watch(answer, question)
         said = answer.said[:MOST_SAID] if question.kind == "open" else None
-        return row | {"values": answer.values, "ends": answer.ends, "elsewhere": answer.elsewhere, "said": said}
+        return {
+            **asked_row(item.key, question, control=control),
+            "values": answer.values,
+            "ends": answer.ends,
+            "elsewhere": answer.elsewhere,
+            "said": said,
+        }
 
     def _watch(self, answer: Answer, question: Question) -> None:
         """Stop where most of the judge's probability lies outside the allowed answers."""
@@ -148,7 +143,7 @@ class Asker:
                 f"{question.asked_by or 'that asks'} so that it asks for these words, or choose another judge"
             )
 
-    def _watch_blanks(self, rows: list[dict[str, Any]]) -> None:
+    def _watch_blanks(self, rows: list[AskedRow]) -> None:
         """Stop where answers about images are those about blank ones."""
         if len(self._blank_differences) >= BLIND_PAIRS:
             return
@@ -168,14 +163,28 @@ class Asker:
             )
 
 
-def question_fields(question: Question) -> dict[str, Any]:
-    """The columns of tables.ANSWERS that come from the question."""
-    return {
-        "question": question.id,
-        "asked": question.text,
-        "filter": question.asked_by or None,
-        "allowed": list(question.allowed),
-    }
+async def asked_to_the_end(
+    about: Sequence[tuple[VlmFilter, str, Sequence[str]]],
+    known: Mapping[str, AnswerRow],
+    ask: Callable[[Sequence[Question]], Awaitable[list[AskedRow]]],
+) -> list[AskedRow]:
+    """Ask until captions call for nothing more: an answer may call for further questions.
+
+    Args:
+        about: filter, caption, and the other captions of its view.
+        known: answers that need not be asked for, by the question's id.
+        ask: gives a row for each question, perhaps more for controls.
+
+    Returns:
+        All rows that `ask` gave.
+    """
+    answers = dict(known)
+    rows: list[AskedRow] = []
+    while asked := questions_of(about, answers):
+        new = await ask(asked)
+        answers |= {row["question"]: row for row in new if row["control"] is None}
+        rows += new
+    return rows
 
 
 def _difference(some: list[float] | None, others: list[float] | None) -> float | None:

@@ -17,6 +17,7 @@ from factory.recipe.yaml_text import RecipeText
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 TEMPLATE_FIELD = re.compile(r"\{([A-Za-z0-9][A-Za-z0-9._-]*)\}")
 SEMVER_PATTERN = r"^(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)$"
+REPOSITORY_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9_][A-Za-z0-9._-]*$"
 ORIGINAL = "original"
 """The view of the source's own texts."""
 CALIBRATION = "calibration:"

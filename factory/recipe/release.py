@@ -7,8 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from exports.address import NAME as REPOSITORY
-from factory.recipe.part import SEMVER_PATTERN, TEMPLATE_FIELD, Part
+from factory.recipe.part import REPOSITORY_PATTERN, SEMVER_PATTERN, TEMPLATE_FIELD, Part
 
 
 class CaptionRule(Part):
@@ -66,7 +65,7 @@ class Release(Part):
     )
     repository: str | None = Field(
         default=None,
-        pattern=rf"^{REPOSITORY.pattern}$",
+        pattern=REPOSITORY_PATTERN,
         description="Dataset on the Hub that it is published to (org/name): the card names it, and no other takes it.",
     )
     languages: tuple[Annotated[str, Field(pattern=r"^[a-z]{2,3}(-[A-Za-z0-9]{2,8})*$")], ...] = Field(

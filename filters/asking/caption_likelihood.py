@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 import polars as pl
 from pydantic import Field
 
 from filters.asking.questions import Question, VlmFilter
+from filters.contract.answers import AnswerRow, values_of
 from filters.contract.sentence_columns import SENTENCES
 from filters.wording.sentences import by_sentence, judged, sentences
 
@@ -47,18 +48,18 @@ class CaptionLikelihood(VlmFilter):
     def ask(self, text: str) -> list[Question]:
         return [Question(text, prompt=self.prompt)] if sentences(text) else []
 
-    def judge_row(self, text: str, answers: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    def judge_row(self, text: str, answers: Mapping[str, AnswerRow]) -> dict[str, Any]:
         if not (asked := self.ask(text)):
             return {"reason": "no sentence"}
         answer = answers[asked[0].id]
         if answer["problem"] is not None:
             return {"reason": answer["problem"]}
-        return judged_by_tokens(text, answer["ends"], answer["values"], self.tokens, self.aggregate, _probability)
+        return judged_by_tokens(text, answer["ends"], values_of(answer), self.tokens, self.aggregate, _probability)
 
 
 def judged_by_tokens(
     text: str,
-    ends: Sequence[int],
+    ends: Sequence[int] | None,
     values: Sequence[float],
     tokens: Literal["mean", "min"],
     aggregate: Literal["min", "mean"],
@@ -69,7 +70,7 @@ def judged_by_tokens(
     """
     found = sentences(text)
     scores: list[float | None] = []
-    for part in by_sentence(found, ends, values):
+    for part in by_sentence(found, ends or (), values):
         scores.append(scored(min(part) if tokens == "min" else sum(part) / len(part)) if part else None)
     sure = [score for score in scores if score is not None]
     if not sure:

@@ -14,6 +14,7 @@ from filters.asking.vqa_faithfulness import QUESTION, YES_NO, yes_share
 from filters.claims.by_parser import claims_by_parser
 from filters.claims.by_rules import claims_by_rules
 from filters.claims.claim import Claim
+from filters.contract.answers import AnswerRow, values_of
 from filters.contract.sentence_columns import SENTENCES
 from filters.models.spacy_model import parser_identity
 from filters.wording.sentences import judged, sentences
@@ -103,7 +104,7 @@ class Claims(VlmFilter):
     def ask(self, text: str) -> list[Question]:
         return self.questions(text, (), {})
 
-    def questions(self, text: str, others: Sequence[str], answers: Mapping[str, dict[str, Any]]) -> list[Question]:
+    def questions(self, text: str, others: Sequence[str], answers: Mapping[str, AnswerRow]) -> list[Question]:
         asked: dict[str, Question] = {}
         if self.decompose == "judge" and (first := self._decomposing(text)) is not None:
             asked[first.id] = first
@@ -115,7 +116,7 @@ class Claims(VlmFilter):
                 asked[question.id] = question
         return list(asked.values())
 
-    def judge_row(self, text: str, answers: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    def judge_row(self, text: str, answers: Mapping[str, AnswerRow]) -> dict[str, Any]:
         claims, problem = self._taken_apart(text, answers)
         if problem is not None:
             return {"reason": problem}
@@ -152,7 +153,7 @@ class Claims(VlmFilter):
         asked = (claim["statement"] for claim in known if claim["state"] == "asked" and claim["score"] == worst)
         return next((self._text(statement) for statement in asked), None)
 
-    def _taken_apart(self, text: str, answers: Mapping[str, dict[str, Any]]) -> tuple[tuple[Claim, ...], str | None]:
+    def _taken_apart(self, text: str, answers: Mapping[str, AnswerRow]) -> tuple[tuple[Claim, ...], str | None]:
         """The caption's claims, or () and why there are none: no sentence, too many, no answer yet, or none to be read."""
         found = sentences(text)
         if not found:
@@ -193,7 +194,7 @@ class Claims(VlmFilter):
         return decomposing_question(found, self.prompt or PROMPT, self.reply_tokens)
 
     def _states(
-        self, claims: Sequence[Claim], answers: Mapping[str, dict[str, Any]]
+        self, claims: Sequence[Claim], answers: Mapping[str, AnswerRow]
     ) -> list[tuple[Literal["asked", "skipped", "problem", "waiting"], float | None, str | None]]:
         """Of each claim its state, its score and its problem, as far as the answers tell. `waiting`: for its parents."""
         states: list[tuple[Literal["asked", "skipped", "problem", "waiting"], float | None, str | None]] = []
@@ -215,7 +216,7 @@ class Claims(VlmFilter):
             elif answer["problem"] is not None:
                 states.append(("problem", None, answer["problem"]))
             else:
-                states.append(("asked", yes_share(answer["values"]), None))
+                states.append(("asked", yes_share(values_of(answer)), None))
         return states
 
     def _question(self, claim: Claim) -> Question:

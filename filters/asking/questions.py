@@ -19,6 +19,7 @@ import polars as pl
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
 from filters.asking.server import HOW_NOT_WHAT, Server
+from filters.contract.answers import AnswerRow
 from filters.contract.filter import Filter
 
 SELF: Final = "self"
@@ -126,21 +127,21 @@ class VlmFilter(Filter):
         """What is asked about a caption, each question once; [] where there is nothing to ask. Pure."""
 
     @abstractmethod
-    def judge_row(self, text: str, answers: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    def judge_row(self, text: str, answers: Mapping[str, AnswerRow]) -> dict[str, Any]:
         """The score and the evidence of one caption, from the answers to its questions, by id.
 
         Every question of `ask(text)` is in `answers`; one with a `problem` has no values. Where there is nothing to ask, it
         gives the reason, or the score that needs no answer.
         """
 
-    def questions(self, text: str, others: Sequence[str], answers: Mapping[str, dict[str, Any]]) -> list[Question]:
+    def questions(self, text: str, others: Sequence[str], answers: Mapping[str, AnswerRow]) -> list[Question]:
         """What is asked about a caption beside the `others` of the same image and view, as far as the `answers` (by id) tell:
         a filter that compares captions, or asks further where an answer calls for it, overrides this. Called again with what
         was answered until nothing new is asked, so it names the questions of before too. Pure.
         """
         return self.ask(text)
 
-    def judge_caption(self, text: str, others: Sequence[str], answers: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    def judge_caption(self, text: str, others: Sequence[str], answers: Mapping[str, AnswerRow]) -> dict[str, Any]:
         """As `judge_row`, for a filter that compares captions."""
         return self.judge_row(text, answers)
 
@@ -162,7 +163,7 @@ class VlmFilter(Filter):
         rows = [self._row(*row) for row in frame.select("text", "others", "answers").iter_rows()]
         return pl.DataFrame(rows, schema=schema, orient="row") if rows else pl.DataFrame(schema=schema)
 
-    def _row(self, text: str | None, others: list[str] | None, answers: list[dict[str, Any]] | None) -> dict[str, Any]:
+    def _row(self, text: str | None, others: list[str] | None, answers: list[AnswerRow] | None) -> dict[str, Any]:
         empty: dict[str, Any] = dict.fromkeys(["score", *self.evidence])
         if text is None:
             return empty
@@ -176,7 +177,7 @@ class VlmFilter(Filter):
 
 
 def questions_of(
-    about: Iterable[tuple[VlmFilter, str, Sequence[str]]], answers: Mapping[str, dict[str, Any]]
+    about: Iterable[tuple[VlmFilter, str, Sequence[str]]], answers: Mapping[str, AnswerRow]
 ) -> list[Question]:
     """What is asked about captions of one image (filter, text, the others of its view) and not in `answers`, once each."""
     wanted: dict[str, Question] = {}

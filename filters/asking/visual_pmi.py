@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 import polars as pl
@@ -10,6 +11,7 @@ from pydantic import Field
 
 from filters.asking.caption_likelihood import PROMPT, judged_by_tokens
 from filters.asking.questions import Question, VlmFilter
+from filters.contract.answers import AnswerRow, values_of
 from filters.contract.sentence_columns import SENTENCES
 from filters.wording.sentences import sentences
 
@@ -48,14 +50,14 @@ class VisualPmi(VlmFilter):
             return []
         return [Question(text, prompt=self.prompt), Question(text, prompt=self.prompt, sees="nothing")]
 
-    def judge_row(self, text: str, answers: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    def judge_row(self, text: str, answers: Mapping[str, AnswerRow]) -> dict[str, Any]:
         if not (asked := self.ask(text)):
             return {"reason": "no sentence"}
         seen, blind = (answers[question.id] for question in asked)
         problem = seen["problem"] or blind["problem"]
         if problem:
             return {"reason": problem}
-        values = [a - b for a, b in zip(seen["values"], blind["values"], strict=True)]
+        values = [a - b for a, b in zip(values_of(seen), values_of(blind), strict=True)]
         return judged_by_tokens(text, seen["ends"], values, self.tokens, self.aggregate, _sigmoid)
 
 

@@ -13,6 +13,7 @@ import polars as pl
 from pydantic import Field
 
 from filters.asking.questions import Question, VlmFilter
+from filters.contract.answers import AnswerRow, values_of
 from filters.contract.filter import FilterError
 from filters.wording.sentences import sentences
 from filters.wording.statements import ADDRESSES_JUDGE, as_statement
@@ -122,7 +123,7 @@ class VlmJudge(VlmFilter):
             return []
         return [self._rating(text)]
 
-    def questions(self, text: str, others: Sequence[str], answers: Mapping[str, dict[str, Any]]) -> list[Question]:
+    def questions(self, text: str, others: Sequence[str], answers: Mapping[str, AnswerRow]) -> list[Question]:
         if self.compare == "none":
             return self.ask(text)
         met, _ = self._opponents(text, others)
@@ -133,11 +134,11 @@ class VlmJudge(VlmFilter):
             return {"score": 0.0, "reason": "it speaks to the judge"}
         return {"reason": self._refusal(text) or "no other caption of this image to compare it with"}
 
-    def judge_row(self, text: str, answers: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    def judge_row(self, text: str, answers: Mapping[str, AnswerRow]) -> dict[str, Any]:
         answer = answers[self._rating(text).id]
         if answer["problem"] is not None:
             return {"reason": answer["problem"]}
-        values = answer["values"]
+        values = values_of(answer)
         row = {"digits": values, "elsewhere": answer["elsewhere"]}
         covered = sum(values)
         if not covered >= LEAST_COVERED:
@@ -145,7 +146,7 @@ class VlmJudge(VlmFilter):
         expected = sum(digit * value for digit, value in enumerate(values)) / covered
         return row | {"score": min(1.0, expected / 9), "expected": expected}
 
-    def judge_caption(self, text: str, others: Sequence[str], answers: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    def judge_caption(self, text: str, others: Sequence[str], answers: Mapping[str, AnswerRow]) -> dict[str, Any]:
         if self.compare == "none":
             return self.judge_row(text, answers)
         met, possible = self._opponents(text, others)
@@ -157,7 +158,7 @@ class VlmJudge(VlmFilter):
             problems = [answer["problem"] for answer in asked if answer["problem"] is not None]
             if problems:
                 return {"reason": problems[0]}
-            shares = [_share_of_first(answer["values"]) for answer in asked]
+            shares = [_share_of_first(values_of(answer)) for answer in asked]
             if shares[0] is None or shares[1] is None:
                 return {"reason": "the judge answers with neither 1 nor 2"}
             before, after = shares[0], 1 - shares[1]

@@ -9,6 +9,7 @@ import polars as pl
 from pydantic import Field
 
 from filters.asking.questions import Question, VlmFilter
+from filters.contract.answers import AnswerRow, values_of
 from filters.contract.sentence_columns import SENTENCES
 from filters.wording.sentences import judged, sentences
 from filters.wording.statements import ADDRESSES_JUDGE, as_statement
@@ -60,7 +61,7 @@ class VqaFaithfulness(VlmFilter):
         asked = {one.text: self._question(one.text) for one in found if not ADDRESSES_JUDGE.search(one.text)}
         return list(asked.values())
 
-    def judge_row(self, text: str, answers: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    def judge_row(self, text: str, answers: Mapping[str, AnswerRow]) -> dict[str, Any]:
         found = sentences(text)
         if not found:
             return {"reason": "no sentence"}
@@ -80,7 +81,7 @@ class VqaFaithfulness(VlmFilter):
                 continue
             if answer["elsewhere"] is not None:  # a server without log-probabilities tells none
                 elsewhere.append(answer["elsewhere"])
-            scores.append(yes_share(answer["values"]))
+            scores.append(yes_share(values_of(answer)))
         sure = [score for score in scores if score is not None]
         row: dict[str, Any] = {
             "sentences": judged(found, scores),

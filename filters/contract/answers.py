@@ -1,6 +1,6 @@
 """The column in which filters that ask a vision-language model get its answers."""
 
-from typing import Final
+from typing import Final, TypedDict
 
 import polars as pl
 
@@ -14,5 +14,24 @@ ANSWER: Final = pl.Struct(
         "problem": pl.String(),  # why there is no answer; null where there is one
     }
 )
+
+
+class AnswerRow(TypedDict):
+    """A row of ANSWER as Python has it."""
+
+    question: str
+    values: list[float] | None
+    ends: list[int] | None
+    elsewhere: float | None
+    said: str | None
+    problem: str | None
+
+
+def values_of(answer: AnswerRow) -> list[float]:
+    """The values of an answer that has no problem."""
+    assert answer["values"] is not None, answer["problem"]
+    return answer["values"]
+
+
 ANSWERS: Final = pl.List(ANSWER)
 """The type of the column `answers`: of each question that was asked about the image, one answer."""

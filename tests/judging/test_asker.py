@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import polars as pl
 import pytest
 from PIL import Image
 
@@ -15,7 +16,9 @@ import filters
 from factory.engines.contract import Answer
 from factory.errors import EngineError
 from factory.images.item import ImageItem
-from factory.judging.asker import BLIND_PAIRS, WATCHED_ANSWERS, Asker
+from factory.judging.answer_fields import AskedRow, asked_row
+from factory.judging.asker import BLIND_PAIRS, WATCHED_ANSWERS, Asker, asked_to_the_end
+from factory.runs import tables
 from factory.work.views import ReadyView
 from filters.asking.questions import Question, VlmFilter
 from tests.ready import ready_view
@@ -143,3 +146,29 @@ def test_a_judge_that_cannot_be_asked_is_named_with_the_filter_that_asks() -> No
 
     with pytest.raises(EngineError, match=r"org/judge, asked by vqa_faithfulness: this judge's tokenizer"):
         ask_about(Judge(no_tokens), 1)
+
+
+def test_a_row_of_an_answer_has_the_columns_of_its_table() -> None:
+    assert set(AskedRow.__annotations__) == set(tables.ANSWERS.names())
+    row = asked_row("image-1", Question("Is it red?", YES_NO, asked_by="claims"), "x" * 900)
+    frame = pl.DataFrame([row], schema=tables.ANSWERS)
+    assert frame.select("image_key", "asked", "filter", "control").row(0) == ("image-1", "Is it red?", "claims", None)
+    assert frame["problem"].item() == "x" * 500
+
+
+def test_what_an_answer_calls_for_is_asked_until_nothing_more_is() -> None:
+    claims = build_asking("claims")
+    rounds: list[list[str]] = []
+
+    async def ask(questions: Sequence[Question]) -> list[AskedRow]:
+        rounds.append([question.text for question in questions])
+        rows = [asked_row("image-1", question) for question in questions]
+        return [{**row, "values": [0.9, 0.1], "elsewhere": 0.0} for row in rows]
+
+    made = asyncio.run(asked_to_the_end([(claims, "A red car stands on a road.", ())], {}, ask))
+
+    asked = [text for some in rounds for text in some]
+    assert len(rounds) > 1  # the colour only once there is a car
+    assert len(set(asked)) == len(asked) == len(made)
+    known = {row["question"]: row for row in made}
+    assert asyncio.run(asked_to_the_end([(claims, "A red car stands on a road.", ())], known, ask)) == []
