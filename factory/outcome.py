@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
+from shlex import quote
 from typing import Any
 
 import polars as pl
@@ -123,7 +124,15 @@ class Outcome:
                 for name, part in truth.items()
             }
             lines.append(f"truth    correct sentences before selection: {shares['before']}; after: {shares['after']}")
-        return lines
+        return [*lines, f"next     {self._next_step()}"]
+
+    def _next_step(self) -> str:
+        """What most people do then, as commands."""
+        run = quote(self.work.run.url)
+        look = f"factory review {run}"
+        if self.release is not None:
+            return f"{look}   factory publish {run} --to hub:ORG/NAME"
+        return f"{look}   factory export {run} --to datasets/{quote(self.work.recipe.name)}"
 
 
 def _reasons(dropped: dict[str, int]) -> str:

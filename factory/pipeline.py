@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -9,10 +10,10 @@ from typing import Any
 
 from exports.release import ReleaseError
 from exports.storage import Storage
-from factory.captioning.caption_missing import caption_missing
+from factory.captioning.caption_missing import ENGINE_START, caption_missing
 from factory.captioning.roll_call import compare_changed
 from factory.costs.quoted import quoted
-from factory.costs.run_costs import remember_costs
+from factory.costs.run_costs import past_costs, remember_costs
 from factory.engines.room import EngineRoom
 from factory.errors import FactoryError, RunError, disk_full, is_disk_full
 from factory.outcome import Outcome, costs_of
@@ -30,7 +31,7 @@ from factory.work.judges import write_judge_names
 from factory.work.plan import Plan, plan_again, plan_work
 from factory.work.pools import note_pools
 from factory.work.recipe_of import recipe_of
-from factory.work.work import reopen, resolve_work
+from factory.work.work import Work, reopen, resolve_work
 
 
 def run_recipe(
@@ -116,7 +117,7 @@ def _execute(
     write_judge_names(run, [judge for scorer in plan.work.scorers for judge in scorer.judges.values()])
     total = plan.source_rows * len(plan.work.views) if plan.source_rows is not None else None
     reused = sum(view.reused for view in plan.counts) + plan.quarantined * len(plan.work.views)
-    with Progress(None if total is None else max(0, total - reused), quiet) as progress:
+    with Progress(None if total is None else max(0, total - reused), quiet, _usual_seconds(plan.work)) as progress:
         plan = _make(plan, outcome, progress)
         progress.phase("selecting")
         with _timed(outcome, "select"):
@@ -131,6 +132,12 @@ def _execute(
             remember_costs(outcome.costs)
         outcome.report, outcome.metrics = write_report(outcome)
     return outcome, refused
+
+
+def _usual_seconds(work: Work) -> dict[str, float]:
+    """Of phases that take as long whatever the number of images: the median of this machine's past, where it has one."""
+    starts = [one.used["start"] for one in past_costs(work) if one.used.get("start")]
+    return {ENGINE_START: statistics.median(starts)} if starts else {}
 
 
 def _make(plan: Plan, outcome: Outcome, progress: Progress) -> Plan:

@@ -14,11 +14,15 @@ PLAIN_EVERY_S = 15.0
 
 
 class Progress:
-    """A live line on a terminal, or a plain line every 15 s in a log; silent when asked. A context manager."""
+    """A live line on a terminal, or a plain line every 15 s in a log; silent when asked. A context manager.
 
-    def __init__(self, total: int | None, quiet: bool = False) -> None:
+    `total`: images and views to caption. `usual`: seconds that a phase took in the past of this machine, by its name.
+    """
+
+    def __init__(self, total: int | None, quiet: bool = False, usual: Mapping[str, float] | None = None) -> None:
         self.total = total
         self.quiet = quiet
+        self.usual = usual or {}
         self.started: float | None = None
         self._said = 0.0
         self._rich: Any = None
@@ -50,7 +54,9 @@ class Progress:
         self._terminal.close()
 
     def phase(self, name: str) -> None:
-        """What happens now."""
+        """What happens now, and how long it usually takes."""
+        if name in self.usual:
+            name = f"{name}, usually {self.usual[name]:,.0f} s"
         if self._rich is not None:
             self._rich.update(self._task, description=name)
         elif not self.quiet:

@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from factory.captioning.beside_bare import BesideBare, beside_bare
 from factory.captioning.merging import MergingParts
@@ -41,6 +41,10 @@ class Made:
     always_measure: bool = False  # the bare engine, though it takes long beside this run
 
 
+ENGINE_START: Final = "starting the engine"
+"""The phase that takes longest of a small run: weights are loaded, perhaps a graph compiled."""
+
+
 def caption_missing(plan: Plan, made: Made, progress: Progress, room: EngineRoom) -> None:
     """Caption the open shards of a plan, of which there is at least one.
 
@@ -51,7 +55,9 @@ def caption_missing(plan: Plan, made: Made, progress: Progress, room: EngineRoom
     from factory.captioning.stages import ReadShards
 
     work = plan.work
-    progress.phase("starting the engine")
+    progress.phase("starting Ray")
+    _ = room.ray  # starts it
+    progress.phase(ENGINE_START)
     if plan.is_untouched:  # else an engine starts with the first image that is missing, if there is one
         _start(work, work.groups[0], room)
     finished = plan.finished.done

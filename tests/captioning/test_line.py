@@ -271,8 +271,9 @@ def test_quickstart_ends_with_the_truth_before_and_after(tmp_path: Path) -> None
     recipe = yaml.safe_load((Path(__file__).parents[2] / "recipes" / "quickstart.yaml").read_text())
     recipe["source"]["scenes"] = 48
     file = write_recipe(tmp_path, recipe)
-    last = succeed("run", file, cwd=tmp_path).strip().splitlines()[-1]
-    assert "correct sentences before selection" in last
+    *_, truth_line, next_line = succeed("run", file, cwd=tmp_path).strip().splitlines()
+    assert "correct sentences before selection" in truth_line
+    assert next_line.startswith("next     factory review runs/quickstart   factory publish runs/quickstart --to hub:")
     run = Run(Storage(str(tmp_path / "runs" / "quickstart")))
     truth = run.read_json("metrics.json")["truth"]
     before, after = (truth[name]["correct"] / truth[name]["sentences"] for name in ("before", "after"))
