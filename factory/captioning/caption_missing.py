@@ -15,6 +15,7 @@ from factory.engines.engine_actor import Duty
 from factory.engines.pool import EnginePool
 from factory.engines.room import EngineRoom
 from factory.engines.stage import engine_reports
+from factory.engines.watched_rows import start_watch
 from factory.sources.source import ListedShard
 from factory.work.plan import Plan
 from factory.work.views import EngineGroup
@@ -81,15 +82,10 @@ def caption_group(
     Raises:
         EngineError, SourceError, RunError: as of `caption_missing`.
     """
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
     from factory.captioning.stages import CaptionBatches
-    from factory.engines.watch import EngineWatch
 
     ray = room.ray
-    # On the driver's node: it must outlive the nodes that engines run on.
-    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    watch = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1, scheduling_strategy=here)(EngineWatch).remote()
+    watch = start_watch(ray)
     duty = Duty(
         CaptionBatches,
         {

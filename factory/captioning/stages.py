@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-import os
 import random
 from collections import Counter
 from collections.abc import Iterator
@@ -21,7 +20,7 @@ import polars as pl
 import pyarrow as pa
 
 from factory.engines.ray_errors import seals_errors
-from factory.errors import EngineError
+from factory.engines.watched_rows import WatchedRows, guilt, suspects
 from factory.images.item import ImageItem
 from factory.images.prepare import PreparedImage, Rejection, prepare_image, thumbnail
 from factory.images.reasons import Reason
@@ -252,17 +251,11 @@ class CaptionBatches:
         from factory.captioning.captioner import Captioner
 
         self.run = run
-        self.watch = watch
-        self.log = log
+        self.rows = WatchedRows(watch, log)
         self.captioner = Captioner(group, engine, filters)
         self.judges = judges
-        self.open: set[str] = set()
         self.gallery_seen = 0
         self._canary: asyncio.Task[None] | None = None
-        self._alone = asyncio.Lock()
-        self._crowd = 0
-        self._dead = False
-        self._crowd_gone = asyncio.Condition()
 
     async def __call__(self, batch: pa.Table) -> pa.Table:
         """A table of WORK -> a table of REPORT, once the batch's rows are written."""
@@ -271,15 +264,14 @@ class CaptionBatches:
         rows = batch.to_pylist()
         items = [ImageItem.from_row(row) for row in rows if row["rgb"] is not None]
         try:
-            past = await self.watch.begin.remote([item.work_id for item in items])
+            past = await self.rows.begin(item.work_id for item in items)
             items = [item for item in items if item.work_id not in past.written]
-            self.open.update(item.work_id for item in items)
             self._start_canary(items)
             answers: list[tuple[str, AskedRow]] = []
             made = await self._caption(items, past, answers)
             await self._canary_passed()
         except EngineDied as error:
-            await self._die(str(error))
+            await self.rows.died(str(error))
         made += self._unreadable(rows)
         refused = _quarantine_frame(rows)
         self.run.append("quarantine", refused)
@@ -288,8 +280,7 @@ class CaptionBatches:
         self.run.append("gallery", self._gallery(items))
         pairs = _pair_states(captions)
         states = {item.work_id: pairs[item.key, self.captioner.group.views[item.views[0]].name] for item in items}
-        self.open.difference_update(states)
-        await self.watch.end.remote(states, captions["output_tokens"].count())
+        await self.rows.end(states, captions["output_tokens"].count())
         return _report([*pairs.values(), *past.written.values()], captions, refused.height)
 
     def _start_canary(self, items: list[ImageItem]) -> None:
@@ -313,25 +304,20 @@ class CaptionBatches:
         self, items: list[ImageItem], past: Past, answers: list[tuple[str, AskedRow]]
     ) -> list[dict[str, Any]]:
         """The rows of the images' captions; what filters asked about them goes to `answers`, with the judge's fingerprint."""
-        from factory.engines.watch import ALONE_AFTER
-
         made: list[dict[str, Any]] = []
-        suspects: list[ImageItem] = []
-        crowd: list[ImageItem] = []
+        alone = set(suspects([item.work_id for item in items], past))
         for item in items:
             if item.work_id in past.guilty:
-                detail = (
-                    f"the engine died {past.deaths[item.work_id]} times with this image, the last time with it alone"
-                )
+                detail = guilt(item.work_id, past)
                 made += [self.captioner.failed(item, view, Failure.engine_died, detail) for view in item.views]
-            else:
-                (suspects if past.deaths.get(item.work_id, 0) >= ALONE_AFTER else crowd).append(item)
-        async with _Crowd(self):
+        crowd = [item for item in items if item.work_id not in past.guilty and item.work_id not in alone]
+        async with self.rows.together():
             jobs = [self._caption_one(item, view, answers) for item in crowd for view in item.views]
             for rows in await asyncio.gather(*jobs):
                 made += rows
-        for item in suspects:
-            made += await self._caption_alone(item, answers)
+        for item in items:
+            if item.work_id in alone:
+                made += await self._caption_alone(item, answers)
         return made
 
     async def _caption_one(
@@ -345,26 +331,8 @@ class CaptionBatches:
     async def _caption_alone(self, item: ImageItem, answers: list[tuple[str, AskedRow]]) -> list[dict[str, Any]]:
         """Caption an image that was there when engines died, with nothing else in this engine."""
         await self._canary_passed()
-        async with self._alone:
-            async with self._crowd_gone:
-                await self._crowd_gone.wait_for(lambda: self._crowd == 0)
-            await self.watch.try_alone.remote(item.work_id)
-            made = [row for view in item.views for row in await self._caption_one(item, view, answers)]
-            await self.watch.survived.remote(item.work_id)
-        return made
-
-    async def _die(self, message: str) -> None:
-        """The engine is gone: tell the watch, then end this process so that another starts, or stop the run."""
-        from factory.engines.logs import last_words
-
-        if self._dead:  # every batch in the engine hears of the same death; the first one reports it
-            await asyncio.Event().wait()
-        self._dead = True
-        words = last_words(self.log) or message
-        fatal = await self.watch.died.remote(sorted(self.open), f"{message}: {words}" if words != message else message)
-        if fatal:
-            raise EngineError(fatal)
-        end_process()
+        async with self.rows.alone(item.work_id):
+            return [row for view in item.views for row in await self._caption_one(item, view, answers)]
 
     def _unreadable(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         return [
@@ -391,31 +359,6 @@ class CaptionBatches:
                 )
                 kept.append({"image_key": item.key, "thumbnail": thumbnail(picture)})
         return pl.DataFrame(kept, schema=tables.GALLERY)
-
-
-class _Crowd:
-    """Entered by batches that run together; a row that must run alone keeps them out and waits until they are gone."""
-
-    def __init__(self, stage: CaptionBatches) -> None:
-        self.stage = stage
-
-    async def __aenter__(self) -> None:
-        async with self.stage._alone:
-            self.stage._crowd += 1
-
-    async def __aexit__(self, *_: object) -> None:
-        async with self.stage._crowd_gone:
-            self.stage._crowd -= 1
-            self.stage._crowd_gone.notify_all()
-
-
-def end_process() -> None:
-    """Kill this process and its children at once, with no clean-up that could hang on a dead engine."""
-    import psutil
-
-    for child in psutil.Process().children(recursive=True):
-        child.kill()
-    os._exit(1)
 
 
 def _quarantine_frame(rows: list[dict[str, Any]]) -> pl.DataFrame:

@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import polars as pl
 import pyarrow as pa
 
+from factory.engines.contract import EngineDied
 from factory.engines.engine_actor import Duty
 from factory.engines.pool import EnginePool
 from factory.engines.ray_errors import seals_errors
 from factory.engines.room import EngineRoom
 from factory.engines.stage import engine_reports
+from factory.engines.watched_rows import WatchedRows, guilt, start_watch, suspects
 from factory.errors import EngineError
 from factory.images.item import ImageItem
 from factory.images.prepare import Rejection, prepare_image
@@ -148,7 +150,9 @@ def _answer(
     work: Work, pictures: Pictures, scorers: list[Scorer], judge: Judge, parts: list[str], room: EngineRoom
 ) -> None:
     filters = {scorer.name: scorer.filter for scorer in scorers}
-    duty = Duty(AnswerBatches, {"judge": judge, "filters": filters, "run": work.run})
+    # A server is no process of ours: where it is gone, so are all answers.
+    watch = start_watch(room.ray) if judge.endpoint is None else None
+    duty = Duty(AnswerBatches, {"judge": judge, "filters": filters, "run": work.run, "watch": watch})
 
     def pool() -> EnginePool:
         return room.pool(work.engine_of(judge.ready)) if judge.endpoint is None else room.server(judge.endpoint)
@@ -189,26 +193,53 @@ class ReadAsked:
 class AnswerBatches:
     """Asks the judge and writes its answers. A duty of an engine, or of a server's client."""
 
-    def __init__(self, engine: Answers, log: Path, judge: Judge, filters: dict[str, VlmFilter], run: Run) -> None:
-        """`filters`: those that ask, by name."""
+    def __init__(
+        self, engine: Answers, log: Path, judge: Judge, filters: dict[str, VlmFilter], run: Run, watch: Any = None
+    ) -> None:
+        """`filters`: those that ask, by name. `watch`: of engines that are replaced when they die; None for a server."""
         from factory.judging.asker import Asker
 
         self.judge = judge
         self.filters = filters
         self.run = run
         self.asker = Asker(engine, judge.name, judge.ready)
+        self.rows = WatchedRows(watch, log) if watch is not None else None
 
     async def __call__(self, batch: pa.Table) -> pa.Table:
         """A table of _WORK -> a table with `answers`, their number, once they are written."""
-        from factory.engines.contract import EngineDied
+        if self.rows is None:
+            return pa.table({"answers": [await self._answer(batch.to_pylist())]})
+        rows = {_name(row): row for row in batch.to_pylist()}
+        past = await self.rows.begin(rows)
+        rows = {name: row for name, row in rows.items() if name not in past.written}
+        for name in past.guilty:
+            rows[name] |= {"rgb": None, "problem": guilt(name, past)}
+        alone = suspects(list(rows), past)
+        try:
+            async with self.rows.together():
+                answers = await self._answer([row for name, row in rows.items() if name not in alone])
+            await self.rows.end({name: "answered" for name in rows if name not in alone}, answers)
+            for name in alone:
+                async with self.rows.alone(name):
+                    answered = await self._answer([rows[name]])
+                await self.rows.end({name: "answered"}, answered)
+                answers += answered
+        except EngineDied as error:
+            await self.rows.died(str(error))
+        return pa.table({"answers": [answers]})
 
-        rows = batch.to_pylist()
+    async def _answer(self, rows: list[dict[str, Any]]) -> int:
+        """Ask about images and write what comes of it: how many answers. Nothing is written where the engine dies."""
         jobs = [asyncio.create_task(self._ask(row)) for row in rows]
+        if not jobs:
+            return 0
         done, open_ = await asyncio.wait(jobs, return_when=asyncio.FIRST_EXCEPTION)
         for job in open_:
             job.cancel()
         await asyncio.gather(*open_, return_exceptions=True)
         wrong = next((error for job in jobs if job in done and (error := job.exception())), None)
+        if isinstance(wrong, EngineDied) and self.rows is not None:
+            raise wrong
         finished = [
             (row, job.result()) for row, job in zip(rows, jobs, strict=True) if job in done and not job.exception()
         ]
@@ -224,7 +255,7 @@ class AnswerBatches:
             ) from None
         if wrong is not None:
             raise wrong
-        return pa.table({"answers": [sum(len(some) for _, some in finished)]})
+        return sum(answer["problem"] is None for _, some in finished for answer in some)
 
     async def _ask(self, row: dict[str, Any]) -> list[AskedRow]:
         """Ask about one image until its captions call for nothing more."""
@@ -240,6 +271,11 @@ class AnswerBatches:
             return [asked_row(row["image_key"], question, row["problem"]) for question in questions]
 
         return await asked_to_the_end(about, known, unanswered)
+
+
+def _name(row: dict[str, Any]) -> str:
+    """Of a row of _WORK, to those who watch engines."""
+    return f"{row['part']}\x1f{row['image_key']}"
 
 
 def _short_name(rows: list[dict[str, Any]]) -> str:

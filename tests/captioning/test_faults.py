@@ -5,6 +5,7 @@ Slow: each test starts engines more than once. `make test-slow` runs them, and b
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -56,10 +57,13 @@ class Running:
 
     def child(self, name: str) -> psutil.Process:
         """A process below the run whose command line has this name."""
+        seen = []
         for one in psutil.Process(self.process.pid).children(recursive=True):
-            if name in " ".join(one.cmdline()):
-                return one
-        raise AssertionError(f"no process {name}")
+            with contextlib.suppress(psutil.NoSuchProcess):
+                seen.append(" ".join(one.cmdline()))
+                if name in seen[-1]:
+                    return one
+        raise AssertionError(f"no process {name} among {seen}; captions: {list(self.out.glob('captions/*'))}")
 
     def end(self, seconds: float = 400) -> tuple[int, str, str]:
         """Exit code and both outputs."""
@@ -69,25 +73,26 @@ class Running:
 
 @pytest.fixture
 def recipe(tmp_path: Path) -> dict[str, Any]:
-    """Captions of a folder of scenes, long enough to break in the middle."""
+    """Captions of a folder of scenes, few at a time: long enough to break in the middle."""
     folder = tmp_path / "scenes"
     folder.mkdir()
     for row in source_rows(2, IMAGES):
         (folder / f"{row.key}.img").write_bytes(row.image)
-    view = {**demo_recipe()["views"][0], "engine": {**TINY_ENGINE, "max_num_seqs": 16}}
+    view = {**demo_recipe()["views"][0], "engine": {**TINY_ENGINE, "max_num_seqs": 4}}
     return demo_recipe(source={"kind": "folder", "path": "scenes"}, views=[view])
 
 
 @pytest.fixture(autouse=True)
-def no_process_is_left() -> Iterator[None]:
+def no_process_is_left(tmp_path: Path) -> Iterator[None]:
     """Whatever a test kills, its engines and workers end by themselves."""
     yield
     end = time.monotonic() + 60
     while time.monotonic() < end:
         left = [
             one
-            for one in psutil.process_iter(["cmdline"])
+            for one in psutil.process_iter(["cmdline", "cwd"])  # of this test's runs: other tests have engines, too
             if any("VLLM::" in part or "ray::" in part for part in one.info["cmdline"] or [])
+            and Path(one.info["cwd"] or "/").is_relative_to(tmp_path)
         ]
         if not left:
             return
