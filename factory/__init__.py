@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         Repair,
         Sampling,
         Select,
+        UrlsSource,
         View,
         WebDatasetSource,
     )
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
 
 _PARTS = (
     "CaptionsSource DemoSource FolderSource HuggingFaceSource ImageSettings ParquetSource Prompt Recipe Release Repair "
-    "Sampling Select View WebDatasetSource"
+    "Sampling Select UrlsSource View WebDatasetSource"
 )
 _ERRORS = "EngineError FactoryError MissingExtra RecipeError RunError SourceError TrainingError"
 _WHERE = {
@@ -82,6 +83,7 @@ __all__ = [
     "Select",
     "SourceError",
     "TrainingError",
+    "UrlsSource",
     "View",
     "WebDatasetSource",
     "filter",
