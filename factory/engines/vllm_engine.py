@@ -24,6 +24,8 @@ from factory.engines.reasoning import Parted, ReasoningParser
 from factory.engines.request_window import RequestWindow
 from factory.engines.use import EngineUse, Kind
 from factory.errors import EngineError
+from factory.models.adapter_weights import beside_the_language_model
+from factory.models.files import model_config
 from factory.recipe import Sampling
 from factory.work.engine_arguments import engine_version
 from factory.work.engine_checks import unknown_template_arguments
@@ -32,7 +34,6 @@ from factory.work.prompts import neutralise
 if TYPE_CHECKING:
     from PIL import Image
 
-    from factory.models.resolve import Model
     from factory.recipe import View
     from factory.work.views import EngineGroup, ReadyView
     from filters.asking.questions import Question
@@ -89,7 +90,7 @@ class Engine:
                 self._check_template(one.view)
                 self._parser(one)
             self._check_room(group)
-            self.adapter, needed = _adapter(ready.lora)
+            self.adapter, needed = _adapter(ready)
             arguments.update(needed)
             self.llm = AsyncLLM.from_engine_args(
                 AsyncEngineArgs(
@@ -515,8 +516,13 @@ def special_tokens(processor: Any) -> tuple[str, ...]:
     return tuple(sorted(added | set(getattr(tokenizer, "all_special_tokens", []))))
 
 
-def _adapter(lora: Model | None) -> tuple[Any, dict[str, Any]]:
-    """The request's adapter and the engine arguments it needs; (None, {}) without one. Fetches a Hub adapter."""
+def _adapter(ready: ReadyView) -> tuple[Any, dict[str, Any]]:
+    """The request's adapter and the engine arguments it needs; (None, {}) without one. Fetches a Hub adapter.
+
+    Raises:
+        EngineError: it changes the vision tower, and vLLM would leave that out for this model.
+    """
+    lora = ready.lora
     if lora is None:
         return None, {}
     from huggingface_hub import snapshot_download
@@ -528,4 +534,22 @@ def _adapter(lora: Model | None) -> tuple[Any, dict[str, Any]]:
     served = min(
         (least for least in get_args(MaxLoRARanks) if least >= rank), default=rank
     )  # vLLM takes only some ranks
-    return LoRARequest(lora.identity, 1, path), {"enable_lora": True, "max_loras": 1, "max_lora_rank": served}
+    needed = {"enable_lora": True, "max_loras": 1, "max_lora_rank": served}
+    if outside := beside_the_language_model(Path(path)):
+        architectures = (model_config(ready.model) or {}).get("architectures") or ()
+        if not any(map(_takes_tower_adapters, architectures)):
+            raise EngineError(
+                f"the adapter {ready.view.lora} changes {len(outside)} weights of the vision tower or its connector ({outside[0]}), "
+                f"which vLLM leaves out for {', '.join(architectures) or 'this model'}: merge it into its base and name the merged "
+                "model (`factory train` does so), or train the language model alone"
+            )
+        needed["enable_tower_connector_lora"] = True
+    return LoRARequest(lora.identity, 1, path), needed
+
+
+def _takes_tower_adapters(architecture: str) -> bool:
+    """Whether vLLM serves adapters of this model's vision tower."""
+    from vllm.model_executor.models import ModelRegistry
+
+    known = ModelRegistry.models.get(architecture)
+    return known is not None and bool(getattr(known.load_model_cls(), "supports_tower_connector_lora", False))
