@@ -219,16 +219,23 @@ def _names(text: str) -> list[str]:
 @click.option("--by", metavar="STRATA", default="", help="view, length, or both with a comma.")
 @click.option("--unit", type=click.Choice(["caption", "sentence"]), default="caption", show_default=True)
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Another one, another draw.")
-@click.option("--to", required=True, metavar="FILE", help="labels.csv, .jsonl or .parquet.")
+@click.option(
+    "--to",
+    required=True,
+    metavar="FILE",
+    help="labels.csv, .jsonl or .parquet; or sheet.html, a page with the pictures to label on.",
+)
 @JSON
 def sample_command(run: str, count: int, purpose: Any, by: str, unit: str, seed: int, to: str, as_json: bool) -> None:
     """Draw captions to label, as `factory calibrate` needs them: at random, each of another image, without scores.
 
-    Fill in the column `label` (1: right, 0: wrong, empty: nobody can tell) and give the file to factory calibrate --labels.
+    Fill in the column `label` (1: right, 0: wrong, empty: nobody can tell) and give the file to factory calibrate --labels. A sheet is one
+    HTML file with the pictures, for any browser: one key a verdict, and it gives the labels as such a file.
 
     \b
     Example:
       factory sample runs/quickstart -n 400 --to labels.csv
+      factory sample runs/quickstart -n 400 --by view,length --to sheet.html
     """
     from factory.review.caption_index import CaptionIndex
     from factory.review.sample_file import write_sample
@@ -239,7 +246,10 @@ def sample_command(run: str, count: int, purpose: Any, by: str, unit: str, seed:
         say(json.dumps({"asked": count, "drawn": drawn, "unit": unit, "to": to}))
         return
     fewer = f" (there are no more images; {count:,} were asked for)" if drawn < count else ""
-    say(f"{drawn:,} {unit}s in {to}{fewer}\nthen        factory calibrate {run} --labels {to} --target-precision 0.9")
+    labels = "labels.csv" if to.lower().endswith(".html") else to
+    say(
+        f"{drawn:,} {unit}s in {to}{fewer}\nthen        factory calibrate {run} --labels {labels} --target-precision 0.9"
+    )
 
 
 def _needs_extra() -> None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import html
+import json
 import math
+import threading
 from collections.abc import Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlencode
 
@@ -16,16 +20,19 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from factory.calibration.calibrate_run import calibrate_run
+from factory.report.collect import collect, render
 from factory.review.access import Access
 from factory.review.caption_index import CaptionIndex, Wanted, counted
 from factory.review.caption_rows import captions_of
 from factory.review.deciding import CaptionName, Deciding
 from factory.review.labelling import Labelling, annotator_name
-from factory.review.live import live
-from factory.review.pages import Pages, Refused, name_of, named, remember_name, share, whole
+from factory.review.live import in_words, live, model_name
+from factory.review.pages import Pages, Refused, name_of, named, paths_of, remember_name, share, whole
 from factory.review.picture_shelf import SIDES, PictureShelf
 from factory.review.sampling import MOST
 from factory.runs.by_people import CAPTION, SENTENCE
+from factory.runs.run import METRICS
+from factory.work.work import reopen
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -39,6 +46,7 @@ LINKS: Final = (
     ("/", "Gallery", ("gallery", "image")),
     ("/label", "Label", ("label", "label_start")),
     ("/calibrate", "Calibrate", ("calibrate",)),
+    ("/report", "Report", ("report",)),
     ("/live", "Live", ("live",)),
 )
 
@@ -52,8 +60,14 @@ class ReviewApp:
         self.pictures = PictureShelf(index.work.recipe)
         self.labelling = Labelling(index)
         self.deciding = Deciding(index)
+        self._drawn: tuple[str, str] | None = None
+        self._drawing = threading.Lock()
         storage = index.run.storage
-        private = {storage.full(): "the run", storage.url: "the run"}
+        private = {
+            storage.full(): "the run",
+            storage.url: "the run",
+            **paths_of(index.work.recipe.model_dump(mode="json")),
+        }
         self.pages = Pages(index.work.recipe.name, LINKS, private, read_only)
         guarded, self._show = self.pages.guarded, self.pages.show
         self.asgi = Starlette(
@@ -70,6 +84,7 @@ class ReviewApp:
                 Route("/calibrate", guarded(self.calibrate_now), methods=["POST"]),
                 Route("/decide", guarded(self.decide), methods=["POST"]),
                 Route("/live", guarded(self.live)),
+                Route("/report", guarded(self.report)),
                 Mount("/static", StaticFiles(packages=[("factory.review", "static")])),
             ],
             middleware=[Middleware(Access, token=token, hosts=hosts, read_only=read_only)],
@@ -136,7 +151,25 @@ class ReviewApp:
     def live(self, request: Request, fields: Mapping[str, str]) -> Response:
         """How far the run is, and what it wrote last."""
         now = live(self.index)
-        return self._show("live", now=now, captions=captions_of(self.index, now.last))
+        captions = captions_of(self.index, now.last)
+        return self._show("live", now=now, captions=captions, in_words=in_words, model_name=model_name)
+
+    def report(self, request: Request, fields: Mapping[str, str]) -> Response:
+        """The run's report, drawn anew where the run went on; its bars and reasons link to their captions."""
+        metrics = self.index.run.read_json(METRICS)
+        if metrics is None:
+            raise Refused("The run has not finished once, so it has no report; see how far it is: Live.", 404)
+        sign = json.dumps(metrics, sort_keys=True)
+        with self._drawing:
+            if self._drawn is None or self._drawn[0] != sign:
+                data = replace(
+                    collect(reopen(self.index.run), metrics), recipe=""
+                )  # which names directories of the server
+                self._drawn = sign, self.pages.without_paths(render(data, "/").decode())
+        page = self._drawn[1]
+        policy = html.unescape(page.partition('http-equiv="Content-Security-Policy" content="')[2].partition('"')[0])
+        headers = {"content-security-policy": f"{policy}; frame-ancestors 'none'"}
+        return Response(page, media_type="text/html", headers=headers)
 
     def _wanted(self, fields: Mapping[str, str]) -> Wanted:
         order = fields.get("order", "")

@@ -42,7 +42,9 @@ def _identity(names: list[str]) -> pl.Expr:
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a gallery shows. Scores in [0, 1]; `order` is a score's name, worst first, or its name with '-', best first."""
+    """What a gallery shows. Scores in [0, 1], from `low` to below `high`, as the bars of a report count them: 1 itself is in the last
+    one, and where both ends are the same it is that score. `order` is a score's name, worst first, or its name with '-', best first.
+    """
 
     view: str = ""
     state: str = ""  # kept | dropped | ok | truncated | failed | edited | accepted | rejected
@@ -165,7 +167,8 @@ class CaptionIndex:
             if wanted.low is not None:
                 conditions.append(column >= wanted.low)
             if wanted.high is not None:
-                conditions.append(column <= wanted.high)
+                holds_end = wanted.high >= 1 or wanted.high == wanted.low
+                conditions.append(column <= wanted.high if holds_end else column < wanted.high)
         return conditions
 
     def _with_words(self, words: str) -> pl.DataFrame:
