@@ -22,6 +22,7 @@ from starlette.staticfiles import StaticFiles
 from factory.calibration.calibrate_run import calibrate_run
 from factory.report.collect import collect, render
 from factory.review.access import Access
+from factory.review.boxes import known_boxes
 from factory.review.caption_index import CaptionIndex, Wanted, counted
 from factory.review.caption_rows import captions_of
 from factory.review.deciding import CaptionName, Deciding
@@ -109,6 +110,7 @@ class ReviewApp:
             "words": wanted.words, "view": wanted.view, "state": wanted.state, "reason": wanted.reason, "score": wanted.score,
             "low": fields.get("low", "") if wanted.low is not None else "",
             "high": fields.get("high", "") if wanted.high is not None else "", "order": wanted.order,
+            "field": wanted.field if wanted.value else "", "value": wanted.value,
         }  # fmt: skip
         return self._show(
             "gallery",
@@ -124,6 +126,7 @@ class ReviewApp:
             is_decided=bool(rows["kept"].count()),
             states=STATES,
             filters=self.index.filters,
+            fields=self.index.fields,
         )
 
     def image(self, request: Request, fields: Mapping[str, str]) -> Response:
@@ -133,9 +136,22 @@ class ReviewApp:
         captions = [caption for caption in found if caption.image_key == key]
         if not captions:
             raise Refused("There is no caption of such an image.", 404)
+        boxes = [*(box for caption in captions for box in caption.boxes)]
+        boxes += known_boxes(self.index, key, [caption.digest for caption in captions if caption.digest])
+        shard = captions[0].shard
+        sides = next((caption.sides for caption in captions if caption.sides), None)
+        if boxes and sides is None:
+            sides = self.pictures.sides(shard, key)
         has_truth = any(piece.right is not None for caption in captions for piece in caption.pieces)
         return self._show(
-            "image", key=key, captions=captions, shard=captions[0].shard, has_truth=has_truth, name=name_of(request)
+            "image",
+            key=key,
+            captions=captions,
+            shard=shard,
+            has_truth=has_truth,
+            name=name_of(request),
+            boxes=list(dict.fromkeys(boxes)),
+            sides=sides,
         )
 
     def picture(self, request: Request, fields: Mapping[str, str]) -> Response:
@@ -182,6 +198,8 @@ class ReviewApp:
             score=fields.get("score", "") if fields.get("score") in self.index.filters else "",
             low=share(fields.get("low", "")),
             high=share(fields.get("high", "")),
+            field=fields.get("field", "") if fields.get("field") in self.index.fields else "",
+            value=fields.get("value", "").strip()[:200],
             order=order if order.removeprefix("-") in self.index.filters else "",
         )
 
@@ -222,6 +240,7 @@ class ReviewApp:
             name=name,
             item=self.labelling.next_item(unit, count, name),
             progress=self.labelling.progress(unit, count, name),
+            needed=self.labelling.needed(unit, count),
         )
 
     def verdict(self, request: Request, fields: Mapping[str, str]) -> Response:

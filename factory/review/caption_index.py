@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import polars as pl
 
+from factory.review.source_fields import SourceFields
 from factory.runs.by_people import last_decisions
 from factory.runs.resolving import STATUS_RANK
 from factory.runs.run import RECIPE, SELECTION, Run
@@ -36,7 +37,8 @@ def key_hash(key: str) -> int:
     return int(pl.Series([key]).hash(_SEED)[0])
 
 
-def _identity(names: list[str]) -> pl.Expr:
+def identities(names: list[str]) -> pl.Expr:
+    """The number by which the index knows a caption, from the columns that name it."""
     return pl.sum_horizontal(pl.col(name).hash(_SEED + place) * (2 * place + 1) for place, name in enumerate(names))
 
 
@@ -54,6 +56,8 @@ class Wanted:
     low: float | None = None
     high: float | None = None
     order: str = ""
+    field: str = ""  # of the source, which holds `value`
+    value: str = ""
 
 
 @dataclass
@@ -77,6 +81,7 @@ class CaptionIndex:
     _lock: threading.RLock = field(default_factory=threading.RLock)
 
     def __post_init__(self) -> None:
+        self._fields = SourceFields(self.run, _SEED)
         self._recipe = self.run.storage.read(RECIPE)
         self.work = reopen(self.run)
 
@@ -84,6 +89,11 @@ class CaptionIndex:
     def filters(self) -> list[str]:
         """Names of the scores."""
         return [scorer.name for scorer in self.work.scorers]
+
+    @property
+    def fields(self) -> list[str]:
+        """Names of what the source says of its images."""
+        return self._fields.names(self.work)
 
     def rows(self) -> pl.DataFrame:
         """One row per caption: part and row (where it is), image (hash of its key), identity (hash of all
@@ -162,6 +172,10 @@ class CaptionIndex:
             conditions.append(pl.col("status") == wanted.state)
         if wanted.reason:
             conditions.append(pl.col("reason").cast(pl.String) == wanted.reason)
+        if wanted.value and wanted.field in self.fields:
+            conditions.append(
+                pl.col("image").is_in(self._fields.holding(self.work, wanted.field, wanted.value).implode())
+            )
         if wanted.score in self.filters:
             column = pl.col(f"score_{wanted.score}")
             if wanted.low is not None:
@@ -223,8 +237,8 @@ class CaptionIndex:
         names = ["shard", *CAPTION_KEY, "fingerprint", "status", "reason", "created_ms"]
         columns = [
             pl.col("image_key").hash(_SEED).alias("image"),
-            _identity(_IDENTITY).alias("identity"),
-            _identity(_IDENTITY[:-1]).alias("key"),
+            identities(_IDENTITY).alias("identity"),
+            identities(_IDENTITY[:-1]).alias("key"),
             pl.col("view").cast(pl.Categorical),
             "candidate",
             pl.col("fingerprint").is_in(self.work.caption_fingerprints).alias("counts"),
@@ -280,14 +294,14 @@ class CaptionIndex:
             return rows.with_columns(kept=pl.lit(None, pl.Boolean))
         scan = self.run.storage.scan([SELECTION])
         decided = scan.select(
-            _identity(_IDENTITY).alias("identity"), "kept", pl.col("reason").cast(pl.Categorical).alias("why")
+            identities(_IDENTITY).alias("identity"), "kept", pl.col("reason").cast(pl.Categorical).alias("why")
         ).collect(engine="streaming")
         rows = rows.join(decided.unique("identity", keep="first"), on="identity", how="left", maintain_order="left")
         return rows.with_columns(reason=pl.coalesce("why", "reason")).drop("why")
 
     def _with_decisions(self, rows: pl.DataFrame) -> pl.DataFrame:
         said = last_decisions(self.run)
-        decided = said.select(_identity(_IDENTITY).alias("identity"), "decision")
+        decided = said.select(identities(_IDENTITY).alias("identity"), "decision")
         return rows.join(decided, on="identity", how="left", maintain_order="left")
 
     def _nothing(self) -> pl.DataFrame:

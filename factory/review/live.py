@@ -17,6 +17,10 @@ from factory.runs.writer_lock import is_locked
 
 LAST: Final = 6
 """Captions shown as the last ones."""
+WHILE_CAPTIONING: Final = (
+    "detail", "done", "total", "images_per_s", "tokens_per_s", "left_s", "engine_deaths", "last_words",
+)  # fmt: skip
+"""Of `Progress.now`, what is there only while a run captions."""
 STALE_S: Final = 60.0
 """What a run said of itself longer ago is nothing that goes on."""
 RECENT_PARTS: Final = 20
@@ -85,7 +89,7 @@ def live(index: CaptionIndex) -> Live:
     parts = run.parts("captions")
     metrics: dict[str, Any] = run.read_json(METRICS) or {}
     running = is_locked(run)
-    now = _now(run) if running else {}
+    now = dict.fromkeys(WHILE_CAPTIONING) | (_now(run) if running else {})
     return Live(
         running=running,
         captions=rows.height,
@@ -106,14 +110,14 @@ def live(index: CaptionIndex) -> Live:
 def _now(run: Run) -> dict[str, Any]:
     """What the running process says of itself; nothing where what lies there is older, of one that was killed."""
     try:
-        found = run.read_json(PROGRESS) or {}
+        found = run.read_json(PROGRESS)
     except RunError:
         return {}
     return found if isinstance(found, dict) and time.time() - found.get("at", 0) < STALE_S else {}
 
 
 def _trouble(now: Mapping[str, Any]) -> Iterator[str]:
-    deaths = now.get("engine_deaths", 0)
+    deaths = now["engine_deaths"]
     if deaths:
         yield f"Engines died {deaths:,} times and were started again. The last words: {now.get('last_words') or 'none'}"
 

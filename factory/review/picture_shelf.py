@@ -6,6 +6,7 @@ import tempfile
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable
+from io import BytesIO
 from typing import Final
 
 from exports.storage import Storage
@@ -58,6 +59,13 @@ class PictureShelf:
                 self._read(shard, keys, size)
                 found = self._get(place, size)
         return found or None
+
+    def sides(self, shard: str, key: str) -> tuple[int, int] | None:
+        """Pixels of a picture as it is shown; None where it is gone."""
+        from PIL import Image
+
+        data = self.picture(shard, key, "large")
+        return None if data is None else Image.open(BytesIO(data)).size
 
     def want(self, places: Iterable[Place]) -> None:
         """Say which pictures will be asked for soon: whoever reads their shard takes them along."""
