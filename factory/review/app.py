@@ -106,14 +106,10 @@ class ReviewApp:
         places, total = self.index.page(wanted, (number - 1) * PAGE, PAGE)
         rows = self.index.rows()
         pages = max(1, math.ceil(total / PAGE))
-        asked = {
-            "words": wanted.words, "view": wanted.view, "state": wanted.state, "reason": wanted.reason, "score": wanted.score,
-            "low": fields.get("low", "") if wanted.low is not None else "",
-            "high": fields.get("high", "") if wanted.high is not None else "", "order": wanted.order,
-            "field": wanted.field if wanted.value else "", "value": wanted.value,
-        }  # fmt: skip
+        asked = self._asked(fields)
         return self._show(
             "gallery",
+            first=(number - 1) * PAGE,
             captions=captions_of(self.index, places),
             asked=asked,
             total=total,
@@ -139,9 +135,7 @@ class ReviewApp:
         boxes = [*(box for caption in captions for box in caption.boxes)]
         boxes += known_boxes(self.index, key, [caption.digest for caption in captions if caption.digest])
         shard = captions[0].shard
-        sides = next((caption.sides for caption in captions if caption.sides), None)
-        if boxes and sides is None:
-            sides = self.pictures.sides(shard, key)
+        sides = self.pictures.sides(shard, key) if boxes else None
         has_truth = any(piece.right is not None for caption in captions for piece in caption.pieces)
         return self._show(
             "image",
@@ -150,9 +144,30 @@ class ReviewApp:
             shard=shard,
             has_truth=has_truth,
             name=name_of(request),
+            back=f"/image?{request.url.query}",
             boxes=list(dict.fromkeys(boxes)),
             sides=sides,
+            **self._neighbours(fields),
         )
+
+    def _neighbours(self, fields: Mapping[str, str]) -> dict[str, str]:
+        """Addresses of the captions before and after this one in the gallery that it was opened from, and of that gallery; '' for none."""
+        place = whole(fields.get("place", ""), 0, 10**9, 0) if "place" in fields else None
+        asked = self._asked(fields)
+        if place is None:
+            return {"before": "", "after": "", "gallery": "/"}
+        start = max(0, place - 1)
+        places, _ = self.index.page(self._wanted(fields), start, place + 2 - start)
+        keys = [caption.image_key for caption in captions_of(self.index, places)]
+        at = place - start
+
+        def address(offset: int) -> str:
+            there = 0 <= at + offset < len(keys)
+            query = {"key": keys[at + offset], **asked, "place": str(place + offset)} if there else {}
+            return f"/image?{urlencode({name: one for name, one in query.items() if one})}" if there else ""
+
+        gallery = urlencode({name: one for name, one in {**asked, "page": str(place // PAGE + 1)}.items() if one})
+        return {"before": address(-1), "after": address(1), "gallery": f"/?{gallery}"}
 
     def picture(self, request: Request, fields: Mapping[str, str]) -> Response:
         """The picture of an image, small or large."""
@@ -186,6 +201,16 @@ class ReviewApp:
         policy = html.unescape(page.partition('http-equiv="Content-Security-Policy" content="')[2].partition('"')[0])
         headers = {"content-security-policy": f"{policy}; frame-ancestors 'none'"}
         return Response(page, media_type="text/html", headers=headers)
+
+    def _asked(self, fields: Mapping[str, str]) -> dict[str, str]:
+        """What is wanted as fields of an address."""
+        wanted = self._wanted(fields)
+        return {
+            "words": wanted.words, "view": wanted.view, "state": wanted.state, "reason": wanted.reason, "score": wanted.score,
+            "low": fields.get("low", "") if wanted.low is not None else "",
+            "high": fields.get("high", "") if wanted.high is not None else "", "order": wanted.order,
+            "field": wanted.field if wanted.value else "", "value": wanted.value,
+        }  # fmt: skip
 
     def _wanted(self, fields: Mapping[str, str]) -> Wanted:
         order = fields.get("order", "")
@@ -322,7 +347,10 @@ class ReviewApp:
             self.deciding.decide(caption, decision, name)
         else:
             raise Refused("No such decision.")
-        answer = RedirectResponse(f"/image?{urlencode({'key': caption.image_key})}", 303)
+        back = fields.get("back", "")
+        answer = RedirectResponse(
+            back if back.startswith("/image?") else f"/image?{urlencode({'key': caption.image_key})}", 303
+        )
         return remember_name(answer, name)
 
 

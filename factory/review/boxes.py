@@ -25,6 +25,10 @@ _FOUR: Final = re.compile(
 """[xmin,ymin,xmax,ymax], or (xmin,ymin),(xmax,ymax)."""
 _MARK: Final = re.compile(r"</?[a-z_]+>|<\|[a-z_]+\|>", re.IGNORECASE)
 _NAME_WORDS: Final = 4
+_JOINING: Final = frozenset(
+    ["a", "an", "the", "and", "or", "with", "is", "are", "there", "of", "in", "on", "at", "to", "by"]
+)
+"""Words that lead to a name and are none of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +68,10 @@ def boxes_in(text: str) -> tuple[Box, ...]:
 
 def _words_before(text: str) -> str:
     clause = re.split(r"[.;:!?\n\[\](){}]", _MARK.sub(" ", text).rstrip(" ,([{"))[-1]
-    return " ".join(clause.replace(",", " ").split()[-_NAME_WORDS:])
+    words = clause.replace(",", " ").split()[-_NAME_WORDS:]
+    while len(words) > 1 and words[0].lower() in _JOINING:
+        words = words[1:]
+    return " ".join(words)
 
 
 def known_boxes(index: CaptionIndex, key: str, digests: Sequence[str]) -> tuple[Box, ...]:
