@@ -46,14 +46,14 @@ FILTERS = ["length", "repetition", "token_confidence"]
 def make_runs(home: Path) -> tuple[str, str]:
     """Two runs of the same images, one of which keeps what it is surer of; labels by two people, and answers of a comparison."""
     made = []
-    for name, select in (("surer", {"best_of": "token_confidence"}), ("first", {"best_of": "length"})):
+    for name, best in (("surer", "token_confidence"), ("first", "length")):
         changes: dict[str, Any] = {
             "views": [VIEW],
             "filters": FILTERS,
             "source": {"kind": "demo", "scenes": 160, "seed": SEED},
         }
-        select |= {"require": {"length": 1.0, "token_confidence": 0.4 if name == "surer" else 0.0}}
-        captioned(home / name, **changes, select=select, name=f"demo-{name}")
+        least = {"length": 1.0, "token_confidence": 0.4 if name == "surer" else 0.0}
+        captioned(home / name, **changes, select={"best_of": best, "require": least}, name=f"demo-{name}")
         made.append(str(home / name / "run"))
     run = Run(Storage(made[0]))
     with_boxes(run)
@@ -64,7 +64,7 @@ def make_runs(home: Path) -> tuple[str, str]:
         right = judge_captions([item["text"]], [item["image_key"]], SEED)[0].correct
         labelling.label("caption", 400, "Ann", item, "right" if right else "wrong")
         labelling.label("caption", 400, "Bob", item, "right" if right ^ (number % 9 == 0) else "wrong")
-    comparison = Comparison(*made, 60)
+    comparison = Comparison(made[0], made[1], 60)
     for pair in comparison.pairs.iter_rows(named=True):
         for question in ("made_up", "says_more"):
             values = [_worth(pair[text], pair["image_key"], question) for text in ("text", "text_b")]

@@ -160,12 +160,12 @@ def test_a_judge_is_asked_the_same_in_both_orders_and_stands_beside_people(round
     with serving() as server:
         server.reply = says_more_wins
         judge = {"endpoint": server.url, "model": "judge"}
-        comparison = Comparison(first, second, 12)
+        comparison = Comparison(first, second, 6)
         answer_by_truth(comparison, "Ann")
         found = comparison.ask(judge)
         asked = len(server.requests)
-        assert asked == 2 * 2 * comparison.pairs.height  # two questions, two orders
-        printed = json.loads(succeed("compare", first, second, "-n", "12", "--judge", json.dumps(judge), "--json"))
+        assert asked >= 2 * 2 * comparison.pairs.height  # two questions, two orders; and checks of the judge
+        printed = json.loads(succeed("compare", first, second, "-n", "6", "--judge", json.dumps(judge), "--json"))
         assert len(server.requests) == asked  # nothing is asked twice
     _, of_people = comparison.rates()
     _, of_judge = rates(found.verdicts)
