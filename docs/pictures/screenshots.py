@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,11 +20,13 @@ import polars as pl
 from PIL import Image
 
 from exports.storage import Storage
+from factory.demo.scenes import draw_scene, scene_image, scene_index
 from factory.demo.truth import judge_captions, true_boxes
 from factory.review.caption_index import CaptionIndex
 from factory.review.comparing import Comparison
 from factory.review.labelling import Labelling
-from factory.runs.run import Run
+from factory.runs.run import PROGRESS, Run
+from factory.runs.writer_lock import RunLock
 from tests.captioned_run import captioned
 from tests.review.served import browser, served
 
@@ -94,13 +98,28 @@ def with_boxes(run: Run) -> None:
     rows = pl.read_parquet(run.storage.full(file))
     key = rows["image_key"][0]
     said = [f"a {name} [{','.join(str(round(edge * 999)) for edge in edges)}]" for name, edges in true_boxes(key, SEED)]
-    text = (
-        pl.when(pl.int_range(pl.len()) == 0)
-        .then(pl.lit(f"There is {' and '.join(said)}."))
-        .otherwise("text")
-        .alias("text")
-    )
-    run.storage.write_parquet(file, rows.with_columns(text))
+    width, height = Image.open(BytesIO(scene_image(draw_scene(SEED, scene_index(key))))).size
+    is_first = pl.int_range(pl.len()) == 0
+    changes = {"text": f"There is {' and '.join(said)}.", "width": width, "height": height}
+    columns = [
+        pl.when(is_first).then(pl.lit(value, rows.schema[name])).otherwise(name).alias(name)
+        for name, value in changes.items()
+    ]
+    run.storage.write_parquet(file, rows.with_columns(columns))
+
+
+@contextmanager
+def running(url: str) -> Iterator[None]:
+    """The run as it looks while it captions."""
+    run = Run(Storage(url))
+    stages = [{"name": "starting the engine", "seconds": 48.2}, {"name": "captioning", "seconds": 312.0}]
+    engines = [{"model": "demo:small", "waiting": waiting, "most": 128} for waiting in (117, 128)]
+    now = {"stages": stages, "engines": engines, "done": 160, "total": 1000, "images_per_s": 12.4, "tokens_per_s": 801.0,
+           "left_s": 67.7, "engine_deaths": 0, "detail": "", "at": time.time()}  # fmt: skip
+    with RunLock(run):
+        run.write_json(PROGRESS, now)
+        yield
+    run.storage.remove(PROGRESS)
 
 
 def take(chromium: Browser, first: str, second: str) -> Iterator[str]:
@@ -118,9 +137,12 @@ def take(chromium: Browser, first: str, second: str) -> Iterator[str]:
             page.keyboard.press("Enter")
             page.locator(".verdicts").wait_for()
             yield save(page, f"review-label-{width}")
-            for name in ("calibrate", "live", "report"):
+            for name in ("calibrate", "report"):
                 page.goto(f"{server.base}/{name}")
                 yield save(page, f"review-{name}-{width}")
+            with running(first):
+                page.goto(f"{server.base}/live")
+                yield save(page, f"review-live-{width}")
         with served(first, second, "-n", "60", command="compare") as server:
             page.goto(server.address)  # the browser knows the name
             page.locator(".pair").wait_for()

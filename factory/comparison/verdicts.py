@@ -7,6 +7,7 @@ those of people also have `a`, `b` and `created_ms`.
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -107,7 +108,7 @@ def rates(verdicts: pl.DataFrame) -> list[Rate]:
 
 
 def rates_by(verdicts: pl.DataFrame, strata: pl.DataFrame, column: str) -> dict[str, list[Rate]]:
-    """Win rates of each stratum, those with most pairs first.
+    """Win rates of each stratum, those with most pairs first; in the order of their numbers where their names begin with one.
 
     Args:
         strata: image_key, texts and the column, one row a pair.
@@ -115,6 +116,9 @@ def rates_by(verdicts: pl.DataFrame, strata: pl.DataFrame, column: str) -> dict[
     values = strata.select(*PAIR, pl.col(column).cast(pl.String).fill_null("none").alias("stratum"))
     counts = values["stratum"].value_counts().sort(["count", "stratum"], descending=[True, False])
     large = counts.filter(pl.col("count") >= LEAST)["stratum"].to_list()
+    numbers = {name: re.match(r"\d{1,18}", name) for name in large}
+    if all(numbers.values()):
+        large.sort(key=lambda name: int(numbers[name].group()))  # type: ignore[union-attr]
     named = pl.when(pl.col("stratum").is_in(large)).then("stratum").otherwise(pl.lit(OTHERS)).alias("stratum")
     rows = verdicts.join(values.with_columns(named), on=PAIR, how="inner")
     names = [*large, *([OTHERS] if len(large) < counts.height else [])]

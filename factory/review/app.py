@@ -22,7 +22,7 @@ from starlette.staticfiles import StaticFiles
 from factory.calibration.calibrate_run import calibrate_run
 from factory.report.collect import collect, render
 from factory.review.access import Access
-from factory.review.boxes import known_boxes
+from factory.review.boxes import boxes_in, known_boxes
 from factory.review.caption_index import CaptionIndex, Wanted, counted
 from factory.review.caption_rows import captions_of
 from factory.review.deciding import CaptionName, Deciding
@@ -258,12 +258,16 @@ class ReviewApp:
         if not name:
             return RedirectResponse("/label", 303)
         count = whole(fields.get("count", ""), 1, MOST, LABELS_WANTED)
+        item = self.labelling.next_item(unit, count, name)
+        boxes = boxes_in(item["text"]) if item is not None else ()
         return self._show(
             "label",
             unit=unit,
             count=count,
             name=name,
-            item=self.labelling.next_item(unit, count, name),
+            item=item,
+            boxes=boxes,
+            sides=self.pictures.sides(item["shard"], item["image_key"]) if item is not None and boxes else None,
             progress=self.labelling.progress(unit, count, name),
             needed=self.labelling.needed(unit, count),
         )

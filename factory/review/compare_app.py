@@ -78,7 +78,7 @@ class CompareApp:
             return self._show("compare_start", pairs=self.comparison.pairs.height, same=self.comparison.same)
         done, total = self.comparison.done(name)
         pair = self.comparison.next_pair(name)
-        shown = {side: _short(one.name) for side, one in self.comparison.sides.items()}
+        shown = self._names()
         words = "" if pair is None else QUESTIONS[pair["question"]]
         return self._show(
             "compare", pair=pair, done=done, total=total, name=name, words=words, sides=shown, blind=self.blind
@@ -105,7 +105,7 @@ class CompareApp:
 
     def results(self, request: Request, fields: Mapping[str, str]) -> Response:
         """Win rates so far, with the names: of people and of the judge, by stratum, their agreement, and what both cost."""
-        names = {side: _short(one.name) for side, one in self.comparison.sides.items()}
+        names = self._names()
         judge = self.comparison.judge
         voices = [("people", self.comparison.answers())]
         if judge is not None:
@@ -123,6 +123,14 @@ class CompareApp:
             agreements=self.comparison.agreements(),
             costs=[one for one in self.comparison.costs(*self.hours) if one["seconds_per_1000"] is not None],
         )
+
+    def _names(self) -> dict[str, str]:
+        """Of the sides: as little of a path as tells them apart, since a directory of this machine is no business of a page."""
+        whole = {side: one.name.rstrip("/").split("/") for side, one in self.comparison.sides.items()}
+        short = {side: parts[-1] for side, parts in whole.items()}
+        if len(set(short.values())) == len(short):
+            return short
+        return {side: "/".join(parts[-2:]) for side, parts in whole.items()}
 
     def picture(self, request: Request, fields: Mapping[str, str]) -> Response:
         """The image of a pair, from whichever side has it."""
@@ -149,8 +157,3 @@ def _side_by_side(
                 if any(rate.a + rate.b + rate.tie for rate in of):
                     found.setdefault(name, {}).setdefault(stratum, []).append((who, of))
     return {name: list(parts.items()) for name, parts in found.items()}
-
-
-def _short(name: str) -> str:
-    """The last part of a path, and the view: a directory of this machine is no business of a page."""
-    return name.rstrip("/").rsplit("/", 1)[-1]

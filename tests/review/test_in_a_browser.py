@@ -138,7 +138,7 @@ def test_an_edit_is_typed_by_keyboard_and_reaches_the_release(
 def test_a_server_that_is_killed_and_started_again_loses_no_label(
     chromium: Browser, stack: ExitStack, run: Run
 ) -> None:
-    server, context, page = open_app(stack, chromium, run)
+    server, _, page = open_app(stack, chromium, run)
     page.goto(f"{server.base}/label")
     page.locator("input[name=name]").fill("Ann")
     page.keyboard.press("Enter")
