@@ -255,6 +255,6 @@ def sample_command(run: str, count: int, purpose: Any, by: str, unit: str, seed:
 def _needs_extra() -> None:
     from importlib.util import find_spec
 
-    missing = [name for name in ("starlette", "uvicorn") if find_spec(name) is None]
+    missing = [name for name in ("scipy", "starlette", "uvicorn") if find_spec(name) is None]
     if missing:
         raise RunError(f"the review app needs {' and '.join(missing)}: pip install 'caption-factory[review]'")
