@@ -69,8 +69,8 @@ def boxes_in(text: str) -> tuple[Box, ...]:
 def _words_before(text: str) -> str:
     clause = re.split(r"[.;:!?\n\[\](){}]", _MARK.sub(" ", text).rstrip(" ,([{"))[-1]
     words = clause.replace(",", " ").split()[-_NAME_WORDS:]
-    while len(words) > 1 and words[0].lower() in _JOINING:
-        words = words[1:]
+    joining = [place for place, word in enumerate(words[:-1]) if word.lower() in _JOINING]
+    words = words[joining[-1] + 1 :] if joining else words
     return " ".join(words)
 
 
@@ -95,7 +95,7 @@ def _of_experts(index: CaptionIndex, key: str, digests: Sequence[str]) -> list[B
             continue
         here = (pl.col("image_key") == key) | pl.col("image_sha256").is_in(list(digests))
         newest = rows.filter(here).sort("created_ms").tail(1).select("findings").collect()
-        for finding in (newest["findings"][0] if newest.height else None) or []:
+        for finding in (newest["findings"].to_list() or [None])[0] or []:
             found += _of_finding(finding, expert)
     return found
 

@@ -8,7 +8,10 @@ from typing import Any
 
 from starlette.testclient import TestClient
 
+from factory.outcome import outcome_metrics
+from factory.report.collect import collect
 from factory.runs.run import SELECTION, Run
+from tests.captioned_run import select_again
 
 
 def shown(client: TestClient, address: str) -> int:
@@ -61,3 +64,17 @@ def test_the_file_names_no_address_and_its_reasons_lead_into_its_own_gallery(run
     assert 'href="/' not in page
     assert 'href="#gallery" data-reason="1"' in page
     assert "factory review RUN" in page
+
+
+def test_rates_are_told_with_the_engines_start_and_without_it(run: Run, raw: dict[str, Any]) -> None:
+    outcome = select_again(run, raw)
+    outcome.made.images["ok"] = 100
+    outcome.made.used = {"start": 28.0, "captions": 9.0, "starved": 1.0}
+    outcome.seconds |= {"caption": 40.0, "total": 50.0}
+    outcome.metrics = outcome_metrics(outcome)
+    now = outcome.metrics["this_time"]
+    assert (now["images_per_s"], now["images_per_s_after_start"]) == (2.5, 10.0)
+    assert any("2.5 images/s (10.0 without that start)" in line for line in outcome.lines())
+    facts = {fact.label: fact.value for fact in collect(outcome.work, outcome.metrics).facts}
+    assert facts["images/s this time"] == "2.5"
+    assert facts["images/s without the engine's start"] == "10.0"
