@@ -20,7 +20,6 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from factory.calibration.calibrate_run import calibrate_run
-from factory.report.collect import collect, render
 from factory.review.access import Access
 from factory.review.boxes import boxes_in, known_boxes
 from factory.review.caption_index import CaptionIndex, Wanted, counted
@@ -187,6 +186,8 @@ class ReviewApp:
 
     def report(self, request: Request, fields: Mapping[str, str]) -> Response:
         """The run's report, drawn anew where the run went on; its bars and reasons link to their captions."""
+        from factory.report.collect import collect, render  # which loads more than all other pages
+
         metrics = self.index.run.read_json(METRICS)
         if metrics is None:
             raise Refused("The run has not finished once, so it has no report; see how far it is: Live.", 404)

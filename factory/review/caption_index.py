@@ -26,6 +26,8 @@ LOOK_AGAIN_S: Final = 2.0
 TEXT_ROWS: Final = 65_536
 """Rows whose texts are in memory together while words are searched."""
 KEPT_SEARCHES: Final = 8
+KEPT_ORDERS: Final = 2
+"""Of which each takes 4 bytes a caption."""
 
 STATUS: Final = pl.Enum(list(map(str, STATUS_RANK)))
 _IDENTITY: Final = ["shard", *CAPTION_KEY, "fingerprint"]
@@ -78,6 +80,8 @@ class CaptionIndex:
     _looked: float = 0.0
     _recipe: bytes = b""
     _searches: dict[tuple[Any, ...], pl.DataFrame] = field(default_factory=dict)
+    _orders: dict[tuple[Any, ...], pl.Series] = field(default_factory=dict)
+    _asking: threading.Lock = field(default_factory=threading.Lock)  # one at a time: each takes memory for all captions
     _lock: threading.RLock = field(default_factory=threading.RLock)
 
     def __post_init__(self) -> None:
@@ -137,22 +141,30 @@ class CaptionIndex:
         """`count` of the wanted rows from number `start`, and how many there are in all."""
         name = wanted.order.removeprefix("-")
         if wanted.words or name not in self.filters:
-            found = self.find(wanted)
-            return found.slice(start, count), found.height
-        rows = self.rows()
+            with self._asking:
+                found = self.find(wanted)
+                return found.slice(start, count), found.height
+        with self._asking:
+            rows = self.rows()
+            places = self._ordered(wanted, rows)
+            return rows[places.slice(start, count)], places.len()
+
+    def _ordered(self, wanted: Wanted, rows: pl.DataFrame) -> pl.Series:
+        """Places of the wanted rows in the order of a score; the last ones are kept, for whoever turns pages."""
+        key = (wanted, self._sign)
+        if key in self._orders:
+            return self._orders[key]
         conditions = self._conditions(wanted)
-        column = pl.col(f"score_{name}").fill_nan(None)
+        column = pl.col(f"score_{wanted.order.removeprefix('-')}").fill_nan(None)
         places = rows.select(pl.int_range(pl.len(), dtype=pl.UInt32).alias("place"), column.alias("by"))
         if conditions:
             places = places.filter(rows.select(pl.all_horizontal(conditions).fill_null(False)).to_series())
         best_first = wanted.order.startswith("-")
-        first = (
-            places.lazy()
-            .sort("by", descending=best_first, nulls_last=True, maintain_order=True)
-            .slice(start, count)
-            .collect()
-        )
-        return rows[first["place"]], places.height
+        ordered = places.sort("by", descending=best_first, nulls_last=True, maintain_order=True)["place"]
+        while len(self._orders) >= KEPT_ORDERS:
+            self._orders.pop(next(iter(self._orders)))
+        self._orders[key] = ordered
+        return ordered
 
     def of_image(self, key: str) -> pl.DataFrame:
         """The rows of an image, and perhaps of another with the same hash."""
@@ -280,7 +292,8 @@ class CaptionIndex:
         if not pieces:
             return self._nothing()
         rows = pl.concat(pieces)
-        if rows["key"].is_duplicated().any():  # a task that ran again wrote its rows twice
+        keys = rows["key"].sort()
+        if (keys == keys.shift(1)).any():  # a task that ran again wrote its rows twice
             rank = pl.col("status").to_physical().fill_null(9)
             ordered = rows.select("part", "row", "key", "created_ms", rank.alias("rank")).sort("rank", "created_ms")
             first = ordered.unique("key", keep="first", maintain_order=True).select("part", "row")
@@ -296,7 +309,15 @@ class CaptionIndex:
         decided = scan.select(
             identities(_IDENTITY).alias("identity"), "kept", pl.col("reason").cast(pl.Categorical).alias("why")
         ).collect(engine="streaming")
-        rows = rows.join(decided.unique("identity", keep="first"), on="identity", how="left", maintain_order="left")
+        if rows.is_empty() or decided.is_empty():
+            return rows.with_columns(kept=pl.lit(None, pl.Boolean))
+        # A join of two frames of this size takes several times their memory: each identity is looked up in the sorted ones.
+        order = decided["identity"].arg_sort()
+        known = decided["identity"].gather(order)
+        at = known.search_sorted(rows["identity"]).clip(upper_bound=known.len() - 1)
+        is_there = known.gather(at) == rows["identity"]
+        place = order.gather(at).set(~is_there, None)
+        rows = rows.with_columns(decided["kept"].gather(place).alias("kept"), decided["why"].gather(place).alias("why"))
         return rows.with_columns(reason=pl.coalesce("why", "reason")).drop("why")
 
     def _with_decisions(self, rows: pl.DataFrame) -> pl.DataFrame:

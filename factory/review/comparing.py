@@ -29,6 +29,7 @@ from factory.comparison.verdicts import (
 from factory.errors import RunError
 from factory.recipe import did_you_mean
 from factory.review.sides import side_of
+from factory.rounds.loop_file import Wins
 from factory.runs.growing_part import GrowingPart
 from factory.runs.run import Run
 from factory.runs.tables import COMPARISONS
@@ -187,8 +188,9 @@ class Comparison:
     def ask(self, judge: str | dict[str, Any], quiet: bool = True) -> JudgeVerdicts:
         """Ask a judge both questions about every pair, in both orders; what it said is kept beside the answers of people.
 
-        Raises RunError where no side has pictures, or the answers are not kept on this machine.
+        Raises RecipeError where the judge is none, RunError where no side has pictures, or the answers are not kept on this machine.
         """
+        Wins(judge=judge, rubrics=tuple(QUESTIONS))
         if not self.run.storage.is_local:
             raise RunError(f"{self.run.url}: a judge's answers are kept on this machine; say where: --out DIR")
         side = next((one for one in self.sides.values() if one.has_pictures), None)

@@ -18,13 +18,13 @@ from starlette.routing import Route
 from factory.errors import RunError
 from factory.review.app import ReviewApp
 from factory.review.caption_index import CaptionIndex
-from factory.review.compare_app import CompareApp
-from factory.review.comparing import Comparison
 from factory.review.live import live, prometheus
 from factory.runs.run import find_run
 
 if TYPE_CHECKING:
     import uvicorn
+
+    from factory.review.comparing import Comparison
 
 LOOPBACK: Final = "127.0.0.1"
 
@@ -63,6 +63,8 @@ def serve_comparison(
     """Show the pairs of a comparison until the process is stopped. `hours`: the price of one of a person, and of the judge's machine.
     Raises RunError where the port is taken.
     """
+    from factory.review.compare_app import CompareApp
+
     _serve(lambda token, hosts: CompareApp(comparison, token, hosts, blind, hours).asgi, listening)
 
 

@@ -25,7 +25,7 @@ from factory.review.sides import side_of
 from factory.runs import tables
 from factory.runs.run import Run
 from tests.captioned_run import select_again
-from tests.command import succeed
+from tests.command import fail, succeed
 from tests.judge_server import completion, serving
 from tests.releases import build, rows
 from tests.review.conftest import HOST, HOSTILE, VIEW, rewrite_first
@@ -165,7 +165,8 @@ def test_a_judge_is_asked_the_same_in_both_orders_and_stands_beside_people(round
         found = comparison.ask(judge)
         asked = len(server.requests)
         assert asked >= 2 * 2 * comparison.pairs.height  # two questions, two orders; and checks of the judge
-        printed = json.loads(succeed("compare", first, second, "-n", "6", "--judge", json.dumps(judge), "--json"))
+        again = Comparison(first, second, 6)
+        again.ask(judge)
         assert len(server.requests) == asked  # nothing is asked twice
     _, of_people = comparison.rates()
     _, of_judge = rates(found.verdicts)
@@ -173,14 +174,22 @@ def test_a_judge_is_asked_the_same_in_both_orders_and_stands_beside_people(round
     assert 0 <= found.order_bias["says_more"] <= 1
     agreement = next(one for one in comparison.agreements() if one.question == "says_more")
     assert (agreement.first, agreement.second, agreement.agreement) == ("people", "judge", 1.0)
-    assert printed["judge"]["questions"][1]["a"] == of_judge.a
-    assert printed["judge"]["seconds"] > 0
+    assert again.summary()["judge"] == comparison.summary()["judge"]
+    assert again.summary()["judge"]["questions"][1]["a"] == of_judge.a
+    assert again.summary()["judge"]["seconds"] > 0
+    assert f"judge: {QUESTIONS['says_more']}" in "\n".join(again.lines())
     costs = {cost["who"]: cost for cost in comparison.costs(20.0, 3.6)}
     assert costs["judge"]["money_per_1000"] == pytest.approx(costs["judge"]["seconds_per_1000"] / 1000, rel=0.01)
     page = client_of(comparison).get("/results").text
     assert "How far they agree" in page
     assert "seconds per 1,000" in page
     assert server.url not in page
+
+
+def test_a_judge_is_named_as_in_a_recipe(rounds: tuple[Run, Run]) -> None:
+    first, second = (run.url for run in rounds)
+    assert "as in a recipe" in fail("compare", first, second, "--judge", "{endpoint", "--results")
+    assert "wrong" in fail("compare", first, second, "--judge", "{wrong: 1}", "--results")
 
 
 def test_win_rates_are_parted_by_length_view_and_what_the_source_says(rounds: tuple[Run, Run], tmp_path: Path) -> None:
