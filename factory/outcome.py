@@ -91,7 +91,7 @@ class Outcome:
         elif now["images_per_s"]:
             lines.append(
                 f"time     {now['seconds']['total']:,.0f} s, {now['seconds']['caption']:,.0f} s of it captioning with the engine's start, "
-                f"{now['images_per_s']:,} images/s, {now['output_tokens']:,} tokens"
+                f"{now['images_per_s']:,} images/s{_without_start(now)}, {now['output_tokens']:,} tokens"
             )
         if self.speed is not None:
             lines.append(f"speed    {self.speed.line}")
@@ -135,6 +135,11 @@ class Outcome:
         return f"{look}   factory export {run} --to datasets/{quote(self.work.recipe.name)}"
 
 
+def _without_start(now: dict[str, Any]) -> str:
+    rate = now.get("images_per_s_after_start")
+    return "" if rate is None else f" ({rate:,} without that start)"
+
+
 def _reasons(dropped: dict[str, int]) -> str:
     """The reasons that cost most captions, and how many the others cost together."""
     listed = sorted(dropped.items(), key=lambda item: -item[1])
@@ -145,8 +150,9 @@ def _reasons(dropped: dict[str, int]) -> str:
 
 
 def outcome_metrics(outcome: Outcome) -> dict[str, Any]:
-    """What happened this time, as JSON data. Seconds, and rates per second of captioning, engine start included."""
+    """What happened this time, as JSON data. Seconds, and rates per second of captioning, with the engine's start and without it."""
     seconds = outcome.seconds.get("caption", 0.0)
+    worked = min(seconds, sum(value for name, value in outcome.made.used.items() if name != "start"))
     images = sum(outcome.made.images.values())
     paid = cost(outcome.work)
     return {
@@ -162,6 +168,7 @@ def outcome_metrics(outcome: Outcome) -> dict[str, Any]:
             "starts": outcome.starts,
             "seconds": {name: round(value, 2) for name, value in outcome.seconds.items()},
             "images_per_s": round(images / seconds, 2) if seconds else None,
+            "images_per_s_after_start": round(images / worked, 2) if worked else None,
         },
         "speed_of_light": None if outcome.speed is None else outcome.speed.as_json(),
         "costs": None if outcome.costs is None else asdict(outcome.costs),

@@ -6,6 +6,7 @@ import statistics
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from exports.release import ReleaseError
@@ -22,7 +23,7 @@ from factory.recipe import Recipe, recipe_yaml
 from factory.repair.repair import repair
 from factory.repair.retrying import Retry, forget_unanswered, note_retries
 from factory.runs.damaged import check_files
-from factory.runs.run import CALIBRATIONS, LOCK, METRICS, RECIPE, Run
+from factory.runs.run import CALIBRATIONS, LOCK, METRICS, PROGRESS, RECIPE, Run
 from factory.runs.set_aside import set_damaged_aside
 from factory.runs.writer_lock import RunLock
 from factory.scoring.score_all import score_all
@@ -117,7 +118,8 @@ def _execute(
     write_judge_names(run, [judge for scorer in plan.work.scorers for judge in scorer.judges.values()])
     total = plan.source_rows * len(plan.work.views) if plan.source_rows is not None else None
     reused = sum(view.reused for view in plan.counts) + plan.quarantined * len(plan.work.views)
-    with Progress(None if total is None else max(0, total - reused), quiet, _usual_seconds(plan.work)) as progress:
+    total = None if total is None else max(0, total - reused)
+    with Progress(total, quiet, partial(_note, run), _usual_seconds(plan.work)) as progress:
         plan = _make(plan, outcome, progress)
         progress.phase("selecting")
         with _timed(outcome, "select"):
@@ -140,6 +142,14 @@ def _usual_seconds(work: Work) -> dict[str, float]:
     return {ENGINE_START: statistics.median(starts)} if starts else {}
 
 
+def _note(run: Run, now: dict[str, Any] | None) -> None:
+    """What happens now, for whoever looks at the run from outside (`factory review`)."""
+    if now is None:
+        run.storage.remove(PROGRESS)
+    else:
+        run.write_json(PROGRESS, now)
+
+
 def _make(plan: Plan, outcome: Outcome, progress: Progress) -> Plan:
     """Read, caption, score, repair: what may need Ray and engines, which start once and end with it. Returns the plan as it
     stands afterwards.
@@ -148,6 +158,7 @@ def _make(plan: Plan, outcome: Outcome, progress: Progress) -> Plan:
 
     work = plan.work
     with EngineRoom(work.engines, work.logs) as room:
+        progress.engines = room.busy
         if work.recipe.original:
             progress.phase("reading texts")
             with _timed(outcome, "read"):

@@ -79,10 +79,6 @@ MAY_IMPORT: dict[str, str] = {
         "filters/* factory/errors.py factory/demo factory/recipe factory/runs factory/images factory/work factory/judging "
         "factory/evaluation factory/calibration factory/outcome.py"
     ),
-    "factory/review": (
-        "filters/* exports factory/errors.py factory/demo factory/recipe factory/runs factory/images factory/sources "
-        "factory/work factory/judging factory/calibration"
-    ),
     "factory/filtering.py": "exports factory/errors.py factory/recipe factory/sources",
     "factory/first_recipe.py": "exports factory/errors.py factory/recipe factory/runs factory/sources factory/work factory/filtering.py",
     "factory/pipeline.py": (
@@ -90,13 +86,18 @@ MAY_IMPORT: dict[str, str] = {
         "factory/engines factory/costs factory/captioning factory/scoring factory/selection factory/repair factory/releasing "
         "factory/outcome.py factory/report"
     ),
+    "factory/comparison": ("filters/* factory/errors.py factory/recipe factory/runs factory/work factory/pipeline.py"),
     "factory/quoting": (
         "exports factory/errors.py factory/models factory/recipe factory/runs factory/images factory/sources factory/work "
         "factory/engines factory/costs factory/outcome.py factory/pipeline.py"
     ),
     "factory/rounds": (
         "filters/* exports/* factory/errors.py factory/demo factory/models factory/recipe factory/runs factory/images factory/sources factory/work "
-        "factory/engines factory/scoring factory/evaluation factory/releasing factory/outcome.py factory/pipeline.py"
+        "factory/engines factory/scoring factory/evaluation factory/releasing factory/outcome.py factory/pipeline.py factory/comparison"
+    ),
+    "factory/review": (
+        "filters/* exports factory/errors.py factory/demo factory/models factory/recipe factory/runs factory/images factory/sources "
+        "factory/work factory/judging factory/calibration factory/report factory/comparison factory/rounds"
     ),
     "factory/api": (
         "filters/* exports factory/errors.py factory/notice.py factory/recipe factory/runs factory/work factory/repair "

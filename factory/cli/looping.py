@@ -76,21 +76,25 @@ def _show(terminal: TextIO, line: str) -> None:
 @click.argument("folder", metavar="DIR")
 @JSON
 def rounds_command(folder: str, as_json: bool) -> None:
-    """Show the ledger of a loop: what every round was made from, what it cost, what it is worth, and the verdict.
+    """Show the ledger of a loop: what every round was made from, what it cost, what it is worth, and the verdict; beside the judge's
+    win rates those of people (factory compare DIR#2 DIR#1).
 
     \b
     Example:
       factory rounds loops/vila2
     """
+    from factory.comparison.verdicts import rounds_as_json
     from factory.errors import RunError
     from factory.models.round_model import LEDGER
     from factory.rounds.ledger import PAGE, Ledger, table
 
-    entries = Ledger(Path(folder)).entries()
+    ledger = Ledger(Path(folder))
+    entries = ledger.entries()
     if not entries:
         raise RunError(f"{folder}: no loop here (no {LEDGER}); give the directory that `factory loop` wrote")
     if as_json:
-        say(json.dumps({"rounds": entries}))
+        say(json.dumps({"rounds": entries, "people": rounds_as_json(ledger.people())}))
         return
-    say("\n".join(table(entries)))
+    ledger.draw()
+    say("\n".join(table(entries, ledger.people())))
     say(f"page {Path(folder) / PAGE}")

@@ -123,6 +123,21 @@ def _ready(what: str, host: str, no_browser: bool) -> Callable[[str], None]:
 @click.argument("second", metavar="B")
 @click.option("-n", "count", type=click.IntRange(min=1), default=200, show_default=True, help="How many pairs.")
 @click.option("--blind/--open", default=True, show_default=True, help="Hide which side a caption is of, or show it.")
+@click.option(
+    "--by",
+    metavar="NAMES",
+    default="",
+    help="Win rates by these, too: view, length, format, fields of the source.  [default: view,length]",
+)
+@click.option(
+    "--judge",
+    metavar="MODEL",
+    help="Ask this vision-language model the same, in both orders: a model, or '{endpoint: URL, model: NAME}', as in a recipe.",
+)
+@click.option("--person-hour", type=click.FloatRange(min=0), metavar="PRICE", help="What an hour of a person costs.")
+@click.option(
+    "--judge-hour", type=click.FloatRange(min=0), metavar="PRICE", help="What an hour of the judge's machine costs."
+)
 @click.option("--results", is_flag=True, help="Print the win rates so far instead.")
 @click.option("--out", metavar="DIR", help="Where the answers are kept.  [default: the run of A, else that of B]")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Another one, another draw.")
@@ -135,6 +150,10 @@ def compare_command(
     second: str,
     count: int,
     blind: bool,
+    by: str,
+    judge: str | None,
+    person_hour: float | None,
+    judge_hour: float | None,
     results: bool,
     out: str | None,
     seed: int,
@@ -145,22 +164,49 @@ def compare_command(
 ) -> None:
     """Compare two makers of captions on the same images, blind: which has fewer made-up things, which says more.
 
-    A and B are runs (their kept captions; RUN#VIEW for one view), releases' directories, or files with image_key and caption.
+    A and B are runs (their kept captions; RUN#VIEW for one view, RUN#best:FILTER for what a judge prefers), rounds (LOOP#N), releases'
+    directories, or files with image_key and caption.
 
     \b
     Example:
-      factory compare runs/round-1 runs/round-2 -n 200
-      factory compare runs/round-1 runs/round-2 -n 200 --results
+      factory compare runs/first runs/second -n 200
+      factory compare loops/vila2#2 loops/vila2#1 --judge demo:judge --results
     """
     _needs_extra()
     from factory.review.comparing import Comparison
     from factory.review.server import Listening, serve_comparison
 
-    comparison = Comparison(first, second, count, out, seed)
+    comparison = Comparison(first, second, count, out, seed, _names(by))
+    hours = person_hour, judge_hour
+    if judge is not None:
+        say(f"asking {judge} about {comparison.pairs.height:,} pairs; what it said before is not asked again", err=True)
+        comparison.ask(_judge_of(judge), quiet=as_json)
     if results or as_json:
-        say(json.dumps(comparison.summary()) if as_json else "\n".join(comparison.lines()))
+        say(json.dumps(comparison.summary(*hours)) if as_json else "\n".join(comparison.lines(*hours)))
         return
-    serve_comparison(comparison, Listening(port, _ready(f"{first} and {second}", host, no_browser), host), blind)
+    listening = Listening(port, _ready(f"{first} and {second}", host, no_browser), host)
+    serve_comparison(comparison, listening, blind, hours)
+
+
+def _judge_of(text: str) -> str | dict[str, Any]:
+    """A model's name, or a mapping as a recipe has it."""
+    if not text.lstrip().startswith("{"):
+        return text
+    import yaml
+
+    try:
+        found = yaml.safe_load(text)
+    except yaml.YAMLError:
+        found = None
+    if not isinstance(found, dict):
+        raise RunError(
+            f"--judge {text}: write it as in a recipe: '{{endpoint: http://localhost:8000/v1, model: NAME}}'"
+        )
+    return found
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 @command("sample")
@@ -173,33 +219,42 @@ def compare_command(
 @click.option("--by", metavar="STRATA", default="", help="view, length, or both with a comma.")
 @click.option("--unit", type=click.Choice(["caption", "sentence"]), default="caption", show_default=True)
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Another one, another draw.")
-@click.option("--to", required=True, metavar="FILE", help="labels.csv, .jsonl or .parquet.")
+@click.option(
+    "--to",
+    required=True,
+    metavar="FILE",
+    help="labels.csv, .jsonl or .parquet; or sheet.html, a page with the pictures to label on.",
+)
 @JSON
 def sample_command(run: str, count: int, purpose: Any, by: str, unit: str, seed: int, to: str, as_json: bool) -> None:
     """Draw captions to label, as `factory calibrate` needs them: at random, each of another image, without scores.
 
-    Fill in the column `label` (1: right, 0: wrong, empty: nobody can tell) and give the file to factory calibrate --labels.
+    Fill in the column `label` (1: right, 0: wrong, empty: nobody can tell) and give the file to factory calibrate --labels. A sheet is one
+    HTML file with the pictures, for any browser: one key a verdict, and it gives the labels as such a file.
 
     \b
     Example:
       factory sample runs/quickstart -n 400 --to labels.csv
+      factory sample runs/quickstart -n 400 --by view,length --to sheet.html
     """
     from factory.review.caption_index import CaptionIndex
     from factory.review.sample_file import write_sample
     from factory.runs.run import find_run
 
-    strata = [name.strip() for name in by.split(",") if name.strip()]
-    drawn = write_sample(CaptionIndex(find_run(run)), to, count, unit, purpose, strata, seed)
+    drawn = write_sample(CaptionIndex(find_run(run)), to, count, unit, purpose, _names(by), seed)
     if as_json:
         say(json.dumps({"asked": count, "drawn": drawn, "unit": unit, "to": to}))
         return
     fewer = f" (there are no more images; {count:,} were asked for)" if drawn < count else ""
-    say(f"{drawn:,} {unit}s in {to}{fewer}\nthen        factory calibrate {run} --labels {to} --target-precision 0.9")
+    labels = "labels.csv" if to.lower().endswith(".html") else to
+    say(
+        f"{drawn:,} {unit}s in {to}{fewer}\nthen        factory calibrate {run} --labels {labels} --target-precision 0.9"
+    )
 
 
 def _needs_extra() -> None:
     from importlib.util import find_spec
 
-    missing = [name for name in ("starlette", "uvicorn") if find_spec(name) is None]
+    missing = [name for name in ("scipy", "starlette", "uvicorn") if find_spec(name) is None]
     if missing:
         raise RunError(f"the review app needs {' and '.join(missing)}: pip install 'caption-factory[review]'")

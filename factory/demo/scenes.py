@@ -42,6 +42,10 @@ _RADIUS = {"small": (0.19, 0.25), "large": (0.38, 0.45)}
 _OVERSAMPLING = 3
 
 
+Edges = tuple[float, float, float, float]
+"""Left, top, right, bottom."""
+
+
 @dataclass(frozen=True, slots=True)
 class Thing:
     """One coloured shape; each field is a word of the tables above."""
@@ -116,14 +120,7 @@ def _draw_truth(rng: random.Random) -> tuple[tuple[Thing, ...], PrintedWord | No
 
 def scene_image(scene: Scene) -> bytes:
     """The picture of a scene, an encoded PNG, JPEG or WebP file of 64 to 224 pixels a side, at most 3:2."""
-    rng = random.Random(f"picture/{scene.split}/{scene.seed}/{scene.index}")
-    width, height = rng.choice(_CANVASES_OBLONG if rng.random() < 0.4 else _CANVASES)
-    image = _background(rng, width * _OVERSAMPLING, height * _OVERSAMPLING)
-    canvas = ImageDraw.Draw(image)
-    for thing in scene.things:
-        _draw_thing(canvas, thing, rng, image.size)
-    if scene.word is not None:
-        _draw_word(canvas, scene.word, rng, image.size)
+    image, _, rng = _painted(scene)
     image = image.reduce(_OVERSAMPLING)
 
     encoded = BytesIO()
@@ -137,6 +134,30 @@ def scene_image(scene: Scene) -> bytes:
     return encoded.getvalue()
 
 
+def scene_boxes(scene: Scene) -> list[tuple[str, Edges]]:
+    """What stands where in the picture of a scene: each thing's colour and shape, and the printed word, with their edges."""
+    image, edges, _ = _painted(scene)
+    names = [f"{thing.colour} {thing.shape}" for thing in scene.things]
+    names += [scene.word.word] if scene.word is not None else []
+    width, height = image.size
+    return [
+        (name, (max(0.0, left / width), max(0.0, top / height), min(1.0, right / width), min(1.0, bottom / height)))
+        for name, (left, top, right, bottom) in zip(names, edges, strict=True)
+    ]
+
+
+def _painted(scene: Scene) -> tuple[Image.Image, list[Edges], random.Random]:
+    """The oversampled picture, the edges of what is in it in its pixels, and the generator as it then stands."""
+    rng = random.Random(f"picture/{scene.split}/{scene.seed}/{scene.index}")
+    width, height = rng.choice(_CANVASES_OBLONG if rng.random() < 0.4 else _CANVASES)
+    image = _background(rng, width * _OVERSAMPLING, height * _OVERSAMPLING)
+    canvas = ImageDraw.Draw(image)
+    edges = [_draw_thing(canvas, thing, rng, image.size) for thing in scene.things]
+    if scene.word is not None:
+        edges.append(_draw_word(canvas, scene.word, rng, image.size))
+    return image, edges, rng
+
+
 def _background(rng: random.Random, width: int, height: int) -> Image.Image:
     top = rng.choice(_BACKGROUNDS)
     if rng.random() < 0.5:
@@ -146,7 +167,7 @@ def _background(rng: random.Random, width: int, height: int) -> Image.Image:
     return Image.composite(Image.new("RGB", (width, height), bottom), Image.new("RGB", (width, height), top), blend)
 
 
-def _draw_thing(canvas: ImageDraw.ImageDraw, thing: Thing, rng: random.Random, size: tuple[int, int]) -> None:
+def _draw_thing(canvas: ImageDraw.ImageDraw, thing: Thing, rng: random.Random, size: tuple[int, int]) -> Edges:
     cell = PLACES.index(thing.place)
     cell_width, cell_height = size[0] / 3, size[1] / 3
     radius = rng.uniform(*_RADIUS[thing.size]) * min(cell_width, cell_height)
@@ -157,12 +178,14 @@ def _draw_thing(canvas: ImageDraw.ImageDraw, thing: Thing, rng: random.Random, s
     turn = math.radians(rng.uniform(-9, 9))
     if thing.shape == "circle":
         canvas.ellipse((x - radius, y - radius, x + radius, y + radius), fill=fill)
-        return
+        return x - radius, y - radius, x + radius, y + radius
     corners = []
     for corner_radius, degrees in _OUTLINES[thing.shape]:
         angle = math.radians(degrees) + turn
         corners.append((x + radius * corner_radius * math.sin(angle), y - radius * corner_radius * math.cos(angle)))
     canvas.polygon(corners, fill=fill)
+    across, down = zip(*corners, strict=True)
+    return min(across), min(down), max(across), max(down)
 
 
 def _cross_outline() -> tuple[tuple[float, float], ...]:
@@ -185,7 +208,7 @@ _OUTLINES: dict[str, tuple[tuple[float, float], ...]] = {
 }
 
 
-def _draw_word(canvas: ImageDraw.ImageDraw, printed: PrintedWord, rng: random.Random, size: tuple[int, int]) -> None:
+def _draw_word(canvas: ImageDraw.ImageDraw, printed: PrintedWord, rng: random.Random, size: tuple[int, int]) -> Edges:
     width, height = size
     text = printed.word.upper()
     font_size = height / 3 * rng.uniform(0.95, 1.1)
@@ -200,3 +223,5 @@ def _draw_word(canvas: ImageDraw.ImageDraw, printed: PrintedWord, rng: random.Ra
     middle = (ROWS.index(printed.place) + 0.5) * height / 3
     ink = rng.choice(_INKS)
     canvas.text((x, middle - (top + bottom) / 2), text, font=font, fill=ink, stroke_width=stroke, stroke_fill=ink)
+    up = middle - (top + bottom) / 2
+    return x + left, up + top, x + right, up + bottom

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from factory.demo.claims import Claim, CountClaim, ErrorType, ThingClaim, WordClaim, differences
 from factory.demo.language import NUMBERS, scene_claims
-from factory.demo.scenes import COLOURS, PLACES, SHAPES, SIZES, Scene, draw_scene, scene_index
+from factory.demo.scenes import COLOURS, PLACES, SHAPES, SIZES, Scene, draw_scene, scene_boxes, scene_index
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +87,14 @@ def facts_told(text: str, key: str, seed: int) -> tuple[int, int]:
         for claim in claims
     ]
     return sum(any(_tells(claim, fact) for claim in said) for fact in facts), len(facts)
+
+
+def true_boxes(key: str, seed: int) -> list[tuple[str, tuple[float, float, float, float]]]:
+    """What a scene's picture shows where: name, and left, top, right, bottom as shares of its width and height.
+
+    Raises ValueError for a key that is no scene's.
+    """
+    return scene_boxes(draw_scene(seed, scene_index(key)))
 
 
 def _tells(claim: Claim, fact: Claim) -> bool:

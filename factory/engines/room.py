@@ -57,6 +57,15 @@ class EngineRoom:
         self._ray = None
         self._stack.close()
 
+    def busy(self) -> list[dict[str, Any]]:
+        """Of each running engine: `model`, `waiting` (rows that it was given and has not finished) and `most` (it is given at once)."""
+        pools = list(self._pools.values())
+        return [
+            {"model": pool.name, "waiting": engine.rows, "most": pool.rows}
+            for pool in pools
+            for engine in list(pool.engines)
+        ]
+
     @property
     def ray(self) -> Any:
         """Ray, started or joined."""

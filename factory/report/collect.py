@@ -50,11 +50,11 @@ def rewrite_report(run: Run) -> str:
     return run.storage.full(REPORT)
 
 
-def render(data: ReportData) -> bytes:
-    """The page as UTF-8."""
+def render(data: ReportData, captions_at: str = "") -> bytes:
+    """The page as UTF-8. `captions_at`: address of a gallery of all captions, which bars and reasons then link to."""
     from factory.report.page import render_report
 
-    return render_report(data).encode("utf-8", errors="replace")
+    return render_report(data, captions_at).encode("utf-8", errors="replace")
 
 
 def collect(work: Work, metrics: dict[str, Any]) -> ReportData:
@@ -95,6 +95,8 @@ def _facts(work: Work, metrics: dict[str, Any]) -> tuple[Fact, ...]:
     ]
     if now["images_per_s"]:
         facts.append(Fact("images/s this time", f"{now['images_per_s']:,}"))
+        if now.get("images_per_s_after_start"):
+            facts.append(Fact("images/s without the engine's start", f"{now['images_per_s_after_start']:,}"))
         facts.append(Fact("tokens this time", f"{now['output_tokens']:,}"))
     facts.append(Fact("seconds this time", f"{now['seconds'].get('total', 0):,.0f}"))
     if "cost" in metrics:

@@ -31,6 +31,8 @@
     }
     shown.value = `${images} of ${cards.length} shown`;
   };
+  for (const link of document.querySelectorAll("a[data-reason]"))
+    link.addEventListener("click", () => { reason.value = link.dataset.reason; verdict.value = ""; find.value = ""; apply(); });
   tools.hidden = false;
   tools.addEventListener("input", apply);
   apply();

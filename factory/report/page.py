@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from importlib import resources
 from itertools import pairwise
 from typing import TYPE_CHECKING
+from urllib.parse import urlencode
 
 from factory.report.calibration_plot import AREA, draw_calibration
 from factory.report.data import CaptionCard, Doubt, Histogram, ImageCard, ReportData
@@ -62,6 +63,8 @@ class Bar:
     height: float
     below: bool  # its scores are under the threshold
     label: str
+    low: float  # its scores, from and up to
+    high: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +104,10 @@ class Passage:
     left_out: int  # characters that are not on the page
 
 
-def render_report(data: ReportData) -> str:
+def render_report(data: ReportData, captions_at: str = "") -> str:
     """The report as one HTML page that needs no network, no other file and no script to be read.
+
+    `captions_at`: the address of the review app's gallery, where the page is shown by it: every bar and reason links to its captions.
 
     Every string of `data` may be hostile. The page can be encoded as UTF-8 whatever they hold, lone surrogates of
     undecodable file names included.
@@ -122,6 +127,7 @@ def render_report(data: ReportData) -> str:
         count=lambda number: f"{number:,}",
         csp_hash=_csp_hash,
         passage=_passage,
+        query=urlencode,
         pieces=_pieces,
         short=_short,
         verdict=_verdict,
@@ -130,6 +136,7 @@ def render_report(data: ReportData) -> str:
     cards = [(image, [(caption, _meters(caption, thresholds)) for caption in image.captions]) for image in data.gallery]
     return environment.get_template("page.html.jinja").render(
         data=data,
+        captions_at=captions_at,
         style=_own_text("page.css"),
         script=_own_text("page.js"),
         states=_stacked(data.images),
@@ -303,6 +310,8 @@ def _draw(histogram: Histogram) -> HistogramDrawing:
             height=height,
             below=edge is not None and index < edge and not (index == bins - 1 and top_reaches),
             label=f"{scores}: {count:,} {'caption' if count == 1 else 'captions'}",
+            low=round(index / bins, 6),
+            high=round((index + 1) / bins, 6),
         )
         if edge is not None and index < edge < index + 1:
             left = (edge - index) * step

@@ -95,7 +95,7 @@ def _with_headers(send: Send) -> Send:
         if message["type"] == "http.response.start":
             headers = MutableHeaders(scope=message)
             for name, value in HEADERS.items():
-                headers[name] = value
+                headers.setdefault(name, value)  # a page that is whole by itself has a policy of its own
             headers.setdefault("cache-control", "no-store")
         await send(message)
 

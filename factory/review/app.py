@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import html
+import json
 import math
+import threading
 from collections.abc import Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlencode
 
@@ -17,15 +21,18 @@ from starlette.staticfiles import StaticFiles
 
 from factory.calibration.calibrate_run import calibrate_run
 from factory.review.access import Access
+from factory.review.boxes import boxes_in, known_boxes
 from factory.review.caption_index import CaptionIndex, Wanted, counted
 from factory.review.caption_rows import captions_of
 from factory.review.deciding import CaptionName, Deciding
 from factory.review.labelling import Labelling, annotator_name
-from factory.review.live import live
-from factory.review.pages import Pages, Refused, name_of, named, remember_name, share, whole
+from factory.review.live import in_words, live, model_name
+from factory.review.pages import Pages, Refused, name_of, named, paths_of, remember_name, share, whole
 from factory.review.picture_shelf import SIDES, PictureShelf
 from factory.review.sampling import MOST
 from factory.runs.by_people import CAPTION, SENTENCE
+from factory.runs.run import METRICS
+from factory.work.work import reopen
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -39,6 +46,7 @@ LINKS: Final = (
     ("/", "Gallery", ("gallery", "image")),
     ("/label", "Label", ("label", "label_start")),
     ("/calibrate", "Calibrate", ("calibrate",)),
+    ("/report", "Report", ("report",)),
     ("/live", "Live", ("live",)),
 )
 
@@ -52,8 +60,14 @@ class ReviewApp:
         self.pictures = PictureShelf(index.work.recipe)
         self.labelling = Labelling(index)
         self.deciding = Deciding(index)
+        self._drawn: tuple[str, str] | None = None
+        self._drawing = threading.Lock()
         storage = index.run.storage
-        private = {storage.full(): "the run", storage.url: "the run"}
+        private = {
+            storage.full(): "the run",
+            storage.url: "the run",
+            **paths_of(index.work.recipe.model_dump(mode="json")),
+        }
         self.pages = Pages(index.work.recipe.name, LINKS, private, read_only)
         guarded, self._show = self.pages.guarded, self.pages.show
         self.asgi = Starlette(
@@ -70,6 +84,7 @@ class ReviewApp:
                 Route("/calibrate", guarded(self.calibrate_now), methods=["POST"]),
                 Route("/decide", guarded(self.decide), methods=["POST"]),
                 Route("/live", guarded(self.live)),
+                Route("/report", guarded(self.report)),
                 Mount("/static", StaticFiles(packages=[("factory.review", "static")])),
             ],
             middleware=[Middleware(Access, token=token, hosts=hosts, read_only=read_only)],
@@ -90,13 +105,10 @@ class ReviewApp:
         places, total = self.index.page(wanted, (number - 1) * PAGE, PAGE)
         rows = self.index.rows()
         pages = max(1, math.ceil(total / PAGE))
-        asked = {
-            "words": wanted.words, "view": wanted.view, "state": wanted.state, "reason": wanted.reason, "score": wanted.score,
-            "low": fields.get("low", "") if wanted.low is not None else "",
-            "high": fields.get("high", "") if wanted.high is not None else "", "order": wanted.order,
-        }  # fmt: skip
+        asked = self._asked(fields)
         return self._show(
             "gallery",
+            first=(number - 1) * PAGE,
             captions=captions_of(self.index, places),
             asked=asked,
             total=total,
@@ -109,6 +121,7 @@ class ReviewApp:
             is_decided=bool(rows["kept"].count()),
             states=STATES,
             filters=self.index.filters,
+            fields=self.index.fields,
         )
 
     def image(self, request: Request, fields: Mapping[str, str]) -> Response:
@@ -118,10 +131,42 @@ class ReviewApp:
         captions = [caption for caption in found if caption.image_key == key]
         if not captions:
             raise Refused("There is no caption of such an image.", 404)
+        boxes = [*(box for caption in captions for box in caption.boxes)]
+        boxes += known_boxes(self.index, key, [caption.digest for caption in captions if caption.digest])
+        shard = captions[0].shard
+        sides = self.pictures.sides(shard, key) if boxes else None
         has_truth = any(piece.right is not None for caption in captions for piece in caption.pieces)
         return self._show(
-            "image", key=key, captions=captions, shard=captions[0].shard, has_truth=has_truth, name=name_of(request)
+            "image",
+            key=key,
+            captions=captions,
+            shard=shard,
+            has_truth=has_truth,
+            name=name_of(request),
+            back=f"/image?{request.url.query}",
+            boxes=list(dict.fromkeys(boxes)),
+            sides=sides,
+            **self._neighbours(fields),
         )
+
+    def _neighbours(self, fields: Mapping[str, str]) -> dict[str, str]:
+        """Addresses of the captions before and after this one in the gallery that it was opened from, and of that gallery; '' for none."""
+        place = whole(fields.get("place", ""), 0, 10**9, 0) if "place" in fields else None
+        asked = self._asked(fields)
+        if place is None:
+            return {"before": "", "after": "", "gallery": "/"}
+        start = max(0, place - 1)
+        places, _ = self.index.page(self._wanted(fields), start, place + 2 - start)
+        keys = [caption.image_key for caption in captions_of(self.index, places)]
+        at = place - start
+
+        def address(offset: int) -> str:
+            there = 0 <= at + offset < len(keys)
+            query = {"key": keys[at + offset], **asked, "place": str(place + offset)} if there else {}
+            return f"/image?{urlencode({name: one for name, one in query.items() if one})}" if there else ""
+
+        gallery = urlencode({name: one for name, one in {**asked, "page": str(place // PAGE + 1)}.items() if one})
+        return {"before": address(-1), "after": address(1), "gallery": f"/?{gallery}"}
 
     def picture(self, request: Request, fields: Mapping[str, str]) -> Response:
         """The picture of an image, small or large."""
@@ -136,7 +181,37 @@ class ReviewApp:
     def live(self, request: Request, fields: Mapping[str, str]) -> Response:
         """How far the run is, and what it wrote last."""
         now = live(self.index)
-        return self._show("live", now=now, captions=captions_of(self.index, now.last))
+        captions = captions_of(self.index, now.last)
+        return self._show("live", now=now, captions=captions, in_words=in_words, model_name=model_name)
+
+    def report(self, request: Request, fields: Mapping[str, str]) -> Response:
+        """The run's report, drawn anew where the run went on; its bars and reasons link to their captions."""
+        from factory.report.collect import collect, render  # which loads more than all other pages
+
+        metrics = self.index.run.read_json(METRICS)
+        if metrics is None:
+            raise Refused("The run has not finished once, so it has no report; see how far it is: Live.", 404)
+        sign = json.dumps(metrics, sort_keys=True)
+        with self._drawing:
+            if self._drawn is None or self._drawn[0] != sign:
+                data = replace(
+                    collect(reopen(self.index.run), metrics), recipe=""
+                )  # which names directories of the server
+                self._drawn = sign, self.pages.without_paths(render(data, "/").decode())
+        page = self._drawn[1]
+        policy = html.unescape(page.partition('http-equiv="Content-Security-Policy" content="')[2].partition('"')[0])
+        headers = {"content-security-policy": f"{policy}; frame-ancestors 'none'"}
+        return Response(page, media_type="text/html", headers=headers)
+
+    def _asked(self, fields: Mapping[str, str]) -> dict[str, str]:
+        """What is wanted as fields of an address."""
+        wanted = self._wanted(fields)
+        return {
+            "words": wanted.words, "view": wanted.view, "state": wanted.state, "reason": wanted.reason, "score": wanted.score,
+            "low": fields.get("low", "") if wanted.low is not None else "",
+            "high": fields.get("high", "") if wanted.high is not None else "", "order": wanted.order,
+            "field": wanted.field if wanted.value else "", "value": wanted.value,
+        }  # fmt: skip
 
     def _wanted(self, fields: Mapping[str, str]) -> Wanted:
         order = fields.get("order", "")
@@ -149,6 +224,8 @@ class ReviewApp:
             score=fields.get("score", "") if fields.get("score") in self.index.filters else "",
             low=share(fields.get("low", "")),
             high=share(fields.get("high", "")),
+            field=fields.get("field", "") if fields.get("field") in self.index.fields else "",
+            value=fields.get("value", "").strip()[:200],
             order=order if order.removeprefix("-") in self.index.filters else "",
         )
 
@@ -182,13 +259,18 @@ class ReviewApp:
         if not name:
             return RedirectResponse("/label", 303)
         count = whole(fields.get("count", ""), 1, MOST, LABELS_WANTED)
+        item = self.labelling.next_item(unit, count, name)
+        boxes = boxes_in(item["text"]) if item is not None else ()
         return self._show(
             "label",
             unit=unit,
             count=count,
             name=name,
-            item=self.labelling.next_item(unit, count, name),
+            item=item,
+            boxes=boxes,
+            sides=self.pictures.sides(item["shard"], item["image_key"]) if item is not None and boxes else None,
             progress=self.labelling.progress(unit, count, name),
+            needed=self.labelling.needed(unit, count),
         )
 
     def verdict(self, request: Request, fields: Mapping[str, str]) -> Response:
@@ -270,7 +352,10 @@ class ReviewApp:
             self.deciding.decide(caption, decision, name)
         else:
             raise Refused("No such decision.")
-        answer = RedirectResponse(f"/image?{urlencode({'key': caption.image_key})}", 303)
+        back = fields.get("back", "")
+        answer = RedirectResponse(
+            back if back.startswith("/image?") else f"/image?{urlencode({'key': caption.image_key})}", 303
+        )
         return remember_name(answer, name)
 
 

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import polars as pl
 
+from factory.review.source_fields import SourceFields
 from factory.runs.by_people import last_decisions
 from factory.runs.resolving import STATUS_RANK
 from factory.runs.run import RECIPE, SELECTION, Run
@@ -25,6 +26,8 @@ LOOK_AGAIN_S: Final = 2.0
 TEXT_ROWS: Final = 65_536
 """Rows whose texts are in memory together while words are searched."""
 KEPT_SEARCHES: Final = 8
+KEPT_ORDERS: Final = 2
+"""Of which each takes 4 bytes a caption."""
 
 STATUS: Final = pl.Enum(list(map(str, STATUS_RANK)))
 _IDENTITY: Final = ["shard", *CAPTION_KEY, "fingerprint"]
@@ -36,13 +39,16 @@ def key_hash(key: str) -> int:
     return int(pl.Series([key]).hash(_SEED)[0])
 
 
-def _identity(names: list[str]) -> pl.Expr:
+def identities(names: list[str]) -> pl.Expr:
+    """The number by which the index knows a caption, from the columns that name it."""
     return pl.sum_horizontal(pl.col(name).hash(_SEED + place) * (2 * place + 1) for place, name in enumerate(names))
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a gallery shows. Scores in [0, 1]; `order` is a score's name, worst first, or its name with '-', best first."""
+    """What a gallery shows. Scores in [0, 1], from `low` to below `high`, as the bars of a report count them: 1 itself is in the last
+    one, and where both ends are the same it is that score. `order` is a score's name, worst first, or its name with '-', best first.
+    """
 
     view: str = ""
     state: str = ""  # kept | dropped | ok | truncated | failed | edited | accepted | rejected
@@ -52,6 +58,8 @@ class Wanted:
     low: float | None = None
     high: float | None = None
     order: str = ""
+    field: str = ""  # of the source, which holds `value`
+    value: str = ""
 
 
 @dataclass
@@ -72,9 +80,12 @@ class CaptionIndex:
     _looked: float = 0.0
     _recipe: bytes = b""
     _searches: dict[tuple[Any, ...], pl.DataFrame] = field(default_factory=dict)
+    _orders: dict[tuple[Any, ...], pl.Series] = field(default_factory=dict)
+    _asking: threading.Lock = field(default_factory=threading.Lock)  # one at a time: each takes memory for all captions
     _lock: threading.RLock = field(default_factory=threading.RLock)
 
     def __post_init__(self) -> None:
+        self._fields = SourceFields(self.run, _SEED)
         self._recipe = self.run.storage.read(RECIPE)
         self.work = reopen(self.run)
 
@@ -82,6 +93,11 @@ class CaptionIndex:
     def filters(self) -> list[str]:
         """Names of the scores."""
         return [scorer.name for scorer in self.work.scorers]
+
+    @property
+    def fields(self) -> list[str]:
+        """Names of what the source says of its images."""
+        return self._fields.names(self.work)
 
     def rows(self) -> pl.DataFrame:
         """One row per caption: part and row (where it is), image (hash of its key), identity (hash of all
@@ -125,22 +141,30 @@ class CaptionIndex:
         """`count` of the wanted rows from number `start`, and how many there are in all."""
         name = wanted.order.removeprefix("-")
         if wanted.words or name not in self.filters:
-            found = self.find(wanted)
-            return found.slice(start, count), found.height
-        rows = self.rows()
+            with self._asking:
+                found = self.find(wanted)
+                return found.slice(start, count), found.height
+        with self._asking:
+            rows = self.rows()
+            places = self._ordered(wanted, rows)
+            return rows[places.slice(start, count)], places.len()
+
+    def _ordered(self, wanted: Wanted, rows: pl.DataFrame) -> pl.Series:
+        """Places of the wanted rows in the order of a score; the last ones are kept, for whoever turns pages."""
+        key = (wanted, self._sign)
+        if key in self._orders:
+            return self._orders[key]
         conditions = self._conditions(wanted)
-        column = pl.col(f"score_{name}").fill_nan(None)
+        column = pl.col(f"score_{wanted.order.removeprefix('-')}").fill_nan(None)
         places = rows.select(pl.int_range(pl.len(), dtype=pl.UInt32).alias("place"), column.alias("by"))
         if conditions:
             places = places.filter(rows.select(pl.all_horizontal(conditions).fill_null(False)).to_series())
         best_first = wanted.order.startswith("-")
-        first = (
-            places.lazy()
-            .sort("by", descending=best_first, nulls_last=True, maintain_order=True)
-            .slice(start, count)
-            .collect()
-        )
-        return rows[first["place"]], places.height
+        ordered = places.sort("by", descending=best_first, nulls_last=True, maintain_order=True)["place"]
+        while len(self._orders) >= KEPT_ORDERS:
+            self._orders.pop(next(iter(self._orders)))
+        self._orders[key] = ordered
+        return ordered
 
     def of_image(self, key: str) -> pl.DataFrame:
         """The rows of an image, and perhaps of another with the same hash."""
@@ -160,12 +184,17 @@ class CaptionIndex:
             conditions.append(pl.col("status") == wanted.state)
         if wanted.reason:
             conditions.append(pl.col("reason").cast(pl.String) == wanted.reason)
+        if wanted.value and wanted.field in self.fields:
+            conditions.append(
+                pl.col("image").is_in(self._fields.holding(self.work, wanted.field, wanted.value).implode())
+            )
         if wanted.score in self.filters:
             column = pl.col(f"score_{wanted.score}")
             if wanted.low is not None:
                 conditions.append(column >= wanted.low)
             if wanted.high is not None:
-                conditions.append(column <= wanted.high)
+                holds_end = wanted.high >= 1 or wanted.high == wanted.low
+                conditions.append(column <= wanted.high if holds_end else column < wanted.high)
         return conditions
 
     def _with_words(self, words: str) -> pl.DataFrame:
@@ -220,8 +249,8 @@ class CaptionIndex:
         names = ["shard", *CAPTION_KEY, "fingerprint", "status", "reason", "created_ms"]
         columns = [
             pl.col("image_key").hash(_SEED).alias("image"),
-            _identity(_IDENTITY).alias("identity"),
-            _identity(_IDENTITY[:-1]).alias("key"),
+            identities(_IDENTITY).alias("identity"),
+            identities(_IDENTITY[:-1]).alias("key"),
             pl.col("view").cast(pl.Categorical),
             "candidate",
             pl.col("fingerprint").is_in(self.work.caption_fingerprints).alias("counts"),
@@ -263,7 +292,8 @@ class CaptionIndex:
         if not pieces:
             return self._nothing()
         rows = pl.concat(pieces)
-        if rows["key"].is_duplicated().any():  # a task that ran again wrote its rows twice
+        keys = rows["key"].sort()
+        if (keys == keys.shift(1)).any():  # a task that ran again wrote its rows twice
             rank = pl.col("status").to_physical().fill_null(9)
             ordered = rows.select("part", "row", "key", "created_ms", rank.alias("rank")).sort("rank", "created_ms")
             first = ordered.unique("key", keep="first", maintain_order=True).select("part", "row")
@@ -277,14 +307,22 @@ class CaptionIndex:
             return rows.with_columns(kept=pl.lit(None, pl.Boolean))
         scan = self.run.storage.scan([SELECTION])
         decided = scan.select(
-            _identity(_IDENTITY).alias("identity"), "kept", pl.col("reason").cast(pl.Categorical).alias("why")
+            identities(_IDENTITY).alias("identity"), "kept", pl.col("reason").cast(pl.Categorical).alias("why")
         ).collect(engine="streaming")
-        rows = rows.join(decided.unique("identity", keep="first"), on="identity", how="left", maintain_order="left")
+        if rows.is_empty() or decided.is_empty():
+            return rows.with_columns(kept=pl.lit(None, pl.Boolean))
+        # A join of two frames of this size takes several times their memory: each identity is looked up in the sorted ones.
+        order = decided["identity"].arg_sort()
+        known = decided["identity"].gather(order)
+        at = known.search_sorted(rows["identity"]).clip(upper_bound=known.len() - 1)
+        is_there = known.gather(at) == rows["identity"]
+        place = order.gather(at).set(~is_there, None)
+        rows = rows.with_columns(decided["kept"].gather(place).alias("kept"), decided["why"].gather(place).alias("why"))
         return rows.with_columns(reason=pl.coalesce("why", "reason")).drop("why")
 
     def _with_decisions(self, rows: pl.DataFrame) -> pl.DataFrame:
         said = last_decisions(self.run)
-        decided = said.select(_identity(_IDENTITY).alias("identity"), "decision")
+        decided = said.select(identities(_IDENTITY).alias("identity"), "decision")
         return rows.join(decided, on="identity", how="left", maintain_order="left")
 
     def _nothing(self) -> pl.DataFrame:

@@ -9,6 +9,7 @@ import polars as pl
 
 from factory.errors import FactoryError
 from factory.recipe import DemoSource
+from factory.review.boxes import Box, boxes_in
 from factory.review.caption_index import CaptionIndex
 from factory.runs.tables import CAPTION_KEY, CUT_CANDIDATES, EDIT_CANDIDATES, PERSON
 from factory.work.scorer import Scorer
@@ -17,7 +18,7 @@ from filters.wording.sentences import sentences
 
 COLUMNS = [
     "shard", *CAPTION_KEY, "rung", "cut_from", "fingerprint", "status", "text", "detail", "finish_reason", "prompt",
-    "model", "model_revision", "lora", "output_tokens", "mean_logprob",
+    "model", "model_revision", "lora", "output_tokens", "mean_logprob", "width", "height", "image_sha256",
 ]  # fmt: skip
 
 
@@ -31,6 +32,7 @@ class Piece:
     score: float | None = None
     said: str = ""  # filters, scores and the judge's question; untrusted
     right: bool | None = None
+    claims: tuple[tuple[str, float | None, str], ...] = ()  # statement, score and filter of each claim in it; untrusted
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,9 @@ class Caption:
     prompt: str
     model: str
     pieces: tuple[Piece, ...] = ()
+    boxes: tuple[Box, ...] = ()  # that its text writes
+    sides: tuple[int, int] | None = None  # pixels of the picture that the model saw: its shape
+    digest: str = ""  # of the image's bytes
 
     @property
     def is_edit(self) -> bool:
@@ -112,6 +117,9 @@ def _caption(index: CaptionIndex, known: dict[str, Any], row: dict[str, Any], pi
         prompt=row["prompt"] or "",
         model=_model(row),
         pieces=pieces,
+        boxes=boxes_in(row["text"] or ""),
+        sides=(row["width"], row["height"]) if row["width"] and row["height"] else None,
+        digest=row["image_sha256"] or "",
     )
 
 
@@ -151,7 +159,7 @@ def _pieces(index: CaptionIndex, part: str, place: int, row: dict[str, Any]) -> 
         if one.start > last:
             pieces.append(Piece(text[last : one.start]))
         score, said = _said(judged, one.start, one.text)
-        pieces.append(Piece(text[one.start : one.end], score, said, right))
+        pieces.append(Piece(text[one.start : one.end], score, said, right, _claims(judged, one.start)))
         last = one.end
     if last < len(text):
         pieces.append(Piece(text[last:]))
@@ -173,6 +181,17 @@ def _said(judged: list[tuple[Scorer, dict[str, Any]]], start: int, sentence: str
             lines.append(line)
             least = one["score"] if least is None else min(least, one["score"])
     return least, "\n".join(lines)
+
+
+def _claims(judged: list[tuple[Scorer, dict[str, Any]]], start: int) -> tuple[tuple[str, float | None, str], ...]:
+    """What a sentence claims, least likely first; what was not asked, as what it hangs on failed, has no score of its own."""
+    found = [
+        (str(claim["statement"]), claim["score"], scorer.name)
+        for scorer, row in judged
+        for claim in row.get("claims") or ()
+        if claim["start"] == start
+    ]
+    return tuple(sorted(found, key=lambda claim: (claim[1] is None, claim[1] or 0.0)))
 
 
 def _claims_of(claims: list[dict[str, Any]], start: int) -> list[dict[str, Any]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
@@ -13,8 +13,9 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
+from factory.comparison.verdicts import QUESTIONS, Rate, rates
 from factory.review.access import Access
-from factory.review.comparing import QUESTIONS, Comparison
+from factory.review.comparing import Comparison
 from factory.review.labelling import annotator_name
 from factory.review.pages import Pages, Refused, name_of, named, remember_name
 from factory.review.picture_shelf import SIDES, PictureShelf
@@ -28,9 +29,18 @@ LINKS: Final = (("/", "Compare", ("compare", "compare_start")), ("/results", "Re
 class CompareApp:
     """The app over one comparison. `blind`: no page of a pair says which side a caption is of."""
 
-    def __init__(self, comparison: Comparison, token: str, hosts: tuple[str, ...], blind: bool = True) -> None:
+    def __init__(
+        self,
+        comparison: Comparison,
+        token: str,
+        hosts: tuple[str, ...],
+        blind: bool = True,
+        hours: tuple[float | None, float | None] = (None, None),
+    ) -> None:
+        """`hours`: what an hour of a person, and of the judge's machine, costs."""
         self.comparison = comparison
         self.blind = blind
+        self.hours = hours
         sides = comparison.sides.values()
         self._shelves = {
             name: PictureShelf(side.work.recipe) if side.work else None for name, side in comparison.sides.items()
@@ -68,7 +78,7 @@ class CompareApp:
             return self._show("compare_start", pairs=self.comparison.pairs.height, same=self.comparison.same)
         done, total = self.comparison.done(name)
         pair = self.comparison.next_pair(name)
-        shown = {side: _short(one.name) for side, one in self.comparison.sides.items()}
+        shown = self._names()
         words = "" if pair is None else QUESTIONS[pair["question"]]
         return self._show(
             "compare", pair=pair, done=done, total=total, name=name, words=words, sides=shown, blind=self.blind
@@ -94,15 +104,33 @@ class CompareApp:
         return RedirectResponse("/", 303)
 
     def results(self, request: Request, fields: Mapping[str, str]) -> Response:
-        """Win rates so far, with the names."""
-        names = {side: _short(one.name) for side, one in self.comparison.sides.items()}
+        """Win rates so far, with the names: of people and of the judge, by stratum, their agreement, and what both cost."""
+        names = self._names()
+        judge = self.comparison.judge
+        voices = [("people", self.comparison.answers())]
+        if judge is not None:
+            voices.append((judge.name, judge.verdicts))
         return self._show(
             "results",
-            rates=self.comparison.rates(),
+            voices=[(who, rates(verdicts)) for who, verdicts in voices if verdicts.height],
+            parted=_side_by_side(
+                [(who, self.comparison.rates_by(verdicts)) for who, verdicts in voices if verdicts.height]
+            ),
             questions=QUESTIONS,
             sides=names,
             pairs=self.comparison.pairs.height,
+            judge=judge,
+            agreements=self.comparison.agreements(),
+            costs=[one for one in self.comparison.costs(*self.hours) if one["seconds_per_1000"] is not None],
         )
+
+    def _names(self) -> dict[str, str]:
+        """Of the sides: as little of a path as tells them apart, since a directory of this machine is no business of a page."""
+        whole = {side: one.name.rstrip("/").split("/") for side, one in self.comparison.sides.items()}
+        short = {side: parts[-1] for side, parts in whole.items()}
+        if len(set(short.values())) == len(short):
+            return short
+        return {side: "/".join(parts[-2:]) for side, parts in whole.items()}
 
     def picture(self, request: Request, fields: Mapping[str, str]) -> Response:
         """The image of a pair, from whichever side has it."""
@@ -118,6 +146,14 @@ class CompareApp:
         return PlainTextResponse("no picture", 404)
 
 
-def _short(name: str) -> str:
-    """The last part of a path, and the view: a directory of this machine is no business of a page."""
-    return name.rstrip("/").rsplit("/", 1)[-1]
+def _side_by_side(
+    voices: Sequence[tuple[str, Mapping[str, Mapping[str, list[Rate]]]]],
+) -> dict[str, list[tuple[str, list[tuple[str, list[Rate]]]]]]:
+    """Name -> its strata, each with the rates of whoever said something of it."""
+    found: dict[str, dict[str, list[tuple[str, list[Rate]]]]] = {}
+    for who, names in voices:
+        for name, parts in names.items():
+            for stratum, of in parts.items():
+                if any(rate.a + rate.b + rate.tie for rate in of):
+                    found.setdefault(name, {}).setdefault(stratum, []).append((who, of))
+    return {name: list(parts.items()) for name, parts in found.items()}

@@ -11,6 +11,7 @@ import polars as pl
 
 from factory.judging.agreement import Agreement
 from factory.review.caption_index import CaptionIndex
+from factory.review.labels_needed import Needed, labels_needed
 from factory.review.sampling import items
 from factory.runs.by_people import LABEL_TABLE, last_labels
 from factory.runs.growing_part import GrowingPart
@@ -73,6 +74,17 @@ class Labelling:
         mine = self._mine(annotator).join(sample, on=_ITEM, how="semi", nulls_equal=True)
         counts = dict(mine["verdict"].value_counts().iter_rows())
         return Progress(mine.height, sample.height, {verdict: int(counts.get(verdict, 0)) for verdict in VERDICTS})
+
+    def needed(self, unit: str, count: int) -> Needed:
+        """How many more labels a promised precision takes, by all people's labels of a sample; contradictions set aside."""
+        sample = self.sample(unit, count)
+        said = last_labels(self.index.run).filter(pl.col("verdict").is_in(["right", "wrong"]))
+        each = said.group_by(_ITEM).agg(
+            (pl.col("verdict") == "right").all().alias("label"), pl.col("verdict").n_unique().alias("verdicts")
+        )
+        once = each.filter(pl.col("verdicts") == 1)
+        rows = sample.select(*_ITEM, "shard").join(once.drop("verdicts"), on=_ITEM, how="inner", nulls_equal=True)
+        return labels_needed(self.index, rows)
 
     def label(self, unit: str, count: int, annotator: str, item: Mapping[str, Any], verdict: str) -> bool:
         """Write a verdict on an item of the sample, onto the disk. False where the sample has no such item."""

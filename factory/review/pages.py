@@ -89,6 +89,21 @@ class Pages:
         return self.show("message", status, heading="This does not work", text=text)
 
 
+def paths_of(settings: Any) -> dict[str, str]:
+    """Every directory and file of this machine that settings name, and its last part, which may be shown."""
+    if isinstance(settings, Mapping):
+        settings = list(settings.values())
+    if isinstance(settings, list):
+        return {path: name for one in settings for path, name in paths_of(one).items()}
+    if (
+        not isinstance(settings, str)
+        or not settings.startswith(("/", "~", "./", "../", "file://"))
+        or len(settings) < 3
+    ):
+        return {}
+    return {settings: settings.rstrip("/").rsplit("/", 1)[-1]}
+
+
 def name_of(request: Request) -> str:
     """Who is asking, by the cookie; '' where nobody said."""
     return annotator_name(unquote(request.cookies.get(NAME_COOKIE, "")))

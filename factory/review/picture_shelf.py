@@ -5,6 +5,8 @@ from __future__ import annotations
 import tempfile
 import threading
 from collections import OrderedDict
+from collections.abc import Iterable
+from io import BytesIO
 from typing import Final
 
 from exports.storage import Storage
@@ -14,7 +16,7 @@ from factory.recipe import ORIGINAL_IMAGE, Recipe
 from factory.sources import open_source
 from factory.sources.source import ImageSource, Shard
 
-SIDES: Final = {"small": 480, "large": 1600}
+SIDES: Final = {"small": 480, "medium": 800, "large": 1600}
 """Pixels on the longer side, by size."""
 KEPT_BYTES: Final = 60_000_000
 MAX_PIXELS: Final = 1600 * 1600
@@ -57,6 +59,19 @@ class PictureShelf:
                 self._read(shard, keys, size)
                 found = self._get(place, size)
         return found or None
+
+    def sides(self, shard: str, key: str) -> tuple[int, int] | None:
+        """Pixels of a picture as it is shown; None where it is gone."""
+        from PIL import Image
+
+        data = self.picture(shard, key, "large")
+        return None if data is None else Image.open(BytesIO(data)).size
+
+    def want(self, places: Iterable[Place]) -> None:
+        """Say which pictures will be asked for soon: whoever reads their shard takes them along."""
+        with self._lock:
+            for shard, key in places:
+                self._wanted.setdefault(shard, set()).add(key)
 
     def close(self) -> None:
         """Forget the listing of the source."""

@@ -21,6 +21,8 @@ WRITERS: Final[dict[str, Callable[[pl.DataFrame, io.BytesIO], None]]] = {
     ".jsonl": lambda rows, file: rows.write_ndjson(file),
     ".parquet": lambda rows, file: rows.write_parquet(file),
 }
+SHEET: Final = ".html"
+"""A page with the pictures, which gives the labels as CSV."""
 
 
 def write_sample(
@@ -31,12 +33,18 @@ def write_sample(
     Raises RunError where the file is there, or of a kind that `factory calibrate` does not read.
     """
     kind = posixpath.splitext(to)[1].lower()
-    if kind not in WRITERS:
-        raise RunError(f"--to {to}: samples are written as {', '.join(WRITERS)}")
+    if kind not in (*WRITERS, SHEET):
+        raise RunError(f"--to {to}: samples are written as {', '.join(WRITERS)}, or as a page to label on: {SHEET}")
     storage, name = Storage(posixpath.dirname(to) or "."), posixpath.basename(to)
     if storage.exists(name):
         raise RunError(f"--to {to}: the file is there and may hold labels; choose another name, or move it away")
-    rows = items(index, count, unit, purpose, by, seed).select(list(DRAWN))
+    drawn = items(index, count, unit, purpose, by, seed)
+    if kind == SHEET:
+        from factory.review.sheet import sheet
+
+        storage.write_new(name, sheet(index, drawn, unit))
+        return drawn.height
+    rows = drawn.select(list(DRAWN))
     if unit != SENTENCE:
         rows = rows.drop("start", "sentence")
     buffer = io.BytesIO()

@@ -18,13 +18,13 @@ from starlette.routing import Route
 from factory.errors import RunError
 from factory.review.app import ReviewApp
 from factory.review.caption_index import CaptionIndex
-from factory.review.compare_app import CompareApp
-from factory.review.comparing import Comparison
 from factory.review.live import live, prometheus
 from factory.runs.run import find_run
 
 if TYPE_CHECKING:
     import uvicorn
+
+    from factory.review.comparing import Comparison
 
 LOOPBACK: Final = "127.0.0.1"
 
@@ -54,9 +54,18 @@ def serve(run: str, listening: Listening, read_only: bool = False) -> None:
     _serve(lambda token, hosts: ReviewApp(index, token, hosts, read_only).asgi, listening)
 
 
-def serve_comparison(comparison: Comparison, listening: Listening, blind: bool = True) -> None:
-    """Show the pairs of a comparison until the process is stopped. Raises RunError where the port is taken."""
-    _serve(lambda token, hosts: CompareApp(comparison, token, hosts, blind).asgi, listening)
+def serve_comparison(
+    comparison: Comparison,
+    listening: Listening,
+    blind: bool = True,
+    hours: tuple[float | None, float | None] = (None, None),
+) -> None:
+    """Show the pairs of a comparison until the process is stopped. `hours`: the price of one of a person, and of the judge's machine.
+    Raises RunError where the port is taken.
+    """
+    from factory.review.compare_app import CompareApp
+
+    _serve(lambda token, hosts: CompareApp(comparison, token, hosts, blind, hours).asgi, listening)
 
 
 def _serve(app: Callable[[str, tuple[str, ...]], Starlette], listening: Listening) -> None:

@@ -52,10 +52,13 @@ class Interval:
 
 @dataclass(frozen=True)
 class Judged:
-    """A model's captions of the held-out images. `images`: image_key, worth (in [0, 1]), text; one row an image."""
+    """A model's captions of the held-out images. `images`: image_key, worth (in [0, 1]), text; one row an image. `run`: the directory
+    that holds them.
+    """
 
     images: pl.DataFrame
     figures: Mapping[str, Any]
+    run: str = ""
 
     def gain_over(self, other: Judged) -> Interval:
         """The mean difference in worth on the same images."""
@@ -90,7 +93,7 @@ def judge_model(work: Work, by: str) -> Judged:
     figures["worth"] = Interval.of(images["worth"].to_list()).as_json()
     variety = diversity([texts.select("text").filter(pl.col("text") != "")])
     figures |= {name: variety[name] for name in ("words_mean", "distinct_1", "distinct_2", "exact_duplicates")}
-    return Judged(images.select("image_key", "worth", "text"), figures)
+    return Judged(images.select("image_key", "worth", "text"), figures, work.run.storage.full())
 
 
 def _by_truth(texts: pl.DataFrame, seed: int) -> tuple[pl.DataFrame, dict[str, Any]]:

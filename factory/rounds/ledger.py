@@ -8,10 +8,14 @@ import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
+from exports.storage import Storage
+from factory.comparison.verdicts import QUESTIONS, Rate, people_on_rounds
 from factory.errors import RunError
 from factory.models.round_model import LEDGER as FILE
+from factory.runs.run import Run
 
 PAGE: Final = "rounds.html"
 VERDICTS: Final = ("first", "better", "saturated", "worse", "refused")
@@ -54,7 +58,18 @@ class Ledger:
     def _write(self, entries: list[dict[str, Any]]) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         _replace(self.folder / FILE, json.dumps({"version": 1, "rounds": entries}, indent=1, sort_keys=True) + "\n")
-        _replace(self.folder / PAGE, page(entries, self.folder.name))
+        self._draw(entries)
+
+    def people(self) -> People:
+        """What people said of rounds beside each other."""
+        return people_on_rounds(Run(Storage(str(self.folder))))
+
+    def draw(self) -> None:
+        """Draw the page again, with what people said since."""
+        self._draw(self.entries())
+
+    def _draw(self, entries: list[dict[str, Any]]) -> None:
+        _replace(self.folder / PAGE, page(entries, self.folder.name, self.people()))
 
 
 def captioner_of(entries: Sequence[Mapping[str, Any]]) -> str | None:
@@ -66,8 +81,12 @@ def captioner_of(entries: Sequence[Mapping[str, Any]]) -> str | None:
 # --- in words -----------------------------------------------------------------------------------------------------------
 
 
-def table(entries: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """The ledger for a terminal: a line for every arm of every round."""
+People = Mapping[tuple[int, int], Mapping[str, Rate]]
+"""(later, earlier round) -> question -> how often people preferred the later one: `factory compare LOOP#N LOOP#M`."""
+
+
+def table(entries: Sequence[Mapping[str, Any]], people: People = MappingProxyType({})) -> Iterator[str]:
+    """The ledger for a terminal: a line for every arm of every round, and what judge and people prefer."""
     yield f"{'round':>5} {'arm':16} {'worth (95 %)':24} {'facts told':>10} {'kept':>7} {'steps':>7} {'gain over parent (95 %)':26} verdict"
     for entry in entries:
         for name, arm in _arms(entry):
@@ -82,8 +101,21 @@ def table(entries: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         for other, rates in entry.get("wins", {}).items():
             told = ", ".join(f"{rubric} {_interval(rate)}" for rubric, rate in rates.items()) or "the same captions"
             yield f"{entry['round']:>5} main wins over round {other}: {told}"
+        for other, told in _people(entry["round"], people):
+            yield f"{entry['round']:>5} main, people over round {other}: {told}"
         if not entry["arms"]:
             yield f"{entry['round']:>5} {'-':16} {'':24} {'':>10} {'':>7} {'':>7} {'':26} {entry['verdict']['word']}: {entry['verdict']['why']}"
+
+
+def _people(number: int, people: People) -> Iterator[tuple[int, str]]:
+    """Earlier round, and in words how often people preferred this one to it."""
+    for (later, earlier), said in people.items():
+        if later == number:
+            words = (
+                f"{QUESTIONS[name]} {rate.words} of {rate.a + rate.b:,}, {rate.tie:,} ties"
+                for name, rate in said.items()
+            )
+            yield earlier, "; ".join(words)
 
 
 def _arms(entry: Mapping[str, Any]) -> list[tuple[str, Any]]:
@@ -118,7 +150,7 @@ svg { width: 100%; max-width: 44rem; height: auto } svg text { fill: var(--soft)
 """
 
 
-def page(entries: Sequence[Mapping[str, Any]], name: str) -> str:
+def page(entries: Sequence[Mapping[str, Any]], name: str, people: People = MappingProxyType({})) -> str:
     """The ledger as a page of its own: a curve of worth by round, and the table. Every text in it is escaped."""
     rows = []
     for entry in entries:
@@ -142,6 +174,9 @@ def page(entries: Sequence[Mapping[str, Any]], name: str) -> str:
         for other, rates in entry.get("wins", {}).items():
             told = ", ".join(f"{rubric} {_interval(rate)}" for rubric, rate in rates.items()) or "the same captions"
             cell = html.escape(f"Win rate over round {other}: {told}")
+            rows.append(f"<tr><td>{entry['round']}</td><td>main</td><td colspan=9>{cell}</td></tr>")
+        for earlier, told in _people(entry["round"], people):
+            cell = html.escape(f"People, over round {earlier}: {told}")
             rows.append(f"<tr><td>{entry['round']}</td><td>main</td><td colspan=9>{cell}</td></tr>")
         if not entry["arms"]:
             why = html.escape(f"{entry['verdict']['word']}: {entry['verdict']['why']}")

@@ -143,7 +143,12 @@ class LoopRun:
             else self._train(self._home(0, MAIN), first, {}, held_out, self.loop.base)
         )
         judged = self._judge(self._home(0, MAIN), step.model)
-        made = {"evaluation": dict(judged.figures), "compute": step.compute(), "trainings": _records(step)}
+        made = {
+            "evaluation": dict(judged.figures),
+            "held_out": self._below(judged),
+            "compute": step.compute(),
+            "trainings": _records(step),
+        }
         arms = {MAIN: made | ({"mixtures": step.mixtures} if step.mixtures else {})}
         verdict = {"word": "first", "why": "the first captioner"}
         return {"round": 0, "model": step.model, "parent": None, "arms": arms, "verdict": verdict}
@@ -199,6 +204,7 @@ class LoopRun:
             models[name], judged[name] = step.model, self._judge(home, step.model, self._max_pixels(name))
             entry["arms"][name] = {
                 "evaluation": dict(judged[name].figures),
+                "held_out": self._below(judged[name]),
                 "compute": step.compute(),
                 "trainings": _records(step),
                 **(_learned_of(captioned, released) if self._learns_captions(stages) else {}),
@@ -279,6 +285,10 @@ class LoopRun:
         if gain.mean <= self.loop.go_on.gain or gain.low <= 0:
             return {"word": "saturated", "why": f"{words}: no gain above {self.loop.go_on.gain:g} is proven"}
         return {"word": "better", "why": words}
+
+    def _below(self, judged: Judged) -> str:
+        """Where the captions of the held-out images lie, from the loop's directory."""
+        return os.path.relpath(judged.run, self.folder)
 
     # --- steps ---
 

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import polars as pl
 
-from factory.errors import RunError
-from factory.pipeline import run_recipe
-from factory.recipe import Recipe, recipe_yaml
+from factory.comparison.pair_judge import ask_pairs
 from factory.rounds.evaluation import Interval, Judged
 from factory.rounds.loop_file import Wins
-from factory.runs.tables import CAPTION_KEY
 from factory.sources.pictures import Pictures
-from factory.work.fingerprint import fingerprint
 
-PAIRS: Final = "pairs.parquet"
-TEXTS: Final = "captions"
 SEED: Final = 20240717
 
 
@@ -48,7 +44,7 @@ def win_rates(
     silent = (empty["text"] != "").cast(pl.Float64).to_list()  # a caption wins over none
     found: dict[str, Any] = {}
     for rubric in wins.rubrics if differ.height else ():
-        scored = _scored(differ, pictures, wins, rubric, home, quiet)
+        scored = ask_pairs(differ, partial(_beside, pictures), wins.judge, rubric, home, quiet).rows
         answered = scored.drop_nulls("score")
         found[rubric] = {
             **Interval.of([*answered["score"].to_list(), *([0.5] * same), *silent]).as_json(),
@@ -59,57 +55,11 @@ def win_rates(
     return found
 
 
-def _scored(differ: pl.DataFrame, pictures: Pictures, wins: Wins, rubric: str, home: Path, quiet: bool) -> pl.DataFrame:
-    """image_key, and the probability that `text` wins with its `order_bias`; null where the judge did not answer."""
-    asked = {"compare": "candidates", "rubric": rubric, "judge": wins.judge}
-    name = fingerprint("wins", [differ.rows(), asked])[:8]
-    folder = home / f"wins-{name}"
-    pairs = folder / PAIRS
-    if not pairs.exists():
-        _write_pairs(differ, pictures, pairs)
-    recipe = Recipe.model_validate(
-        {
-            "name": f"wins-{name}",
-            "source": {"kind": "parquet", "path": str(pairs), "key": "image_key", "text": TEXTS},
-            "original": True,
-            "filters": [{"vlm_judge": asked}],
-        }
-    )
-    outcome = run_recipe(recipe, recipe_yaml(recipe), str(folder / "run"), quiet=quiet)
-    compared = outcome.work
-    (scorer,) = compared.scorers
-    scores = compared.run.scores(scorer.name, scorer.fingerprint).select(*CAPTION_KEY, "score", "order_bias").collect()
-    texts = compared.captions().select(*CAPTION_KEY, said="text").collect()
-    joined = texts.join(scores.unique(CAPTION_KEY, keep="any"), on=CAPTION_KEY, how="left")
-    return differ.join(
-        joined.select("image_key", "said", "score", "order_bias"),
-        left_on=["image_key", "text"],
-        right_on=["image_key", "said"],
-        how="left",
-    )
-
-
-def _write_pairs(differ: pl.DataFrame, pictures: Pictures, file: Path) -> None:
-    """Pictures with both captions as one Parquet file, which appears whole or not at all."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    file.parent.mkdir(parents=True, exist_ok=True)
+def _beside(pictures: Pictures, rows: pl.DataFrame) -> Iterator[pl.DataFrame]:
+    """The rows with their images, wherever in the source these are."""
     shards = {key: listed.shard.name for listed in pictures.shards for key in pictures.keys(listed.shard)}
-    rows = differ.with_columns(
-        pl.col("image_key").replace_strict(shards, default="", return_dtype=pl.String).alias("shard"),
-        pl.concat_list("text", "text_before").alias(TEXTS),
-    ).with_row_index("row")
-    building = file.with_suffix(".building")
-    schema = pa.schema({"image_key": pa.string(), "image": pa.binary(), TEXTS: pa.list_(pa.string())})
-    with pq.ParquetWriter(building, schema) as writer:
-        for batch in pictures.beside(rows):
-            if batch["image"].null_count():
-                raise RunError(
-                    "a held-out image is no longer in the source of evaluate.recipe; put it back, or start a new loop"
-                )
-            writer.write_table(batch.select(schema.names).to_arrow().cast(schema))
-    building.replace(file)
+    places = pl.col("image_key").replace_strict(shards, default="", return_dtype=pl.String)
+    yield from pictures.beside(rows.with_columns(places.alias("shard")))
 
 
 def _rounded(value: Any) -> float | None:

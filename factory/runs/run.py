@@ -31,6 +31,8 @@ CALIBRATIONS = "calibrations"
 LEFT_OUT_ROWS = "left_out.parquet"
 REPORT = "report.html"
 METRICS = "metrics.json"
+PROGRESS = "progress.json"
+"""What a running run does now; it is there only while one runs."""
 COMPACT_BYTES = 64_000_000
 FRESH_PARTS = 512
 """Parts of one batch that are merged while a run captions, so that the number of files does not grow with that of the batches."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Final
+from typing import Any, Final
 
 import polars as pl
 
@@ -14,6 +14,8 @@ from factory.sources.source import ImageSource, ListedShard, Shard
 AT_ONCE: Final = 64
 """Images that are in memory together."""
 MAX_BYTES: Final = 100_000_000
+MOST_FIELD: Final = 200
+"""Characters of a source's field that are looked at."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,25 @@ class Pictures:
         if left.height:
             yield left.with_columns(image=pl.lit(None, pl.Binary))
 
+    def fields(self, rows: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
+        """`image_key` and what the source says of these images in its own fields, as text; null where it says nothing.
+
+        `rows` has `shard` and `image_key`. Shards are read up to the last wanted image, their pictures too.
+        """
+        found: list[tuple[str | None, ...]] = []
+        for name in rows["shard"].unique(maintain_order=True):
+            if name not in self._by_name:
+                continue
+            keys = set(rows.filter(pl.col("shard") == name)["image_key"])
+            for row in self.source.read(self._by_name[name], MAX_BYTES):
+                if row.key in keys:
+                    keys.discard(row.key)
+                    found.append((row.key, *(field_text(row.fields.get(one)) for one in names)))
+                if not keys:
+                    break
+        schema = {"image_key": pl.String, **dict.fromkeys(names, pl.String)}
+        return pl.DataFrame(found, schema=schema, orient="row")
+
     def _read(self, shard: Shard, keys: set[str]) -> Iterator[pl.DataFrame]:
         """`image_key` and `image` of these keys, at most AT_ONCE at a time."""
         found: list[tuple[str, bytes | None]] = []
@@ -72,3 +93,8 @@ class Pictures:
                 return
         if found:
             yield pl.DataFrame(found, schema={"image_key": pl.String, "image": pl.Binary}, orient="row")
+
+
+def field_text(value: Any) -> str | None:
+    """A source's field as text; None where it is empty."""
+    return None if value is None or value == "" else str(value)[:MOST_FIELD]

@@ -50,7 +50,19 @@ PAIR_RUBRICS: Final = {
         'Caption 1: "{first}"\nCaption 2: "{second}"\n'
         "Answer with 1 or 2."
     ),
+    "made_up": (
+        "Which of these two captions has fewer made-up things, which cannot be seen in this image? What a caption leaves out does "
+        "not count.\n"
+        'Caption 1: "{first}"\nCaption 2: "{second}"\n'
+        "Answer with 1 or 2."
+    ),
+    "says_more": (
+        "Which of these two captions says more about this image? Whether all of it is true does not count.\n"
+        'Caption 1: "{first}"\nCaption 2: "{second}"\n'
+        "Answer with 1 or 2."
+    ),
 }
+"""`made_up` and `says_more` are what `factory compare` asks of people."""
 
 ADDRESSES_RATER: Final = re.compile(
     r"(?i)\b(?:rate|grade|score|rank|choose|prefer|pick|select|give|assign|award)\s+(?:this|the|that|my)\s+(?:\w+\s+)?"
@@ -98,7 +110,10 @@ class VlmJudge(VlmFilter):
         "reason": pl.String(),
     }
 
-    rubric: str = Field("accuracy", description="What counts: accuracy, completeness, or the path of a text file.")
+    rubric: str = Field(
+        "accuracy",
+        description="What counts: accuracy, completeness, or the path of a text file; to compare, made_up and says_more too.",
+    )
     compare: Literal["none", "candidates"] = Field(
         "none", description="candidates: against the other captions of the same image and view, two at a time."
     )
@@ -112,7 +127,7 @@ class VlmJudge(VlmFilter):
     def _prompt(self) -> str:
         """The rubric's text; read once, so that it stays the same wherever the filter is sent."""
         known = RUBRICS if self.compare == "none" else PAIR_RUBRICS
-        return known[self.rubric] if self.rubric in known else _read_rubric(self.rubric, self._slots)
+        return known[self.rubric] if self.rubric in known else _read_rubric(self.rubric, self._slots, known)
 
     @property
     def _slots(self) -> tuple[str, ...]:
@@ -221,8 +236,8 @@ def _drawn(text: str) -> tuple[bytes, str]:
     return hashlib.blake2b(text.encode("utf-8", errors="replace"), digest_size=8).digest(), text
 
 
-def _read_rubric(path: str, slots: tuple[str, ...]) -> str:
-    built_in = ", ".join(RUBRICS)
+def _read_rubric(path: str, slots: tuple[str, ...], known: Mapping[str, str]) -> str:
+    built_in = ", ".join(known)
     try:
         with Path(path).expanduser().open("rb") as file:
             data = file.read(MAX_RUBRIC_BYTES + 1)

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import socket
+import threading
 from pathlib import Path
+from typing import Any
 from urllib.request import HTTPCookieProcessor, build_opener, urlopen
 
 import polars as pl
+import pytest
 from starlette.testclient import TestClient
 
+from factory import progress as progress_module
+from factory.progress import Progress
 from factory.review.caption_index import CaptionIndex
 from factory.review.live import live, prometheus
 from factory.runs import tables
-from factory.runs.run import Run
+from factory.runs.run import PROGRESS, Run
 from factory.runs.writer_lock import RunLock
+from tests.captioned_run import select_again
 from tests.command import fail, succeed
 from tests.releases import build, rows
 from tests.review.served import served
@@ -77,6 +83,55 @@ def test_new_captions_are_on_the_live_page_at_once(run: Run, index: CaptionIndex
     assert now.captions == 243
     assert now.states["detailed"]["truncated"] == 3
     assert "new-scene" in client.get("/live").text
+
+
+def test_the_live_page_shows_stages_time_left_and_what_engines_have_to_do(
+    run: Run, index: CaptionIndex, client: TestClient
+) -> None:
+    with Progress(400, True, lambda now: None) as progress:
+        progress.engines = lambda: [{"model": "/models/private/captioner", "waiting": 37, "most": 128}]
+        progress.phase("starting the engine")
+        progress.update({"ok": 0}, {}, 0, "")
+        assert progress.started is not None
+        progress.started -= 10
+        progress.update({"ok": 100}, {"output": 5_000}, 2, "CUDA error")
+        now = progress.now()
+    assert [stage["name"] for stage in now["stages"]] == ["starting the engine", "captioning"]
+    assert now["left_s"] == pytest.approx(30, rel=0.1)
+    run.write_json(PROGRESS, now)
+    assert "captioner" not in client.get("/live").text  # nobody writes, so nothing of it goes on
+    with RunLock(run):
+        page = client.get("/live").text
+        lines = list(prometheus(live(index)))
+    assert "captioned in about" in page
+    assert "37" in page
+    assert "captioner" in page
+    assert "/models/private" not in page
+    assert "Engines died 2 times" in page
+    assert 'factory_engine_waiting_rows{engine="0",model="captioner"} 37' in lines
+    assert any(line.startswith("factory_seconds_left ") for line in lines)
+
+
+def test_what_a_killed_run_said_of_itself_is_not_told_for_ever(run: Run, index: CaptionIndex) -> None:
+    run.write_json(PROGRESS, {"stages": [{"name": "captioning", "seconds": 3}], "engines": [], "at": 1.0})
+    with RunLock(run):
+        assert live(index).stages == []
+
+
+def test_a_run_says_what_it_does_while_it_runs_and_not_afterwards(run: Run, raw: dict[str, Any]) -> None:
+    noted: list[bool] = []
+    before = progress_module.NOTE_EVERY_S
+    progress_module.NOTE_EVERY_S = 0.01
+    try:
+        thread = threading.Thread(target=select_again, args=(run, raw))
+        thread.start()
+        while thread.is_alive():
+            noted.append(run.storage.exists(PROGRESS))
+            thread.join(0.005)
+    finally:
+        progress_module.NOTE_EVERY_S = before
+    assert any(noted)
+    assert not run.storage.exists(PROGRESS)
 
 
 def test_prometheus_has_the_numbers_of_the_live_page(index: CaptionIndex) -> None:

@@ -13,14 +13,20 @@ import pytest
 from starlette.testclient import TestClient
 
 from exports.storage import Storage
+from factory.comparison.verdicts import QUESTIONS, rates
 from factory.demo.truth import judge_captions
 from factory.errors import RunError
+from factory.models.round_model import LEDGER
+from factory.pipeline import run_recipe
+from factory.recipe import Recipe, recipe_yaml
 from factory.review.compare_app import CompareApp
-from factory.review.comparing import QUESTIONS, Comparison, side_of
+from factory.review.comparing import Comparison
+from factory.review.sides import side_of
 from factory.runs import tables
 from factory.runs.run import Run
 from tests.captioned_run import select_again
-from tests.command import succeed
+from tests.command import fail, succeed
+from tests.judge_server import completion, serving
 from tests.releases import build, rows
 from tests.review.conftest import HOST, HOSTILE, VIEW, rewrite_first
 from tests.review.served import browser, serious_faults, served
@@ -137,8 +143,133 @@ def test_releases_and_files_can_be_compared(tmp_path: Path) -> None:
     assert client_of(comparison).get("/picture", params={"key": key}).content.startswith(b"\xff\xd8")
     with pytest.raises(RunError, match="no two different captions"):
         Comparison(str(file), str(file), out=str(tmp_path / "answers"))
-    with pytest.raises(RunError, match="no run, release, or file"):
+    with pytest.raises(RunError, match="no run, loop, release, or file"):
         side_of(str(tmp_path / "nothing"))
+
+
+def says_more_wins(request: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+    """The longer caption, nine to one; of captions of the same length the first."""
+    text = next(part["text"] for part in request["messages"][0]["content"] if part["type"] == "text")
+    first, second = re.findall(r'Caption \d: "(.*)"', text)
+    chance = 0.9 if len(first) >= len(second) else 0.1
+    return completion("1", {"1": chance, "2": 1 - chance})
+
+
+def test_a_judge_is_asked_the_same_in_both_orders_and_stands_beside_people(rounds: tuple[Run, Run]) -> None:
+    first, second = (run.url for run in rounds)
+    with serving() as server:
+        server.reply = says_more_wins
+        judge = {"endpoint": server.url, "model": "judge"}
+        comparison = Comparison(first, second, 6)
+        answer_by_truth(comparison, "Ann")
+        found = comparison.ask(judge)
+        asked = len(server.requests)
+        assert asked >= 2 * 2 * comparison.pairs.height  # two questions, two orders; and checks of the judge
+        again = Comparison(first, second, 6)
+        again.ask(judge)
+        assert len(server.requests) == asked  # nothing is asked twice
+    _, of_people = comparison.rates()
+    _, of_judge = rates(found.verdicts)
+    assert (of_judge.a, of_judge.b, of_judge.tie) == (of_people.a, of_people.b, of_people.tie)
+    assert 0 <= found.order_bias["says_more"] <= 1
+    agreement = next(one for one in comparison.agreements() if one.question == "says_more")
+    assert (agreement.first, agreement.second, agreement.agreement) == ("people", "judge", 1.0)
+    assert again.summary()["judge"] == comparison.summary()["judge"]
+    assert again.summary()["judge"]["questions"][1]["a"] == of_judge.a
+    assert again.summary()["judge"]["seconds"] > 0
+    assert f"judge: {QUESTIONS['says_more']}" in "\n".join(again.lines())
+    costs = {cost["who"]: cost for cost in comparison.costs(20.0, 3.6)}
+    assert costs["judge"]["money_per_1000"] == pytest.approx(costs["judge"]["seconds_per_1000"] / 1000, rel=0.01)
+    page = client_of(comparison).get("/results").text
+    assert "How far they agree" in page
+    assert "seconds per 1,000" in page
+    assert server.url not in page
+
+
+def test_a_judge_is_named_as_in_a_recipe(rounds: tuple[Run, Run]) -> None:
+    first, second = (run.url for run in rounds)
+    assert "as in a recipe" in fail("compare", first, second, "--judge", "{endpoint", "--results")
+    assert "wrong" in fail("compare", first, second, "--judge", "{wrong: 1}", "--results")
+
+
+def test_win_rates_are_parted_by_length_view_and_what_the_source_says(rounds: tuple[Run, Run], tmp_path: Path) -> None:
+    comparison = Comparison(rounds[0].url, rounds[1].url, 60, by=("length", "format"))
+    answer_by_truth(comparison, "Ann")
+    parted = comparison.rates_by(comparison.answers())
+    assert len(parted["length"]) > 1
+    for question, whole in enumerate(comparison.rates()):
+        assert sum(found[question].a for found in parted["length"].values()) == whole.a
+    with pytest.raises(RunError, match="--by colour"):
+        Comparison(rounds[0].url, rounds[1].url, by=("colour",))
+    keys = [f"k{number}" for number in range(40)]
+    for name in ("old", "new"):
+        pl.DataFrame(
+            {"id": keys, "caption": [f"{name} {key}" for key in keys], "site": ["a.example", "b.example"] * 20}
+        ).write_csv(tmp_path / f"{name}.csv")
+    files = Comparison(str(tmp_path / "old.csv"), str(tmp_path / "new.csv"), 40, str(tmp_path / "out"), by=("site",))
+    for pair in files.pairs.iter_rows(named=True):
+        files.answer("Ann", pair["image_key"], "made_up", "left")
+    assert set(files.rates_by(files.answers())["site"]) == {"a.example", "b.example"}
+    assert "By <bdi>site</bdi>" in client_of(files).get("/results").text
+
+
+def test_the_source_is_asked_for_fields_that_no_table_has(tmp_path: Path) -> None:
+    file = tmp_path / "captions.csv"
+    pl.DataFrame(
+        {"name": ["a", "b"], "said": ["A red house by the sea.", "Two dogs run."], "site": ["x", None]}
+    ).write_csv(file)
+    recipe = {"name": "r", "original": True, "filters": ["length"]}
+    recipe["source"] = {"kind": "captions", "path": str(file), "text": "said", "key": "name", "fields": ["site"]}
+    read = Recipe.model_validate(recipe)
+    run_recipe(read, recipe_yaml(read), str(tmp_path / "run"), quiet=True)
+    side = side_of(str(tmp_path / "run"))
+    assert "site" in side.known
+    assert dict(side.fields(side.texts, ["site"]).iter_rows()) == {"a": "x", "b": None}
+
+
+def test_of_two_judges_each_brings_the_caption_that_it_prefers(rounds: tuple[Run, Run]) -> None:
+    run = rounds[0]
+    side = side_of(f"{run.url}#best:token_confidence")
+    captions = run.scan("captions", tables.CAPTIONS).select("image_key", "text", "mean_logprob").collect()
+    best = captions.sort("mean_logprob", descending=True).unique("image_key", keep="first")
+    both = side.texts.join(best, on="image_key", suffix="_best")
+    assert both.height == 120
+    assert (both["text"] == both["text_best"]).all()
+    with pytest.raises(RunError, match="no scores of 'claims'"):
+        side_of(f"{run.url}#best:claims")
+
+
+def test_rounds_of_a_loop_are_compared_and_the_ledger_shows_what_people_prefer(
+    rounds: tuple[Run, Run], tmp_path: Path
+) -> None:
+    loop = tmp_path / "loop"
+    figures = {"worth": {"mean": 0.5, "low": 0.4, "high": 0.6, "images": 120}}
+    entries = []
+    for number, run in enumerate(rounds):
+        home = loop / f"round-{number}" / "main"
+        home.mkdir(parents=True)
+        shutil.copytree(run.storage.full(), home / "judged-1")
+        arm = {
+            "evaluation": figures,
+            "held_out": f"round-{number}/main/judged-1",
+            "compute": {"steps": 1, "seconds": 1.0},
+        }
+        entries.append({"round": number, "arms": {"main": arm}, "verdict": {"word": "better", "why": "it is"}})
+    (loop / LEDGER).write_text(json.dumps({"version": 1, "rounds": entries}))
+    comparison = Comparison(f"{loop}#1", f"{loop}#0", 10)
+    assert comparison.run.storage.full() == str(loop)
+    for pair in comparison.pairs.iter_rows(named=True):
+        comparison.answer("Ann", pair["image_key"], "made_up", "left" if pair["left"] == "a" else "right")
+    turned = Comparison(f"{loop}#0", f"{loop}#1", 10)  # the same question the other way round counts as well
+    turned.answer("Bob", turned.pairs["image_key"][0], "made_up", "tie")
+    said = succeed("rounds", loop)
+    assert "main, people over round 0: Which has fewer made-up things? 100% (69% to 100%) of 10, 1 ties" in said
+    assert "People, over round 0" in (loop / "rounds.html").read_text()
+    people = json.loads(succeed("rounds", loop, "--json"))["people"]
+    assert people[0]["questions"][0]["a"] == 10
+    for target, words in ((f"{loop}#7", "the ledger has 0, 1"), (f"{loop}", "say which round")):
+        with pytest.raises(RunError, match=words):
+            side_of(target)
 
 
 def test_two_rounds_are_compared_by_keyboard_in_a_browser(rounds: tuple[Run, Run]) -> None:

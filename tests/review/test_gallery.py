@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import html
 import re
+from pathlib import Path
 
 import polars as pl
 from starlette.testclient import TestClient
 
+from exports.storage import Storage
+from factory.pipeline import run_recipe
+from factory.recipe import Recipe, recipe_yaml
 from factory.review.caption_index import CaptionIndex, Wanted
 from factory.review.caption_rows import captions_of
 from factory.runs import tables
@@ -160,3 +164,63 @@ def test_no_page_names_a_directory_of_this_machine(run: Run, client: TestClient)
     key = run.scan("captions", tables.CAPTIONS).select("image_key").head(1).collect().item()
     for address in ("/", f"/image?key={key}", "/label", "/calibrate", "/live", "/image?key=none"):
         assert run.storage.full() not in client.get(address).text
+
+
+def test_the_kind_of_file_and_the_sources_own_fields_are_filters(tmp_path: Path, run: Run, index: CaptionIndex) -> None:
+    part = run.parts("captions")[0]
+    rows = pl.read_parquet(run.storage.full(f"captions/{part}.parquet"))
+    is_first = pl.int_range(pl.len()) < 10
+    run.storage.write_parquet(
+        f"captions/{part}.parquet",
+        rows.with_columns(source_format=pl.when(is_first).then(pl.lit("WEBP")).otherwise(pl.lit("PNG"))),
+    )
+    assert index.page(Wanted(field="format", value="webp"), 0, 1)[1] == 10
+    assert index.page(Wanted(field="nothing", value="x"), 0, 1)[1] == 240
+    file = tmp_path / "captions.csv"
+    pl.DataFrame(
+        {"name": ["a", "b", "c"], "said": ["A red house.", "Two dogs run.", "A bird."], "site": ["News", None, "blog"]}
+    ).write_csv(file)
+    recipe = {"name": "r", "original": True, "filters": ["length"]}
+    recipe["source"] = {"kind": "captions", "path": str(file), "text": "said", "key": "name", "fields": ["site"]}
+    read = Recipe.model_validate(recipe)
+    run_recipe(read, recipe_yaml(read), str(tmp_path / "other"), quiet=True)
+    client = client_of(CaptionIndex(Run(Storage(str(tmp_path / "other")))))
+    assert keys(client.get("/?field=site&value=new").text) == ["a"]
+    assert "site" in client.get("/").text
+
+
+def test_scores_between_two_ends_are_those_of_a_bar(index: CaptionIndex) -> None:
+    scores = index.rows()["score_token_confidence"]
+    halves = [index.page(Wanted(score="token_confidence", low=low, high=low + 0.5), 0, 1)[1] for low in (0.0, 0.5)]
+    assert sum(halves) == scores.len()
+    assert index.page(Wanted(score="length", low=1.0, high=1.0), 0, 1)[1] == (index.rows()["score_length"] == 1).sum()
+
+
+def test_one_goes_from_caption_to_caption_in_the_order_of_the_gallery(client: TestClient) -> None:
+    page = client.get("/?order=token_confidence").text
+    first = html.unescape(re.findall(r'class="open" href="(.*?)"', page)[0])
+    seen = []
+    address = first
+    for _ in range(4):
+        page = client.get(address).text
+        seen.append(re.findall(r'<h1>Image <bdi class="key">(.*?)</bdi>', page)[0])
+        address = html.unescape(re.findall(r'rel="next".*?href="(.*?)"', page)[0])
+    assert seen == keys(client.get("/?order=token_confidence").text)[:4]
+    assert 'rel="prev"' not in client.get(first).text
+    assert "order=token_confidence" in re.findall(r'data-key="g" href="(.*?)"', page)[0]
+
+
+def test_claims_are_listed_with_their_probabilities(run: Run, index: CaptionIndex) -> None:
+    from factory.review.caption_rows import _claims
+
+    claims = [
+        {"start": 0, "end": 9, "statement": "There is a car.", "score": 0.9, "state": "asked", "parents": []},
+        {"start": 0, "end": 9, "statement": "The car is red.", "score": 0.2, "state": "asked", "parents": [0]},
+        {"start": 0, "end": 9, "statement": "It is new.", "score": None, "state": "problem", "parents": []},
+        {"start": 10, "end": 19, "statement": "There is a tree.", "score": 0.5, "state": "asked", "parents": []},
+    ]
+    scorer = index.work.scorers[0]
+    found = _claims([(scorer, {"claims": claims})], 0)
+    assert [(statement, score) for statement, score, _ in found] == [
+        ("The car is red.", 0.2), ("There is a car.", 0.9), ("It is new.", None),
+    ]  # fmt: skip

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import polars as pl
 import pytest
 
+from exports.local_release import find_release
 from factory.calibration.calibrate_run import calibrate_run
 from factory.runs.by_people import last_decisions, last_labels
 from factory.runs.run import Run
+from tests.captioned_run import select_again
 from tests.review.conftest import HOSTILE, rewrite_first
 from tests.review.served import Served, browser, serious_faults, served
 
@@ -95,16 +100,64 @@ def test_a_hostile_caption_does_nothing(chromium: Browser, stack: ExitStack, run
     assert not any(url.endswith("/x") for url in asked)
 
 
-def test_an_edit_is_typed_and_kept(chromium: Browser, stack: ExitStack, run: Run) -> None:
-    _, _, page = open_app(stack, chromium, run)
-    page.locator(".card .open").first.click()
-    page.get_by_text("Edit", exact=True).first.click()
-    form = page.locator(".editing form").first
-    form.locator("input[name=name]").fill("Ann")
-    form.locator("textarea").fill("A person wrote this.")
-    form.get_by_role("button", name="Keep the edited text").click()
+def test_an_edit_is_typed_by_keyboard_and_reaches_the_release(
+    chromium: Browser, stack: ExitStack, run: Run, raw: dict[str, Any], tmp_path: Path
+) -> None:
+    server, _, page = open_app(stack, chromium, run)
+    page.goto(f"{server.base}/?state=dropped")
+    page.keyboard.press("j")
+    page.keyboard.press("Enter")
+    page.locator(".candidate").first.wait_for()
+    page.wait_for_load_state("load")
+    key = page.locator("h1 bdi").inner_text()
+    page.keyboard.press("j")
+    page.keyboard.press("i")  # writes in the first candidate's text
+    page.keyboard.press("Control+a")
+    page.keyboard.type("A person wrote this.")
+    page.keyboard.press("Shift+Tab")
+    page.keyboard.type("Ann")
+    page.keyboard.press("Enter")
     page.get_by_text("edited by a person from number 0").wait_for()
+    page.wait_for_load_state("load")
     assert last_decisions(run)["decision"].to_list() == ["accepted"]
+    page.keyboard.press("n")  # the next one, whose name is known now
+    page.locator("h1 bdi").get_by_text(key).wait_for(state="detached")
+    page.wait_for_load_state("load")
+    page.keyboard.press("x")
+    page.get_by_text("rejected by a person").wait_for()
+    raw["select"]["reviewed"] = "first"
+    raw["release"] = {"to": str(tmp_path / "released"), "version": "1.0.0", "license": "cc-by-4.0"}
+    select_again(run, raw)
+    folder = find_release(str(tmp_path / "released" / "1.0.0")).folder
+    rows = pl.concat([pl.read_parquet(file) for file in sorted((folder / "data").glob("*.parquet"))])
+    assert rows.filter(pl.col("id") == key)["caption"].to_list() == ["A person wrote this."]
+    counts = json.loads((folder / "manifest.json").read_text())["counts"]["reviewed"]
+    assert (counts["edited"], counts["rejected"]) == (1, 1)
+
+
+def test_a_server_that_is_killed_and_started_again_loses_no_label(
+    chromium: Browser, stack: ExitStack, run: Run
+) -> None:
+    server, _, page = open_app(stack, chromium, run)
+    page.goto(f"{server.base}/label")
+    page.locator("input[name=name]").fill("Ann")
+    page.keyboard.press("Enter")
+    page.get_by_text("0 of 120").wait_for()
+    page.wait_for_load_state("load")
+    for number, key in enumerate("112", start=1):
+        page.keyboard.press(key)
+        page.get_by_text(f"{number} of 120").wait_for()
+    server.kill()
+    page.keyboard.press("1")
+    page.get_by_text("The server does not answer").wait_for()
+    again = stack.enter_context(served(run.url))
+    page.goto(again.address)
+    page.goto(f"{again.base}/label/caption")
+    page.get_by_text("3 of 120").wait_for()
+    page.wait_for_load_state("load")
+    page.keyboard.press("1")
+    page.get_by_text("4 of 120").wait_for()
+    assert last_labels(run)["verdict"].to_list() == ["right", "right", "wrong", "right"]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -117,7 +170,16 @@ def test_axe_finds_no_serious_fault(chromium: Browser, stack: ExitStack, run: Ru
     page.wait_for_load_state("load")
     page.keyboard.press("1")
     page.get_by_text("1 of 120").wait_for()
-    addresses = ["/", "/?words=nothing+like+this", "/label", "/label/caption", "/label/sentence", "/calibrate", "/live"]
+    addresses = [
+        "/",
+        "/?words=nothing+like+this",
+        "/label",
+        "/label/caption",
+        "/label/sentence",
+        "/calibrate",
+        "/live",
+        "/report",
+    ]
     page.goto(f"{server.base}/?order=token_confidence")
     addresses.append(page.locator(".card .open").first.get_attribute("href") or "/")
     for address in addresses:

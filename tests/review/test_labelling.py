@@ -14,6 +14,7 @@ from factory.demo.truth import judge_captions
 from factory.errors import RunError
 from factory.review.caption_index import CaptionIndex
 from factory.review.labelling import Labelling, agreement, annotator_name
+from factory.review.labels_needed import labels_needed
 from factory.review.sampling import draw
 from factory.runs import tables
 from factory.runs.by_people import labels_for_calibration, last_labels
@@ -237,3 +238,44 @@ def test_unsure_is_no_label_and_a_contradiction_is_set_aside(run: Run, index: Ca
         index.work, run.scan("captions", tables.CAPTIONS), labels_for_calibration(run, "caption")
     )
     assert aside == {"no_label": 1, "contradicted": 4}
+
+
+# --- how many more -----------------------------------------------------------------------------------------------------
+
+
+def test_the_page_of_labelling_says_how_many_more_labels_are_needed(index: CaptionIndex, client: TestClient) -> None:
+    begin = {"name": "Ann", "unit": "caption", "count": "120"}
+    assert "29 more labels, all right, would prove that 90 %" in client.post("/label/begin", data=begin).text
+    labelling = Labelling(index)
+    label_all(labelling, "Ann", 20)
+    first = labelling.needed("caption", 120)
+    assert first.have == 20
+    assert first.more is None or first.more > 0
+    assert "more labels" in client.get("/label/caption?count=120").text
+    label_all(labelling, "Bob", 3, wrong_too=3)
+    assert labelling.needed("caption", 120).have == 17  # contradictions say nothing
+
+
+def test_what_is_proven_is_what_calibration_proves(run: Run, index: CaptionIndex) -> None:
+    labelling = Labelling(index)
+    label_all(labelling, "Ann", 120)
+    needed = labels_needed(index, labelled(labelling), 0.7)
+    assert needed.more == 0
+    made = calibrate_run(run, "review", 0.7, filter_name=needed.score or "token_confidence")
+    assert made.calibrations[0].threshold is not None
+    impossible = labels_needed(index, labelled(labelling), 0.999)
+    assert impossible.more is None or impossible.more > 0
+
+
+def labelled(labelling: Labelling) -> pl.DataFrame:
+    sample = labelling.sample("caption", 120)
+    names = ["image_key", "view", "candidate", "fingerprint", "start"]
+    said = last_labels(labelling.index.run).select(*names, (pl.col("verdict") == "right").alias("label"))
+    return sample.select(*names, "shard").join(said, on=names, how="inner", nulls_equal=True)
+
+
+def test_sentences_are_estimated_by_their_share_alone(index: CaptionIndex) -> None:
+    labelling = Labelling(index)
+    label_all(labelling, "Ann", 40, "sentence")
+    needed = labelling.needed("sentence", 40)
+    assert (needed.have, needed.score) == (40, "")

@@ -12,13 +12,22 @@ document.addEventListener("keydown", (event) => {
     else target.click();
     return;
   }
+  // what is pressed for the candidate that has the focus, or the first
+  const candidate = event.target.closest(".candidate") ?? document.querySelector(".candidate");
+  const own = candidate?.querySelector(`[data-own="${CSS.escape(event.key)}"]:not(:disabled)`);
+  if (own) {
+    event.preventDefault();
+    own.click();
+    if (own.matches("summary")) candidate.querySelector("textarea").focus();
+    return;
+  }
   if (event.key === "j" || event.key === "k") step(event.key === "j" ? 1 : -1);
 });
 
 function step(by) {
-  const cards = [...document.querySelectorAll(".card .open")];
+  const cards = [...document.querySelectorAll(".card .open, .candidate")];
   if (!cards.length) return;
-  const now = cards.indexOf(document.activeElement);
+  const now = cards.indexOf(document.activeElement.closest(".card .open, .candidate"));
   const next = now < 0 ? 0 : Math.min(cards.length - 1, Math.max(0, now + by));
   cards[next].focus();
   cards[next].scrollIntoView({ block: "nearest" });
