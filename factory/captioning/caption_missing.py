@@ -112,7 +112,9 @@ def caption_group(
         engines = engine_count(group.first.view, ray)[1] if group.server is None else 1
         between = context_workers(ray, work.run, group.experts, engines, made.began_ms)
     with MergingParts(work.run) as merging:
-        for batch in engine_reports(ray, tasks, read, lambda: _start(work, group, room), duty, used=used, between=between):
+        for batch in engine_reports(
+            ray, tasks, read, lambda: _start(work, group, room), duty, used=used, between=between
+        ):
             for row in batch.to_pylist():
                 made.images[row["status"]] += row["rows"]
                 made.tokens["prompt"] += row["prompt_tokens"]

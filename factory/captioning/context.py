@@ -53,7 +53,9 @@ def context_workers(ray: Any, run: Run, experts: Sequence[ReadyExpert], engines:
 
     `since_ms`: what failed before this is tried again.
     """
-    known = {expert.name: ray.put(KnownContext.of(run, expert.name, expert.fingerprint, since_ms)) for expert in experts}
+    known = {
+        expert.name: ray.put(KnownContext.of(run, expert.name, expert.fingerprint, since_ms)) for expert in experts
+    }
     cpus = int(ray.cluster_resources().get("CPU", 1))
     resources = {"num_cpus": 0.0 if cpus < FEW_CPUS else 1.0}
     arguments = {"run": run, "experts": tuple(experts), "known": known}

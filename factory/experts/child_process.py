@@ -84,7 +84,12 @@ class ExpertProcess:
             said = self._ask(process, data, self.order.timeout_s)
         except TimeoutError:
             self.close()
-            return Looked(None, reason="timeout", detail=f"longer than {self.order.timeout_s:g} s", seconds=time.monotonic() - began)
+            return Looked(
+                None,
+                reason="timeout",
+                detail=f"longer than {self.order.timeout_s:g} s",
+                seconds=time.monotonic() - began,
+            )
         except (EOFError, OSError) as error:
             words = self._last_words(process)
             self.close()
@@ -117,7 +122,7 @@ class ExpertProcess:
             self._start()
 
     def _start(self) -> subprocess.Popen[bytes]:
-        self._log = tempfile.TemporaryFile()
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115  (closed by `close`)
         process = subprocess.Popen(
             [sys.executable, "-m", "factory.experts.child"],
             stdin=subprocess.PIPE,
@@ -126,13 +131,22 @@ class ExpertProcess:
             env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         )
         self._process = process
-        order = {"path": sys.path, "module": self.order.module, "name": self.order.name, "settings": self.order.settings}
+        order = {
+            "path": sys.path,
+            "module": self.order.module,
+            "name": self.order.name,
+            "settings": self.order.settings,
+        }
         try:
             said = self._ask(process, json.dumps(order).encode(), START_SECONDS)
         except (TimeoutError, EOFError, OSError) as error:
             words = self._last_words(process)
             self.close()
-            said_by = f"it took longer than {START_SECONDS:g} s" if isinstance(error, TimeoutError) else words or "its process ended"
+            said_by = (
+                f"it took longer than {START_SECONDS:g} s"
+                if isinstance(error, TimeoutError)
+                else words or "its process ended"
+            )
             raise ExpertError(f"experts.{self.name}: cannot be loaded: {said_by}") from None
         if "ready" not in said:
             self.close()
@@ -180,4 +194,3 @@ class ExpertProcess:
             said = "; ".join(deque((line.strip() for line in lines if line.strip()), 2))
         ended = f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
         return f"its process ended ({ended}){': ' + said if said else ''}"[:300]
-

@@ -32,7 +32,9 @@ class Detector(Expert):
     model: str = Field(description="Directory of a detector saved as safetensors, or its Hub id with `revision`.")
     revision: str | None = Field(default=None, description="Commit (40 hex digits) of a Hub id; required for one.")
     labels: tuple[str, ...] | None = Field(
-        default=None, min_length=1, description="What to look for, of an open-vocabulary detector; unset: a plain one's own."
+        default=None,
+        min_length=1,
+        description="What to look for, of an open-vocabulary detector; unset: a plain one's own.",
     )
     min_confidence: float = Field(default=0.3, ge=0, le=1, description="Confidence from which on an object counts.")
     boxes: bool = Field(
@@ -56,7 +58,12 @@ class Detector(Expert):
 
     def load(self) -> None:
         """Raises ExpertError: it cannot be loaded as a detector of this kind."""
-        with loading(self.name, self.model, self.revision, "a detector that names its own objects" if self.labels is None else "an open-vocabulary detector"):
+        with loading(
+            self.name,
+            self.model,
+            self.revision,
+            "a detector that names its own objects" if self.labels is None else "an open-vocabulary detector",
+        ):
             _ = self._loaded
 
     @cached_property
@@ -74,7 +81,13 @@ class Detector(Expert):
         else:
             auto = hf.AutoModelForZeroShotObjectDetection
             tokenizer = hf.AutoTokenizer.from_pretrained(self.model, **options)
-            made = hf.GroundingDinoProcessor if kind in _ONE_TEXT else hf.Owlv2Processor if kind == "owlv2" else hf.OwlViTProcessor
+            made = (
+                hf.GroundingDinoProcessor
+                if kind in _ONE_TEXT
+                else hf.Owlv2Processor
+                if kind == "owlv2"
+                else hf.OwlViTProcessor
+            )
             processor = made(image_processor=pixels, tokenizer=tokenizer)
         model = auto.from_pretrained(self.model, use_safetensors=True, dtype=torch.float32, **options).eval()
         return processor, model, kind in _ONE_TEXT
@@ -88,17 +101,25 @@ class Detector(Expert):
         with torch.inference_mode():
             if self.labels is None:
                 output = model(**processor(images=[image], return_tensors="pt"))
-                found = processor.post_process_object_detection(output, threshold=self.min_confidence, target_sizes=size)[0]
+                found = processor.post_process_object_detection(
+                    output, threshold=self.min_confidence, target_sizes=size
+                )[0]
                 names = [model.config.id2label[int(number)] for number in found["labels"]]
             elif in_one:
                 text = " ".join(f"{label.lower().rstrip('. ')}." for label in self.labels)
                 inputs = processor(images=[image], text=[text], return_tensors="pt")
                 found = processor.post_process_grounded_object_detection(
-                    model(**inputs), inputs["input_ids"], threshold=self.min_confidence, text_threshold=self.min_confidence, target_sizes=size
+                    model(**inputs),
+                    inputs["input_ids"],
+                    threshold=self.min_confidence,
+                    text_threshold=self.min_confidence,
+                    target_sizes=size,
                 )[0]
                 names = [str(name) for name in found["text_labels"]]
             else:
-                inputs = processor(images=[image], text=[list(self.labels)], return_tensors="pt", padding="max_length", truncation=True)
+                inputs = processor(
+                    images=[image], text=[list(self.labels)], return_tensors="pt", padding="max_length", truncation=True
+                )
                 found = processor.post_process_grounded_object_detection(
                     model(**inputs), threshold=self.min_confidence, target_sizes=size, text_labels=[list(self.labels)]
                 )[0]
@@ -113,7 +134,8 @@ class Detector(Expert):
             numbers = Counter(finding.text for finding in findings)
             return ", ".join(name if number == 1 else f"{name} ({number})" for name, number in numbers.items())
         return ", ".join(
-            f"{finding.text} [{','.join(f'{round(share * GRID):03d}' for share in finding.box or ())}]" for finding in findings
+            f"{finding.text} [{','.join(f'{round(share * GRID):03d}' for share in finding.box or ())}]"
+            for finding in findings
         )
 
 

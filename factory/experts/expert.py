@@ -65,7 +65,10 @@ class Expert(BaseModel, ABC):
         description="What it is: rapidocr, detector, tagger; the name that a plugin gave it; or module:name of an installed package."
     )
     timeout_s: float = Field(
-        default=60.0, gt=0, le=3600, description="Longest time that one image may take, in seconds; its start is not counted."
+        default=60.0,
+        gt=0,
+        le=3600,
+        description="Longest time that one image may take, in seconds; its start is not counted.",
     )
     max_side: int = Field(
         default=1600, ge=16, le=16_384, description="Images are shrunk to this many pixels of the longer side."
@@ -146,7 +149,9 @@ def _of_function(function: Callable[..., Found], version: int) -> type[Expert]:
     def look(self: Expert, image: Image.Image) -> Found:
         return function(image, **{name: getattr(self, name) for name in fields})
 
-    made = create_model(function.__name__, __base__=Expert, __module__=function.__module__, __doc__=function.__doc__, **fields)
+    made = create_model(
+        function.__name__, __base__=Expert, __module__=function.__module__, __doc__=function.__doc__, **fields
+    )
     made.name, made.version = function.__name__, version
     made.look = look  # type: ignore[method-assign]
     made.__abstractmethods__ = frozenset()

@@ -83,7 +83,9 @@ def build_expert(settings: Any) -> Expert:
         known = list(known_kinds())
         near = get_close_matches(kind.lower(), known, n=1)
         said = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(known)}"
-        raise ExpertError(f"unknown kind '{kind}'; {said} One of your own: --plugin FILE.py, or module:name (docs/experts.md)")
+        raise ExpertError(
+            f"unknown kind '{kind}'; {said} One of your own: --plugin FILE.py, or module:name (docs/experts.md)"
+        )
     try:
         return made.model_validate(dict(settings))
     except ValidationError as error:
@@ -116,5 +118,7 @@ def _problem(item: Any, kind: type[Expert]) -> str:
     name = ".".join(map(str, item["loc"]))
     if item["type"] == "extra_forbidden":
         near = get_close_matches(str(item["loc"][-1]), list(kind.model_fields), n=1)
-        return f"{name}: unknown key" + (f"; did you mean '{near[0]}'?" if near else f"; known: {', '.join(kind.model_fields)}")
+        return f"{name}: unknown key" + (
+            f"; did you mean '{near[0]}'?" if near else f"; known: {', '.join(kind.model_fields)}"
+        )
     return f"{name}: {item['msg'].removeprefix('Value error, ')}"

@@ -30,9 +30,13 @@ class RapidOcr(Expert):
 
     min_confidence: float = Field(default=0.6, ge=0, le=1, description="Confidence from which on a line counts.")
     min_letters: int = Field(
-        default=2, ge=1, description="Letters and digits from which on a line counts: a drawn star is read as '★', a cross as 'x'."
+        default=2,
+        ge=1,
+        description="Letters and digits from which on a line counts: a drawn star is read as '★', a cross as 'x'.",
     )
-    detection: str | None = Field(default=None, description="Path of an ONNX model that finds lines; unset: rapidocr's own.")
+    detection: str | None = Field(
+        default=None, description="Path of an ONNX model that finds lines; unset: rapidocr's own."
+    )
     recognition: str | None = Field(
         default=None, description="Path of an ONNX model that reads lines; unset: rapidocr's own."
     )

@@ -24,7 +24,9 @@ class Tagger(Expert):
     name: ClassVar[str] = "tagger"
     version: ClassVar[int] = 1
 
-    model: str = Field(description="Directory of an image classifier saved as safetensors, or its Hub id with `revision`.")
+    model: str = Field(
+        description="Directory of an image classifier saved as safetensors, or its Hub id with `revision`."
+    )
     revision: str | None = Field(default=None, description="Commit (40 hex digits) of a Hub id; required for one.")
     min_confidence: float = Field(default=0.3, ge=0, le=1, description="Probability from which on a tag counts.")
     most: int = Field(default=10, ge=1, le=200, description="Tags at most.")
@@ -65,7 +67,9 @@ class Tagger(Expert):
         several = model.config.problem_type == "multi_label_classification"
         chances = (logits.sigmoid() if several else logits.softmax(-1)).tolist()
         ordered = sorted(enumerate(chances), key=lambda one: -one[1])[: self.most]
-        return [Finding(model.config.id2label[place], chance) for place, chance in ordered if chance >= self.min_confidence]
+        return [
+            Finding(model.config.id2label[place], chance) for place, chance in ordered if chance >= self.min_confidence
+        ]
 
 
 EXPERT = Tagger

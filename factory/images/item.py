@@ -25,7 +25,9 @@ class ImageItem:
     source_height: int
     source_format: str
     sha256: str
-    context: Mapping[str, str | None] = field(default_factory=dict)  # expert -> its text; '' for nothing found, None: it failed
+    context: Mapping[str, str | None] = field(
+        default_factory=dict
+    )  # expert -> its text; '' for nothing found, None: it failed
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> ImageItem:

@@ -153,7 +153,9 @@ class Recipe(Part):
         if ORIGINAL in self.experts:
             raise ValueError("experts: 'original' is the source's own text; choose another name")
         known = [ORIGINAL, *self.experts]
-        prompts = [(f"views.{place}.prompts", one.text) for place, view in enumerate(self.views) for one in view.prompts]
+        prompts = [
+            (f"views.{place}.prompts", one.text) for place, view in enumerate(self.views) for one in view.prompts
+        ]
         rungs = self.repair.regenerate if self.repair is not None else ()
         prompts += [(f"repair.regenerate.{place}", rung.prompt or "") for place, rung in enumerate(rungs)]
         for where, text in prompts:

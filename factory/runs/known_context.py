@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _PARTS_KEPT: Final = 4
-_COLUMNS: Final = ("image_sha256", "fingerprint", "text")
+_COLUMNS: Final = ("image_sha256", "text")
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,14 @@ class KnownContext:
         every = np.concatenate(hashes)
         order = every.argsort(kind="stable")
         return cls(
-            run, name, fingerprint, since_ms, every[order], np.concatenate(places)[order], np.concatenate(rows)[order], parts
+            run,
+            name,
+            fingerprint,
+            since_ms,
+            every[order],
+            np.concatenate(places)[order],
+            np.concatenate(rows)[order],
+            parts,
         )
 
     def again(self) -> KnownContext:
@@ -76,7 +83,7 @@ class ContextReader:
         try:
             return self._texts(images)
         except FileNotFoundError:  # merged with others meanwhile
-            self.known = replace(self.known.again())
+            self.known = self.known.again()
             self._open.clear()
             return self._texts(images)
 
@@ -87,10 +94,10 @@ class ContextReader:
         wanted = pl.Series(list(images), dtype=pl.String).hash().to_numpy()
         at = np.minimum(np.searchsorted(known.hashes, wanted), len(known) - 1)
         found: dict[str, str | None] = {}
-        for image, place in zip(images, at.tolist(), strict=True):
-            if known.hashes[place] != wanted[len(found)] and known.hashes[place] not in wanted:
+        for image, place, is_there in zip(images, at.tolist(), (known.hashes[at] == wanted).tolist(), strict=True):
+            if not is_there:
                 continue
-            sha256, _, text = self._part(known.parts[known.places[place]]).row(int(known.rows[place]))
+            sha256, text = self._part(known.parts[known.places[place]]).row(int(known.rows[place]))
             if sha256 == image:
                 found[image] = text
         return found

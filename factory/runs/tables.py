@@ -127,6 +127,7 @@ ORIGINALS = pl.Schema(
     }
 )
 
+
 class ExpertState(StrEnum):
     """How an expert ended with an image."""
 

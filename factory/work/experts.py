@@ -16,6 +16,27 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class ExpertPlan:
+    """Images that an expert has looked at, and those it is still to look at, at most; None where only reading the source tells.
+
+    `asked_by`: the views whose prompts ask for it; of an expert that none asks for, nothing is done.
+    """
+
+    name: str
+    kind: str
+    asked_by: tuple[str, ...]
+    reused: int
+    to_look: int | None
+
+    def line(self) -> str:
+        """For a terminal."""
+        if not self.asked_by:
+            return f"expert {self.name} ({self.kind}): no prompt asks for it, so it does not run; write {{{self.name}}} into one"
+        what = "the rows not yet read" if self.to_look is None else f"{self.to_look:,} at most"
+        return f"expert {self.name} ({self.kind}): {self.reused:,} images reused, {what} to look at, for {', '.join(self.asked_by)}"
+
+
+@dataclass(frozen=True)
 class ReadyExpert:
     """An expert that a prompt asks for, with what identifies its findings. Travels to workers."""
 

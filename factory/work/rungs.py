@@ -103,7 +103,9 @@ def _ready(ready: ReadyView, rung: Rung, number: int, recipe: Recipe) -> ReadyVi
     view: View = ready.view.model_copy(update={"sampling": rung.sampling(ready.view), "prompts": prompts})
     seed = recipe.seed + SEED_STEP * number
     fingerprints = tuple(
-        rung_fingerprint(caption_fingerprint(view, prompt, seed, ready.identity, asked_of(prompt, ready.experts)), number)
+        rung_fingerprint(
+            caption_fingerprint(view, prompt, seed, ready.identity, asked_of(prompt, ready.experts)), number
+        )
         for prompt in view.prompts
     )
     return replace(ready, view=view, fingerprints=fingerprints, seed=seed, rung=number)

@@ -126,7 +126,8 @@ def ready_views(recipe: Recipe) -> list[ReadyView]:
         lora = resolve_model(view.lora, view.lora_revision) if view.lora else None
         identity = served_identity(model, lora)
         fingerprints = tuple(
-            caption_fingerprint(view, prompt, recipe.seed, identity, asked_of(prompt, experts)) for prompt in view.prompts
+            caption_fingerprint(view, prompt, recipe.seed, identity, asked_of(prompt, experts))
+            for prompt in view.prompts
         )
         ready.append(ReadyView(view, model, lora, fingerprints, image_fingerprint(view), recipe.seed, experts))
     return ready
