@@ -222,7 +222,9 @@ def recipe_schema() -> dict[str, Any]:
         "items": {"anyOf": [{"enum": list(names)}, one_filter]},
     }
     schema["$defs"].pop("FilterUse", None)
-    schema["properties"]["experts"]["additionalProperties"] = _schema_of_experts(schema["$defs"])
+    experts = schema["properties"]["experts"]
+    experts["patternProperties"] = dict.fromkeys(experts["patternProperties"], _schema_of_experts(schema["$defs"]))
+    schema["$defs"].pop("Expert", None)
     return schema
 
 

@@ -6,7 +6,7 @@ version (`VERSION`) that is part of the hash. A fingerprint is 16 hex digits (64
 | part | identifies | what a change does |
 | --- | --- | --- |
 | image | preparation settings of a view | images are prepared again, also those in quarantine |
-| caption | model, adapter, system prompt, sampling, seed (not of greedy ones), image part, the *one* prompt it drew, its experts | rows that drew it are made again |
+| caption | model, adapter, system prompt, sampling, seed (not if greedy), image part, the *one* prompt it drew, its experts | those that drew it are redone |
 | expert | its kind, version, parameters, models, and of a user's own the file of its code | images and captions that ask for it are done again |
 | cut | the caption it was cut from, who judged its sentences, and the least score of one that stands | what is unfaithful is cut again |
 | original | the source's text and image columns, and how images are looked at | the source's texts are read again |
