@@ -201,7 +201,7 @@ def findings_of(found: Found, width: int, height: int) -> list[Finding]:
     listed = [found] if isinstance(found, (str, Finding)) else found
     if isinstance(listed, (bytes, Mapping)) or not isinstance(listed, Iterable):
         raise TypeError(f"it gave a {type(found).__name__} instead of a text, findings, or None")
-    kept = []
+    kept: list[Finding] = []
     for one in listed:
         if len(kept) == MOST_FINDINGS:
             break
