@@ -69,7 +69,7 @@ def load_plugin(file: str | Path) -> Loaded:
 
 def _loaded(file: str, code: bytes) -> Loaded:
     from exports.formats.export import Format, register_format, unregister_format
-    from factory.experts.expert import ExpertError, as_kind
+    from factory.experts.contract import ExpertError, as_kind
     from factory.experts.kinds import register_expert, unregister_expert
     from filters.contract.filter import Filter, FilterError
     from filters.registry import register, unregister

@@ -13,7 +13,7 @@ import pyarrow as pa
 from factory.engines.ray_errors import seals_errors
 from factory.engines.stage import Actors
 from factory.experts.child_process import ExpertProcess, Looked
-from factory.experts.expert import ExpertError
+from factory.experts.contract import ExpertError
 from factory.runs import tables
 from factory.runs.clock import now_ms
 from factory.runs.known_context import ContextReader, KnownContext

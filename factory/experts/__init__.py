@@ -4,6 +4,6 @@ A kind is a class in a file here with the name of the kind, which has an `EXPERT
 kinds. Those of users (docs/experts.md) come from plugin files, packages, or `module:name`.
 """
 
-from factory.experts.expert import Expert, ExpertError, Finding, expert
+from factory.experts.contract import Expert, ExpertError, Finding, expert
 
 __all__ = ["Expert", "ExpertError", "Finding", "expert"]

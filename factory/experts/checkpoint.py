@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from factory.errors import missing_extra
-from factory.experts.expert import ExpertError
+from factory.experts.contract import ExpertError
 from filters.contract.filter import FilterError
 from filters.models.transformers_checkpoint import Checkpoint
 

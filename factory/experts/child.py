@@ -24,7 +24,7 @@ def main() -> None:
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     order = json.loads(_read(asked) or b"{}")
     sys.path[:] = order["path"]
-    from factory.experts.expert import Expert
+    from factory.experts.contract import Expert
 
     try:
         made = _made(order)
@@ -41,7 +41,7 @@ def main() -> None:
 def _made(order: dict[str, Any]) -> Any:
     from importlib import import_module
 
-    from factory.experts.expert import as_kind
+    from factory.experts.contract import as_kind
 
     value: Any = import_module(order["module"])
     for step in order["name"].split("."):
@@ -60,7 +60,7 @@ def _is_ours(error: Exception) -> bool:
 
 def _looked(made: Any, data: bytes) -> dict[str, Any]:
     """What the expert says of the bytes of an image file: text and findings, or why there are none."""
-    from factory.experts.expert import findings_of
+    from factory.experts.contract import findings_of
     from factory.experts.foreign_words import foreign_words
     from filters.images.pixels import UnreadableImage, decode
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import IO, Any, Final
 
 from factory.experts.child import HEADER
-from factory.experts.expert import Expert, ExpertError
+from factory.experts.contract import Expert, ExpertError
 
 START_SECONDS: Final = 600.0
 """Longest time that an expert may take to load its models."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 from pydantic import Field, field_validator
 
 from factory.experts.checkpoint import checkpoint_models, loading
-from factory.experts.expert import Expert, Finding
+from factory.experts.contract import Expert, Finding
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -12,7 +12,7 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 import factory.experts
-from factory.experts.expert import Expert, ExpertError, as_kind, check_kind
+from factory.experts.contract import Expert, ExpertError, as_kind, check_kind
 
 GROUP: Final = "caption_factory.experts"
 """The entry point group. An entry point's name is the kind, its value `package.module:Class` or `package.module:function`."""
@@ -106,7 +106,7 @@ def _imported(kind: str) -> type[Expert]:
     made = as_kind(value)
     if made is None:
         raise ExpertError(
-            f"'{kind}' is no expert: a subclass of factory.experts.Expert, or a function under @factory.experts.expert(version=1)"
+            f"'{kind}' is no expert: a subclass of factory.experts.Expert, or a function under @factory.experts.contract(version=1)"
         )
     check_kind(made)
     return made

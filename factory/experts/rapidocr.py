@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 from pydantic import Field
 
 from factory.errors import missing_extra
-from factory.experts.expert import Expert, ExpertError, Finding
+from factory.experts.contract import Expert, ExpertError, Finding
 from filters.contract.filter import FilterError
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import Field
 
 from factory.experts.checkpoint import checkpoint_models, loading
-from factory.experts.expert import Expert, Finding
+from factory.experts.contract import Expert, Finding
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, SerializeAsAny, ValidationError, field_validator, model_validator
 
-from factory.experts.expert import Expert, ExpertError
+from factory.experts.contract import Expert, ExpertError
 from factory.experts.kinds import build_expert
 from factory.plugins import BUILT_IN_KINDS, PluginError, load_plugin, source_kinds
 from factory.recipe.part import NAME_PATTERN, ORIGINAL, PLACE, Part, is_reference

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from factory.errors import RecipeError
 from factory.experts.child_process import ExpertOrder
-from factory.experts.expert import Expert, ExpertError
+from factory.experts.contract import Expert, ExpertError
 from factory.work.fingerprint import fingerprint
 from factory.work.prompts import places
 

@@ -15,7 +15,7 @@ import factory
 from exports.storage import Storage
 from factory.captioning.context import AddContext, prove
 from factory.captioning.stages import WORK, ReadShards
-from factory.experts.expert import ExpertError
+from factory.experts.contract import ExpertError
 from factory.images.item import ImageItem
 from factory.recipe import Recipe
 from factory.runs import tables

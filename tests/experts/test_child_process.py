@@ -8,7 +8,7 @@ import signal
 import pytest
 
 from factory.experts.child_process import ExpertOrder, ExpertProcess
-from factory.experts.expert import ExpertError
+from factory.experts.contract import ExpertError
 from factory.experts.kinds import build_expert
 from tests.experts.own_experts import CRASHES, FINDS, HANGS, LIES, NOTHING, RAISES, picture
 

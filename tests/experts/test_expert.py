@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from factory.experts.expert import FINDING_CHARS, MOST_FINDINGS, Finding, findings_of
+from factory.experts.contract import FINDING_CHARS, MOST_FINDINGS, Finding, findings_of
 from factory.experts.foreign_words import foreign_words
 from factory.work.prompts import fill_prompt
 
@@ -35,13 +35,13 @@ def test_what_is_no_finding_is_refused(found: object) -> None:
 def test_there_are_not_endless_findings() -> None:
     def endless():  # type: ignore[no-untyped-def]
         while True:
-            yield "x" * 10_000
+            yield "x" * 1_000
 
     found = findings_of(endless(), 10, 10)
     assert (len(found), len(found[0].text)) == (MOST_FINDINGS, FINDING_CHARS)
 
 
-@given(st.text(), st.integers(1, 50))
+@given(st.text(max_size=80), st.integers(1, 50))
 def test_foreign_words_are_one_printable_line(text: str, most: int) -> None:
     words = foreign_words(text, most)
     assert len(words) <= most

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 import factory
-from factory.experts.expert import ExpertError
+from factory.experts.contract import ExpertError
 from factory.experts.kinds import build_expert
 from factory.plugins import load_plugin
 from factory.recipe import as_recipe, recipe_yaml
@@ -107,7 +107,7 @@ def test_a_fingerprint_is_of_what_an_expert_finds(monkeypatch: pytest.MonkeyPatc
     assert first != expert_fingerprint(build_expert({"kind": "rapidocr", "max_chars": 10}))
     own = expert_fingerprint(build_expert({"kind": f"{OWN}:Widths"}))
     assert own != expert_fingerprint(build_expert({"kind": f"{OWN}:heights"}))
-    monkeypatch.setattr("factory.experts.expert.code_of", lambda kind: "edited")
+    monkeypatch.setattr("factory.experts.contract.code_of", lambda kind: "edited")
     assert own != expert_fingerprint(build_expert({"kind": f"{OWN}:Widths"}))
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
-from factory.experts.expert import ExpertError, findings_of
+from factory.experts.contract import ExpertError, findings_of
 from factory.experts.kinds import build_expert
 from tests.filters.detectors import grounding_dino, owl
 
@@ -35,7 +35,7 @@ def test_rapidocr_reads_a_sign() -> None:
 
 
 def test_rapidocr_puts_no_quote_marks_into_its_quotes() -> None:
-    from factory.experts.expert import Finding
+    from factory.experts.contract import Finding
 
     assert build_expert({"kind": "rapidocr"}).words([Finding('say "x"'), Finding("b")]) == '"say \'x\'", "b"'
 
