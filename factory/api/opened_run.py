@@ -117,7 +117,7 @@ class OpenedRun:
         from factory.recipe import did_you_mean
         from factory.runs.tables import EXPERTS
 
-        known = {one.name: one.fingerprint for one in (self._work.views[0].experts if self._work.views else ())}
+        known = {one.name: one.fingerprint for one in self._work.experts}
         if name is not None and name not in known:
             raise RunError(f"{self.url} has no expert '{name}'{did_you_mean(name, list(known), every=True)}")
         frames = [

@@ -14,10 +14,7 @@ def expert_accounts(work: Work, since_ms: int) -> list[dict[str, Any]]:
     """Of each expert that prompts ask for: `name`, `kind`, images `found`, with `nothing` and `failed`, these by `reasons`, and
     of the images looked at since a time (milliseconds since 1970) their number, `images_now`, and the seconds of work, `seconds_now`.
     """
-    return [
-        _account(work, one.name, one.kind, one.fingerprint, since_ms)
-        for one in (work.views[0].experts if work.views else ())
-    ]
+    return [_account(work, one.name, one.kind, one.fingerprint, since_ms) for one in work.experts]
 
 
 def _account(work: Work, name: str, kind: str, fingerprint: str, since_ms: int) -> dict[str, Any]:

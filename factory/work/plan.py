@@ -286,7 +286,7 @@ def _filter_plans(work: Work) -> Iterator[FilterPlan]:
 
 def _expert_plans(plan: Plan, to_caption: dict[str, int | None]) -> Iterator[ExpertPlan]:
     work, rows = plan.work, plan.source_rows
-    ready = {expert.name: expert for expert in (work.views[0].experts if work.views else ())}
+    ready = {expert.name: expert for expert in work.experts}
     for name, expert in work.recipe.experts.items():
         asking = tuple(one.name for one in work.views if any(name in asked for asked in one.asked_experts))
         known = 0
