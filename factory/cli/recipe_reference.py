@@ -123,6 +123,8 @@ def _type(annotation: Any) -> str:
         text = text.replace(old, new)
     if "FolderSource" in text:
         text = "one of the sources below"
+    if "factory.experts" in text:
+        text = "name: {kind: ...} of an expert below"
     return _cell(f"`{text}`" if text.isidentifier() else text)
 
 
