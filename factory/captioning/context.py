@@ -76,11 +76,12 @@ class AddContext:
         Raises ExpertError: an expert cannot be loaded.
         """
         asks = batch.column("asks").to_pylist()
+        images = batch.select(["image_key", "shard", "sha256", "data"])
         contexts: list[dict[str, str | None]] = [{} for _ in asks]
         for looker in self.lookers:
             rows = [place for place, names in enumerate(asks) if looker.name in (names or ())]
             if rows:
-                texts = looker.texts(batch.take(rows))
+                texts = looker.texts(images.take(rows))
                 for place, text in zip(rows, texts, strict=True):
                     contexts[place][looker.name] = text
         fields = batch.schema

@@ -12,7 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, create_model
+from pydantic import BaseModel, ConfigDict, Field, create_model, model_validator
 
 from factory.errors import FactoryError
 from factory.experts.foreign_words import foreign_words
@@ -77,6 +77,12 @@ class Expert(BaseModel, ABC):
         default=1000, ge=1, le=20_000, description="Longest text that goes into a prompt; a longer one is cut."
     )
     threads: int = Field(default=1, ge=1, le=256, description="Threads of each of its processes.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_this_kind(cls, value: Any) -> Any:
+        """In Python the class says it."""
+        return {"kind": cls.name, **value} if isinstance(value, dict) else value
 
     @abstractmethod
     def look(self, image: Image.Image) -> Found:

@@ -237,6 +237,7 @@ def _schema_of_experts(definitions: dict[str, Any]) -> dict[str, Any]:
         parameters = kind.model_json_schema()
         definitions.update(parameters.pop("$defs", {}))
         parameters["properties"]["kind"] = {"const": name}
+        parameters["required"] = list(dict.fromkeys(["kind", *parameters.get("required", ())]))
         kinds.append(parameters)
     own = {
         "type": "object",
