@@ -29,6 +29,8 @@ def main() -> None:
     try:
         made = _made(order)
         made.load()
+        import filters.images.decoding.decoder
+        import filters.images.pixels  # noqa: F401  (now, so that it is not counted as time of the first image)
     except Exception as error:
         _say(answers, {"problem": str(error) if _is_ours(error) else f"{type(error).__name__}: {error}"})
         return
