@@ -117,9 +117,12 @@ class Detector(Expert):
                 )[0]
                 names = [str(name) for name in found["text_labels"]]
             else:
-                inputs = processor(
-                    images=[image], text=[list(self.labels)], return_tensors="pt", padding="max_length", truncation=True
-                )
+                tokens = {
+                    "padding": "max_length",
+                    "truncation": True,
+                    "max_length": model.config.text_config.max_position_embeddings,
+                }
+                inputs = processor(images=[image], text=[list(self.labels)], return_tensors="pt", **tokens)
                 found = processor.post_process_grounded_object_detection(
                     model(**inputs), threshold=self.min_confidence, target_sizes=size, text_labels=[list(self.labels)]
                 )[0]

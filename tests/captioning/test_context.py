@@ -32,7 +32,7 @@ OWN = "tests.experts.own_experts"
 
 def recipe_of(folder: Path, prompts: list[str], **settings: object) -> dict[str, Any]:
     """A recipe whose expert notes the images that it looks at."""
-    view = {"name": "self", "model": "org/model", "revision": "a" * 40, "prompts": prompts}
+    view = {"name": "self", "model": "demo:small", "prompts": prompts}
     wide = {"kind": f"{OWN}:Widths", "notes": str(folder / "notes.txt"), "timeout_s": 20} | settings
     return {
         "name": "contexts",
@@ -155,7 +155,7 @@ def test_only_images_whose_prompt_asks_are_read_with_their_bytes(tmp_path: Path)
         (tmp_path / "images" / f"{number}.png").write_bytes(picture(40 + number))
     raw = recipe_of(tmp_path, ["See {wide}.", "Describe."])
     run = Run(Storage(str(tmp_path / "run")))
-    plan = make_plan(Recipe.model_validate(raw), run)
+    plan = make_plan(Recipe.model_validate(raw), run, None, run.storage.child("source"))
     (group,) = plan.work.groups
     assert [expert.name for expert in group.experts] == ["wide"]
     read = ReadShards(plan.source, group, run, None, plan.work.reading)
