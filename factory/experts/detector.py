@@ -128,7 +128,10 @@ class Detector(Expert):
                 )[0]
                 names = [str(name) for name in found["text_labels"]]
         rows = zip(names, found["scores"].tolist(), found["boxes"].tolist(), strict=True)
-        findings = [Finding(name, min(1.0, score), _within(box, image)) for name, score, box in rows if name]
+        inside = [
+            (name, score, within) for name, score, box in rows if name and (within := _within(box, image)) is not None
+        ]
+        findings = [Finding(name, min(1.0, score), box) for name, score, box in inside]
         return sorted(findings, key=lambda finding: -(finding.confidence or 0.0))
 
     def words(self, findings: list[Finding]) -> str:
@@ -142,10 +145,11 @@ class Detector(Expert):
         )
 
 
-def _within(box: list[float], image: Image.Image) -> tuple[float, float, float, float]:
-    """A box of a model whose corners may lie outside, or the wrong way round."""
-    across, down = sorted((box[0], box[2])), sorted((box[1], box[3]))
-    return max(0.0, across[0]), max(0.0, down[0]), min(float(image.width), across[1]), min(float(image.height), down[1])
+def _within(box: list[float], image: Image.Image) -> tuple[float, float, float, float] | None:
+    """The part of a model's box that lies in the image; None where that is nothing: some models see the image with a margin."""
+    left, right = sorted(min(max(0.0, x), float(image.width)) for x in (box[0], box[2]))
+    top, bottom = sorted(min(max(0.0, y), float(image.height)) for y in (box[1], box[3]))
+    return (left, top, right, bottom) if left < right and top < bottom else None
 
 
 EXPERT = Detector
