@@ -5,9 +5,10 @@ Parts:
          without: `expert_cost`, of the seconds from the first to the last caption's part written. Processors are free but for
          what the run itself does. `expert_ms`: of an image, in its process.
   busy   the same with the demo captioner, whose engine computes on the processors that the expert needs: `expert_cost_busy`.
-  words  scenes with a printed word, captioned greedily by the demo captioner without and with what the OCR expert read (in lower
-         case, which is all that this captioner knows, as web text, which it was taught to read): `wrong_words`, sentences that
-         are wrong about the word with context over without; `words_missing`, captions that do not tell it, likewise; and the counts.
+  words  scenes with a printed word, captioned greedily without and with what rapidocr read, by the shipped demo captioner, which was
+         taught not to listen to what stands beside an image, and by one that was taught to (bench/taught_reader.py):
+         `wrong_words_shipped`, `wrong_words`: sentences that are wrong about the word, with over without; `words_shipped` and
+         `words_taught`: the counts of both, with captions that do not tell the word (`missing`) and all wrong sentences.
          `words_read`: share of the words that the expert read right.
 
     python -m bench.views --parts cost words --json
@@ -31,12 +32,12 @@ if not __package__:  # run as a file, whose folder would hide the package `filte
 
 from bench.answer import print_answer
 from bench.commands import environment, python_module
+from bench.taught_reader import ASKED
 
 SEED: Final = 3
 ENGINE: Final = {"enforce_eager": True, "max_model_len": 512}
 PLAIN: Final = "Describe the image in detail."
-TOLD: Final = 'The web page says: "{words|untitled}". Describe the image in detail.'
-READS: Final = "bench.demo_words:DemoWords"
+TOLD: Final = ASKED.replace("{words}", "{words|none}")
 PACE_S: Final = 1.0
 """Seconds an image that the engine of the part `cost` takes: more than the expert, so that captioning is what is waited for."""
 
@@ -63,18 +64,21 @@ def write_images(folder: Path, count: int, with_word: bool) -> None:
         (folder / f"{scene.key}.img").write_bytes(scene_image(scene))
 
 
-def recipe_of(images: Path, told: bool, model: str = "demo:small") -> dict[str, Any]:
-    """A greedy view, with the expert's words or without."""
+def recipe_of(images: Path, prompts: dict[str, str], model: str = "demo:small") -> dict[str, Any]:
+    """A greedy view of each prompt; what a prompt asks for is rapidocr's."""
+    has_weights = model == "demo:small" or (Path(model) / "model.safetensors").exists()
     view = {
-        "name": "detailed",
         "model": model,
-        "prompts": [TOLD if told else PLAIN],
         "sampling": {"max_tokens": 96},
         "canary": False,
-        **({"engine": ENGINE} if model == "demo:small" else {}),
+        **({"engine": ENGINE} if has_weights else {}),
     }
-    experts = {"experts": {"words": {"kind": READS, "timeout_s": 600}}} if told else {}
-    return {"name": "views", "source": {"kind": "folder", "path": str(images)}, "views": [view], **experts}
+    return {
+        "name": "views",
+        "source": {"kind": "folder", "path": str(images)},
+        "views": [{**view, "name": name, "prompts": [prompt]} for name, prompt in prompts.items()],
+        "experts": {"words": {"kind": "rapidocr", "timeout_s": 600}},
+    }
 
 
 def run_here(recipe: dict[str, Any], out: str, stand_in: bool) -> dict[str, Any]:
@@ -127,7 +131,7 @@ def measure_cost(folder: Path, options: argparse.Namespace, stand_in: bool = Tru
     runs: dict[bool, list[dict[str, Any]]] = {False: [], True: []}
     for repeat in range(options.repeats):
         for told in (False, True) if repeat % 2 == 0 else (True, False):
-            recipe = recipe_of(images, told, model)
+            recipe = recipe_of(images, {"told": TOLD} if told else {"plain": PLAIN}, model)
             runs[told].append(run_apart(recipe, folder / f"run-{repeat}-{told}", stand_in))
             print(f"{'with' if told else 'without'} the expert: {runs[told][-1]}", file=sys.stderr, flush=True)
     seconds = {told: statistics.median(one["seconds"] for one in made) for told, made in runs.items()}
@@ -147,40 +151,50 @@ def measure_busy(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def measure_words(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
-    """What the expert's words do to captions."""
+    """What the expert's words do to captions of both captioners."""
     import factory
+    from bench.taught_reader import teach
+    from factory.demo.scenes import draw_scene, scene_index
+
+    images = folder / "images"
+    write_images(images, options.words, with_word=True)
+    taught = options.taught or teach(folder / "taught", options.steps)
+    found: dict[str, Any] = {"words_images": options.words}
+    for name, model in (("shipped", "demo:small"), ("taught", str(taught))):
+        out = folder / f"run-{name}"
+        run_apart(recipe_of(images, {"plain": PLAIN, "told": TOLD}, model), out)
+        opened = factory.Run(out)
+        captions = opened.captions()
+        counts = {view: _errors(captions.filter(captions["view"] == view)) for view in ("plain", "told")}
+        key = "wrong_words" if name == "taught" else "wrong_words_shipped"
+        found[key] = round(counts["told"]["wrong"] / max(1, counts["plain"]["wrong"]), 3)
+        found[f"words_{name}"] = counts
+    rows = opened.experts("words").select("image_key", "text").rows()
+    right = sum(text == f'"{draw_scene(SEED, scene_index(_key(key))).word.word.upper()}"' for key, text in rows)
+    return found | {"words_read": round(right / len(rows), 3)}
+
+
+def _errors(captions: Any) -> dict[str, int]:
+    """Of captions of scenes with a word: sentences wrong about it, captions that do not tell it, wrong sentences, all sentences."""
     from factory.demo.claims import WordClaim
     from factory.demo.scenes import draw_scene, scene_index
     from factory.demo.truth import judge_caption_of, parse_sentence, split_sentences
 
-    images = folder / "images"
-    write_images(images, options.words, with_word=True)
-    counts: dict[bool, dict[str, int]] = {}
-    read = 0
-    for told in (False, True):
-        run_apart(recipe_of(images, told), folder / f"run-{told}")
-        opened = factory.Run(folder / f"run-{told}")
-        counts[told] = {"wrong": 0, "missing": 0, "wrong_sentences": 0, "sentences": 0}
-        for key, text in opened.captions().select("image_key", "text").iter_rows():
-            scene = draw_scene(SEED, scene_index(key.removesuffix(".img")))
-            verdicts = judge_caption_of(text or "", scene).sentences
-            claims = [claim for part in split_sentences(text or "") for claim in parse_sentence(part) or ()]
-            told_words = [claim.word for claim in claims if isinstance(claim, WordClaim)]
-            counts[told]["wrong"] += sum("text" in verdict.errors for verdict in verdicts)
-            counts[told]["missing"] += scene.word.word not in told_words
-            counts[told]["wrong_sentences"] += sum(not verdict.correct for verdict in verdicts)
-            counts[told]["sentences"] += len(verdicts)
-        if told:
-            for key, text in opened.experts("words").select("image_key", "text").iter_rows():
-                read += (text or "").split(" ")[0] == draw_scene(SEED, scene_index(key.removesuffix(".img"))).word.word
-    return {
-        "wrong_words": round(counts[True]["wrong"] / max(1, counts[False]["wrong"]), 3),
-        "words_missing": round(counts[True]["missing"] / max(1, counts[False]["missing"]), 3),
-        "words_read": round(read / options.words, 3),
-        "words_without": counts[False],
-        "words_with": counts[True],
-        "words_images": options.words,
-    }
+    counts = {"wrong": 0, "missing": 0, "wrong_sentences": 0, "sentences": 0}
+    for key, text in captions.select("image_key", "text").iter_rows():
+        scene = draw_scene(SEED, scene_index(_key(key)))
+        verdicts = judge_caption_of(text or "", scene).sentences
+        claims = [claim for part in split_sentences(text or "") for claim in parse_sentence(part) or ()]
+        words = [claim.word for claim in claims if isinstance(claim, WordClaim)]
+        counts["wrong"] += sum("text" in verdict.errors for verdict in verdicts)
+        counts["missing"] += scene.word.word not in words
+        counts["wrong_sentences"] += sum(not verdict.correct for verdict in verdicts)
+        counts["sentences"] += len(verdicts)
+    return counts
+
+
+def _key(file: str) -> str:
+    return file.removesuffix(".img")
 
 
 PARTS: Final[dict[str, Callable[[Path, argparse.Namespace], dict[str, Any]]]] = {
@@ -197,6 +211,8 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=240, help="images of the part cost (default 240)")
     parser.add_argument("--busy-images", type=int, default=512, help="images of the part busy (default 512)")
     parser.add_argument("--words", type=int, default=600, help="scenes with a printed word (default 600)")
+    parser.add_argument("--steps", type=int, default=300, help="steps that teach the captioner to listen (default 300)")
+    parser.add_argument("--taught", type=Path, help="a captioner that was taught before, instead")
     parser.add_argument("--repeats", type=int, default=3, help="runs of each arm of cost and busy (default 3)")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--run", help=argparse.SUPPRESS)
