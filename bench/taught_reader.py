@@ -38,7 +38,7 @@ def teach(folder: Path, steps: int, seed: int = 0) -> Path:
     model.set_attn_implementation({"text_config": "eager", "vision_config": "eager"})
     scenes = _scenes(min(steps * BATCH, 4000))
     pixels = prepare_pixels(processor, scenes)
-    taught = [*model.model.text_model.parameters(), *model.lm_head.parameters()]
+    taught = list(dict.fromkeys([*model.model.text_model.parameters(), *model.lm_head.parameters()]))  # the head may be tied
     for one in model.parameters():
         one.requires_grad_(False)
     for one in taught:

@@ -43,6 +43,7 @@ def recipe_of(folder: Path) -> dict[str, Any]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)  # two starts of an engine, on a machine that may be busy
 def test_what_experts_find_stands_in_prompts_and_is_found_once(tmp_path: Path) -> None:
     raw = recipe_of(tmp_path)
     out = tmp_path / "run"
