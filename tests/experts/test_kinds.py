@@ -136,3 +136,11 @@ def test_the_code_of_a_release_is_not_run(tmp_path: Path) -> None:
     file.write_text(yaml.safe_dump(recipe({"ocr": {"kind": f"{OWN}:heights"}})))
     with pytest.raises(factory.RecipeError, match="code of others is not run"):
         as_recipe(file, released=True)
+
+
+def test_paths_of_experts_do_not_go_public() -> None:
+    from factory.releasing.machine_paths import public_recipe
+
+    raw = {"experts": {"ocr": {"kind": "rapidocr", "detection": "/home/me/det.onnx", "list": ["/home/me/a", "b/c"]}}}
+    public = yaml.safe_load(public_recipe(yaml.safe_dump(raw)))
+    assert public["experts"]["ocr"] == {"kind": "rapidocr", "detection": "det.onnx", "list": ["a", "b/c"]}
