@@ -13,7 +13,7 @@ VENV := .venv
 # Tests of one file stay in one process, which shares its engines and runs; two processes, whatever the machine has.
 PYTEST = $(VENV)/bin/python -m pytest -n 2 --dist loadfile
 STAMP := $(VENV)/.ready
-BENCHMARKS := newcomer throughput memory kill release filters filter_scale faithfulness reads rounds starts quote review scale
+BENCHMARKS := newcomer throughput memory kill release filters filter_scale faithfulness reads rounds starts quote review scale views
 
 setup: $(STAMP)
 

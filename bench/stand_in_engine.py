@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 import time
 from typing import TYPE_CHECKING, Any, Final
 
@@ -44,13 +45,14 @@ class StandInEngine:
 
     def __init__(self) -> None:
         self._room = asyncio.Semaphore(AT_ONCE)
+        self._latency_s = LATENCY_S
 
     async def generate(
         self, ready: Any, prompt: str, image: Any, image_id: str, sampling: Any, seed: int | None
     ) -> Any:
         """Words drawn by the image."""
         async with self._room:
-            await asyncio.sleep(LATENCY_S)
+            await asyncio.sleep(self._latency_s)
         digest = hashlib.sha256(image_id.encode()).digest()
         text = " ".join(WORDS[byte % len(WORDS)] for byte in digest[:20]).capitalize() + "."
         made = Completion(
@@ -80,3 +82,20 @@ class StandInActor(EngineActor):
         self.engine = StandInEngine()
         self._duties = {}
         self.start_seconds = time.monotonic() - started
+
+
+class PacedEngine(StandInEngine):
+    """One request after the other, each taking the seconds that STAND_IN_PACE_S says."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._room = asyncio.Semaphore(1)
+        self._latency_s = float(os.environ["STAND_IN_PACE_S"])
+
+
+class PacedActor(StandInActor):
+    """In the place of the actor that starts vLLM."""
+
+    def __init__(self, served: EngineGroup, log: str | None) -> None:
+        super().__init__(served, log)
+        self.engine = PacedEngine()

@@ -21,6 +21,7 @@ from factory.runs.clock import now_ms
 from factory.runs.run import LEFT_OUT_ROWS
 from factory.runs.set_aside import damage_lines
 from factory.work.accounts import cost
+from factory.work.expert_accounts import account_words, expert_accounts
 from factory.work.work import Work
 
 LEFT_OUT = {
@@ -101,6 +102,9 @@ class Outcome:
             lines.append(
                 f"cost     {self.metrics['cost']:,.4f} for all captions of this run so far, in the money of `price`"
             )
+        lines += [
+            f"expert   {one['name']} ({one['kind']}): {account_words(one)}" for one in self.metrics.get("experts", ())
+        ]
         lines += [f"damaged  {line}" for line in damage_lines(self.damaged)]
         if self.repair is not None:
             lines += [f"repair   {line}" for line in self.repair.lines()]
@@ -158,6 +162,7 @@ def outcome_metrics(outcome: Outcome) -> dict[str, Any]:
     return {
         "images": outcome.accounts,
         **({} if paid is None else {"cost": round(paid, 6)}),
+        **({"experts": experts} if (experts := expert_accounts(outcome.work, outcome.made.began_ms)) else {}),
         "selection": outcome.selection,
         "this_time": {
             "images_by_state": dict(outcome.made.images),

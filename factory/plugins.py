@@ -1,4 +1,4 @@
-"""A filter, source or format of a user's own: from a file, without a package, or from the entry points of a package.
+"""A filter, source, expert or format of a user's own: from a file, without a package, or from the entry points of a package.
 
 A file is Python code that runs with the rights of the run. It is taken from where the user names it (`--plugin`, `plugins` of a recipe
 on this machine), never from a release. Workers import a copy of it that holds these very bytes, so a file that changes while a run
@@ -47,10 +47,12 @@ class Loaded:
     filters: tuple[str, ...]
     sources: tuple[str, ...]
     formats: tuple[str, ...]
+    experts: tuple[str, ...] = ()
 
 
 def load_plugin(file: str | Path) -> Loaded:
-    """Import a file and register what it defines: subclasses of `Filter`, classes with `Settings`, `shards` and `read`, `Format`s.
+    """Import a file and register what it defines: subclasses of `Filter` and `Expert`, functions under `@expert`, classes with `Settings`,
+    `shards` and `read`, `Format`s.
 
     The same file is loaded once, whoever names it; one that was changed since replaces what it brought before.
 
@@ -67,6 +69,8 @@ def load_plugin(file: str | Path) -> Loaded:
 
 def _loaded(file: str, code: bytes) -> Loaded:
     from exports.formats.export import Format, register_format, unregister_format
+    from factory.experts.contract import ExpertError, as_kind
+    from factory.experts.kinds import register_expert, unregister_expert
     from filters.contract.filter import Filter, FilterError
     from filters.registry import register, unregister
 
@@ -79,9 +83,11 @@ def _loaded(file: str, code: bytes) -> Loaded:
     filters = [one for one in kinds if issubclass(one, Filter) and not isabstract(one)]
     sources = [one for one in kinds if _is_source(one)]
     formats = [one for one in vars(module).values() if isinstance(one, Format) and one.name]
-    if not (filters or sources or formats):
+    experts = list(dict.fromkeys(made for value in own if (made := as_kind(value)) is not None))
+    if not (filters or sources or formats or experts):
         raise PluginError(
-            f"plugin {file}: it defines no filter (a subclass of filters.Filter), no source (a class with Settings, shards and read) "
+            f"plugin {file}: it defines no filter (a subclass of filters.Filter), no source (a class with Settings, shards and read), "
+            "no expert (a subclass of factory.experts.Expert, or a function under @expert) "
             "and no format (an exports.formats.Format with a name); see docs/plugins.md"
         )
     before = _brought.pop(file, None)
@@ -91,6 +97,8 @@ def _loaded(file: str, code: bytes) -> Loaded:
         _sources.pop(name, None)
     for name in before.formats if before else ():
         unregister_format(name)
+    for name in before.experts if before else ():
+        unregister_expert(name)
     try:
         for kind in filters:
             register(kind)
@@ -98,7 +106,9 @@ def _loaded(file: str, code: bytes) -> Loaded:
             _register_source(kind)
         for one in formats:
             register_format(one)
-    except (FilterError, ValueError) as error:
+        for made in experts:
+            register_expert(made)
+    except (FilterError, ExpertError, ValueError) as error:
         raise PluginError(f"plugin {file}: {error}") from None
     brought = Loaded(
         file,
@@ -106,6 +116,7 @@ def _loaded(file: str, code: bytes) -> Loaded:
         tuple(kind.name for kind in filters),
         tuple(_kind(one) for one in sources),
         tuple(one.name or "" for one in formats),
+        tuple(made.name for made in experts),
     )
     _brought[file] = brought
     return brought

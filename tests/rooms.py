@@ -40,13 +40,14 @@ MAY_IMPORT: dict[str, str] = {
     "factory/notice.py": "exports factory/errors.py",
     "factory/demo": "factory/errors.py",
     "factory/models": "factory/errors.py factory/demo",
-    "factory/plugins.py": "filters/* exports/formats factory/errors.py",
-    "factory/recipe": "filters/* factory/errors.py factory/models factory/plugins.py",
+    "factory/experts": "filters/* factory/errors.py",
+    "factory/plugins.py": "filters/* exports/formats factory/errors.py factory/experts",
+    "factory/recipe": "filters/* factory/errors.py factory/models factory/plugins.py factory/experts",
     "factory/runs": "filters/* exports factory/errors.py",
     "factory/images": "filters/images/decoding factory/errors.py factory/recipe",
     "factory/sources": "exports factory/errors.py factory/plugins.py factory/demo factory/recipe factory/runs factory/images",
     "factory/work": (
-        "filters/* exports factory/errors.py factory/models factory/recipe factory/runs factory/images factory/sources"
+        "filters/* exports factory/errors.py factory/models factory/experts factory/recipe factory/runs factory/images factory/sources"
     ),
     "factory/engines": "filters/* factory/errors.py factory/models factory/recipe factory/work",
     "factory/costs": "factory/recipe factory/runs factory/work factory/engines",
@@ -55,7 +56,7 @@ MAY_IMPORT: dict[str, str] = {
         "factory/sources factory/work factory/engines"
     ),
     "factory/captioning": (
-        "filters/* factory/errors.py factory/progress.py factory/recipe factory/runs factory/images factory/sources "
+        "filters/* factory/errors.py factory/progress.py factory/experts factory/recipe factory/runs factory/images factory/sources "
         "factory/work factory/engines factory/costs factory/judging"
     ),
     "factory/scoring": (

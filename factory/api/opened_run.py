@@ -102,6 +102,32 @@ class OpenedRun:
             raise RunError(f"{self.url} has no filter '{filter}'{did_you_mean(filter, list(known), every=True)}")
         return self._run.scores(filter, known[filter]).collect()
 
+    def experts(self, name: str | None = None) -> pl.DataFrame:
+        """What experts found in the images, one row per image and expert: `expert` and the columns of the experts table. They are
+        beside captions by `image_sha256`.
+
+        Args:
+            name: of one expert; all of the recipe's that prompts ask for.
+
+        Raises:
+            RunError: there is no expert of that name, or no prompt asks for it.
+        """
+        import polars as pl
+
+        from factory.recipe import did_you_mean
+        from factory.runs.tables import EXPERTS
+
+        known = {one.name: one.fingerprint for one in self._work.experts}
+        if name is not None and name not in known:
+            raise RunError(f"{self.url} has no expert '{name}'{did_you_mean(name, list(known), every=True)}")
+        frames = [
+            self._run.experts(one, fingerprint).select(pl.lit(one).alias("expert"), *EXPERTS).collect()
+            for one, fingerprint in known.items()
+            if name in (None, one)
+        ]
+        empty = pl.DataFrame(schema={"expert": pl.String, **EXPERTS})
+        return pl.concat([empty, *frames]).sort("expert", "image_key")
+
     def quarantine(self) -> pl.DataFrame:
         """The images that could not be used, each with its reason."""
         return self._run.quarantine(self._work.quarantine_fingerprints).collect()

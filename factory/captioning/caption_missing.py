@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from factory.captioning.beside_bare import BesideBare, beside_bare
 from factory.captioning.merging import MergingParts
+from factory.engines.cluster import engine_count
 from factory.engines.engine_actor import Duty
 from factory.engines.pool import EnginePool
 from factory.engines.room import EngineRoom
 from factory.engines.stage import engine_reports
 from factory.engines.watched_rows import start_watch
+from factory.runs.clock import now_ms
 from factory.sources.source import ListedShard
 from factory.work.plan import Plan
 from factory.work.views import EngineGroup
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
     from factory.progress import Progress
 
 ROWS_PER_TASK = 256
+EXPERT_TASK_ROWS = 64
+"""Of tasks whose images experts look at: the first captions wait for the first task's experts."""
 
 
 @dataclass
@@ -36,6 +40,7 @@ class Made:
     tokens: Counter[str] = field(default_factory=Counter)
     engine_deaths: int = 0
     used: dict[str, float] = field(default_factory=dict)  # seconds of captioning, by factory.engines.use.PARTS
+    began_ms: int = field(default_factory=now_ms)
     bare: list[BesideBare] = field(
         default_factory=list
     )  # of each engine group, what it would do with nothing else to do
@@ -53,9 +58,14 @@ def caption_missing(plan: Plan, made: Made, progress: Progress, room: EngineRoom
         EngineError: the engine cannot work at all; its own message.
         SourceError: the source is gone. RunError: the run directory cannot be written.
     """
+    from factory.captioning.context import prove
     from factory.captioning.stages import ReadShards
 
     work = plan.work
+    experts = {expert.name: expert for group in work.groups for expert in group.experts}
+    if experts:
+        progress.phase("trying the experts")
+        prove(list(experts.values()))
     progress.phase("starting Ray")
     _ = room.ray  # starts it
     progress.phase(ENGINE_START)
@@ -82,6 +92,7 @@ def caption_group(
     Raises:
         EngineError, SourceError, RunError: as of `caption_missing`.
     """
+    from factory.captioning.context import context_workers
     from factory.captioning.stages import CaptionBatches
 
     ray = room.ray
@@ -97,9 +108,15 @@ def caption_group(
         },
     )
     before, began = made.tokens["output"], time.monotonic()
-    tasks, used = read_tasks(shards), made.used
+    tasks, used = read_tasks(shards, EXPERT_TASK_ROWS if group.experts else ROWS_PER_TASK), made.used
+    between = None
+    if group.experts:
+        engines = engine_count(group.first.view, ray)[1] if group.server is None else 1
+        between = context_workers(ray, work.run, group.experts, engines, made.began_ms)
     with MergingParts(work.run) as merging:
-        for batch in engine_reports(ray, tasks, read, lambda: _start(work, group, room), duty, used=used):
+        for batch in engine_reports(
+            ray, tasks, read, lambda: _start(work, group, room), duty, used=used, between=between
+        ):
             for row in batch.to_pylist():
                 made.images[row["status"]] += row["rows"]
                 made.tokens["prompt"] += row["prompt_tokens"]
@@ -127,13 +144,13 @@ def _start(work: Work, group: EngineGroup, room: EngineRoom) -> EnginePool:
     return pool
 
 
-def read_tasks(shards: Sequence[ListedShard]) -> list[dict[str, str]]:
-    """The shards as JSON, small ones put together: one row per Ray task."""
+def read_tasks(shards: Sequence[ListedShard], most_rows: int = ROWS_PER_TASK) -> list[dict[str, str]]:
+    """The shards as JSON, small ones put together up to about `most_rows`: one row per Ray task."""
     tasks: list[list[dict[str, Any]]] = []
     rows = 0
     for listed in shards:
-        count = listed.take or listed.rows or ROWS_PER_TASK
-        if not tasks or rows + count > ROWS_PER_TASK:
+        count = listed.take or listed.rows or most_rows
+        if not tasks or rows + count > most_rows:
             tasks.append([])
             rows = 0
         rows += count

@@ -14,7 +14,7 @@ from factory.recipe import Sampling
 from factory.runs.clock import now_ms
 from factory.runs.tables import Failure, Status
 from factory.sources.shard_keys import text_hash
-from factory.work.prompts import asks_original, fill_prompt, request_seed
+from factory.work.prompts import asks_original, fill_prompt, filled_prompt, request_seed
 
 if TYPE_CHECKING:
     from factory.judging.answer_fields import AskedRow
@@ -53,11 +53,16 @@ class Captioner:
         """
         ready = self.group.views[view]
         place = ready.choices([item.key])[0]
-        prompt = fill_prompt(ready.view.prompts[place].text, item.text, self.engine.special)
+        filled = filled_prompt(ready.view.prompts[place].text, item.text, self.engine.special, item.context)
         row = self._row(ready, place, item)
-        if prompt is None:
+        if filled is None:
             return [_failed(row, Failure.no_original, "the prompt asks for {original} and this image has no text")]
-        row["prompt"] = prompt
+        failed = [name for name in ready.asked_experts[place] if item.context.get(name) is None]
+        if failed and ready.view.without == "skip":
+            words = f"{', '.join(failed)} failed on this image; experts/{failed[0]}/ says why"
+            return [_failed(row, Failure.no_context, words)]
+        prompt, inputs = filled
+        row["prompt"], row["inputs"] = prompt, "\n".join(inputs) or None
         sampling = ready.view.sampling
         seed = request_seed(ready.seed, item.key, ready.name)
         try:
@@ -108,6 +113,7 @@ class Captioner:
             "fingerprint": ready.fingerprints[place],
             "prompt_id": ready.view.prompt_ids()[place],
             "prompt": None,
+            "inputs": None,
             "original_hash": text_hash(item.text) if asks_original(ready.view.prompts[place].text) else None,
             "max_tokens": ready.view.sampling.max_tokens,
             "model": ready.view.model_name,
@@ -156,7 +162,8 @@ class Captioner:
         """(caption of the image, caption of a blank one, prompt); None where the image cannot be asked about."""
         from PIL import Image
 
-        prompt = fill_prompt(ready.view.prompts[ready.choices([item.key])[0]].text, item.text, self.engine.special)
+        asked = ready.view.prompts[ready.choices([item.key])[0]].text
+        prompt = fill_prompt(asked, item.text, self.engine.special, item.context)
         if prompt is None:
             return None
         sampling = Sampling(max_tokens=min(CANARY_TOKENS, ready.view.sampling.max_tokens))

@@ -59,6 +59,9 @@ WORK = pa.schema(
         "source_height": pa.int32(),
         "source_format": pa.string(),
         "sha256": pa.string(),
+        "asks": pa.list_(pa.string()),  # experts whose context the views' prompts want
+        "data": pa.large_binary(),  # the image as the source has it, for them; null where there are none, or after them
+        "context": pa.map_(pa.string(), pa.string()),  # what they found by name: '' for nothing, null: they failed
         "reason": pa.string(),  # why there is none: a quarantine reason, or source_unreadable
         "detail": pa.string(),
         "fingerprint": pa.string(),  # of the quarantine row
@@ -165,7 +168,15 @@ class ReadShards:
             "source_height": outcome.source_height,
             "source_format": outcome.source_format,
             "sha256": sha256,
-        }
+        } | self._for_experts(row, views)
+
+    def _for_experts(self, row: SourceRow, views: list[int]) -> dict[str, Any]:
+        """What experts need of an image whose prompts ask for some."""
+        if not self.group.experts:
+            return {}
+        prompts = [(self.group.views[place], self.group.views[place].choices([row.key])[0]) for place in views]
+        asks = sorted({name for ready, prompt in prompts for name in ready.asked_experts[prompt]})
+        return {"asks": asks, "data": row.data} if asks else {}
 
 
 @dataclass(frozen=True)

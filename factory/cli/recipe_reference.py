@@ -10,6 +10,7 @@ from typing import Any
 
 import filters
 from factory import recipe as models
+from factory.experts.kinds import shipped_kinds
 from factory.images.reasons import REASONS
 from factory.rounds.training_settings import Lora, Training
 from factory.runs.tables import Failure, Status
@@ -29,6 +30,7 @@ SECTIONS: tuple[tuple[str, str, Any], ...] = (
     ("Source: webdataset", "source", models.WebDatasetSource),
     ("Source: huggingface", "source", models.HuggingFaceSource),
     ("Source: demo", "source", models.DemoSource),
+    *((f"Expert: {name}", "experts.<name>", kind) for name, kind in sorted(shipped_kinds().items())),
     ("View", "views[]", models.View),
     ("Served model", "views[].model", models.ServedModel),
     ("Price", "views[].model.price", models.Price),
@@ -82,6 +84,7 @@ _FAILURES = {
     Failure.timeout: "one request took longer than the view's `timeout_s`",
     Failure.engine_died: "the engine died whenever it was given this image, at last with it alone",
     Failure.refused: "the engine refused the request, for example a prompt longer than `max_model_len`",
+    Failure.no_context: "an expert that the prompt asks for failed on this image, and the view has `without: skip`",
     Failure.no_original: "the prompt asks for `{original}` and the image has no text; write `{original|words}` for a fallback",
     Failure.source_unreadable: "the file could not be read this time",
 }
@@ -120,6 +123,8 @@ def _type(annotation: Any) -> str:
         text = text.replace(old, new)
     if "FolderSource" in text:
         text = "one of the sources below"
+    if "factory.experts" in text:
+        text = "name: {kind: ...} of an expert below"
     return _cell(f"`{text}`" if text.isidentifier() else text)
 
 

@@ -22,6 +22,7 @@ TABLES: Final = {
     "QUARANTINE": ("quarantine", "quarantine/part-*.parquet"),
     "SCORE": ("scores", "scores/FILTER/PART.FINGERPRINT.parquet, with the filter's evidence columns"),
     "ANSWERS": ("answers", "answers/JUDGE/PART.*.parquet"),
+    "EXPERTS": ("experts", "experts/NAME/part-*.parquet"),
     "SELECTION": ("selection", "selection.parquet"),
     "SHARDS": ("shards", "shards/part-*.parquet"),
     "ORIGINALS": ("originals", "originals/part-*.parquet"),

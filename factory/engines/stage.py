@@ -62,15 +62,7 @@ def reports(
     """
     rows = _read(ray, jobs, read, read_cpus)
     if actors is not None:
-        rows = rows.map_batches(
-            actors.kind,
-            fn_constructor_kwargs=dict(actors.arguments),
-            batch_size=actors.rows,
-            batch_format="pyarrow",
-            compute=ray.data.ActorPoolStrategy(min_size=actors.least, max_size=actors.most),
-            zero_copy_batch=True,
-            **actors.resources,
-        )
+        rows = _through(ray, rows, actors)
     try:
         yield from rows.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
     except ray.exceptions.RayError as error:
@@ -85,6 +77,7 @@ def engine_reports(
     duty: Duty,
     read_cpus: float = 0.5,
     used: dict[str, float] | None = None,
+    between: Actors | None = None,
 ) -> Iterator[pa.Table]:
     """What running engines report of each batch of what is read, as it comes.
 
@@ -97,12 +90,15 @@ def engine_reports(
         pool: gives the engines; called when there is the first row for them, so that none starts for nothing.
         duty: what they do with the tables.
         read_cpus: of a reading task.
+        between: take what is read before the engines do, and give tables alike.
         used: where the stage's seconds are added at its end, by `factory.engines.use.PARTS`.
 
     Raises:
         FactoryError: the typed error of whichever part failed.
     """
     rows = _read(ray, jobs, read, read_cpus)
+    if between is not None:
+        rows = _through(ray, rows, between)
     events: queue.SimpleQueue[_Batch | _Report | BaseException | None] = queue.SimpleQueue()
     in_flight = _InFlight(int(IN_FLIGHT * ray.cluster_resources().get("object_store_memory", 0)))
     threading.Thread(target=_feed, args=(rows, events, in_flight), daemon=True).start()
@@ -229,6 +225,19 @@ def _batches(bundle: Any) -> Iterator[_Batch]:
 def _give(pool: EnginePool, duty: tuple[int, list[Any]], batch: _Batch, events: queue.SimpleQueue[Any]) -> None:
     engine, report = pool.give(duty, batch.block, batch.start, batch.rows)
     report.future().add_done_callback(lambda future: events.put(_Report(batch, engine, future)))
+
+
+def _through(ray: Any, rows: Any, actors: Actors) -> Any:
+    """A dataset of what actors make of another's rows."""
+    return rows.map_batches(
+        actors.kind,
+        fn_constructor_kwargs=dict(actors.arguments),
+        batch_size=actors.rows,
+        batch_format="pyarrow",
+        compute=ray.data.ActorPoolStrategy(min_size=actors.least, max_size=actors.most),
+        zero_copy_batch=True,
+        **actors.resources,
+    )
 
 
 def _read(ray: Any, jobs: Sequence[Mapping[str, Any]], read: Callable[[pa.Table], Any] | None, cpus: float) -> Any:

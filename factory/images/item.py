@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -25,6 +25,9 @@ class ImageItem:
     source_height: int
     source_format: str
     sha256: str
+    context: Mapping[str, str | None] = field(
+        default_factory=dict
+    )  # expert -> its text; '' for nothing found, None: it failed
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> ImageItem:
@@ -41,6 +44,7 @@ class ImageItem:
             source_height=row.get("source_height") or row["height"],
             source_format=row.get("source_format") or "",
             sha256=row["sha256"],
+            context=dict(row.get("context") or ()),
         )
 
     @property

@@ -89,9 +89,22 @@ def as_recipe(
                 ]
             )
         text.data["plugins"] = named = []
+    foreign = [one.get("kind") for one in _experts(text) if released]
+    if any(":" in str(kind) for kind in foreign):
+        raise RecipeError(
+            [
+                f"{text.where(('experts',))}: this release was made with experts of packages ({', '.join(map(str, foreign))}); code of others "
+                "is not run: read it, and name your copy with --plugin"
+            ]
+        )
     if plugins:
         text.data["plugins"] = [*(named if isinstance(named, (list, tuple)) else ()), *map(str, plugins)]
     return with_overrides(text, sets, parse_recipe)
+
+
+def _experts(text: RecipeText) -> list[dict[str, Any]]:
+    named = text.data.get("experts")
+    return [one for one in named.values() if isinstance(one, dict)] if isinstance(named, dict) else []
 
 
 def with_overrides(text: RecipeText, overrides: tuple[str, ...], parse: Callable[[RecipeText], T]) -> T:
@@ -209,7 +222,29 @@ def recipe_schema() -> dict[str, Any]:
         "items": {"anyOf": [{"enum": list(names)}, one_filter]},
     }
     schema["$defs"].pop("FilterUse", None)
+    experts = schema["properties"]["experts"]
+    experts["patternProperties"] = dict.fromkeys(experts["patternProperties"], _schema_of_experts(schema["$defs"]))
+    schema["$defs"].pop("Expert", None)
     return schema
+
+
+def _schema_of_experts(definitions: dict[str, Any]) -> dict[str, Any]:
+    """Of one expert: of a kind of this package with its parameters, or of another, which editors cannot know."""
+    from factory.experts.kinds import shipped_kinds
+
+    kinds = []
+    for name, kind in sorted(shipped_kinds().items()):
+        parameters = kind.model_json_schema()
+        definitions.update(parameters.pop("$defs", {}))
+        parameters["properties"]["kind"] = {"const": name}
+        parameters["required"] = list(dict.fromkeys(["kind", *parameters.get("required", ())]))
+        kinds.append(parameters)
+    own = {
+        "type": "object",
+        "properties": {"kind": {"type": "string", "not": {"enum": list(shipped_kinds())}}},
+        "required": ["kind"],
+    }
+    return {"anyOf": [*kinds, own]}
 
 
 def recipe_yaml(recipe: Recipe) -> str:

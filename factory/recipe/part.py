@@ -16,6 +16,10 @@ from factory.recipe.yaml_text import RecipeText
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 TEMPLATE_FIELD = re.compile(r"\{([A-Za-z0-9][A-Za-z0-9._-]*)\}")
+PLACE = re.compile(
+    r"\{\{[A-Za-z0-9][A-Za-z0-9._-]*(?:\|[^{}]*)?\}\}|\{(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)(?:\|(?P<instead>[^{}]*))?\}"
+)
+"""Where a prompt has something put in: {original}, {ocr}, {ocr|no words}. No `name`: braces that the user doubled to keep them."""
 SEMVER_PATTERN = r"^(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)$"
 REPOSITORY_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9_][A-Za-z0-9._-]*$"
 ORIGINAL = "original"

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any
 
 from pydantic import Field, SerializeAsAny, ValidationError, field_validator, model_validator
 
+from factory.experts.contract import Expert, ExpertError
+from factory.experts.kinds import build_expert
 from factory.plugins import BUILT_IN_KINDS, PluginError, load_plugin, source_kinds
-from factory.recipe.part import NAME_PATTERN, Part, is_reference
+from factory.recipe.part import NAME_PATTERN, ORIGINAL, PLACE, Part, is_reference
 from factory.recipe.problems import did_you_mean, problem
 from factory.recipe.release import Release
 from factory.recipe.repair import Repair
@@ -43,6 +45,10 @@ class Recipe(Part):
     original: bool = Field(
         default=False, description="Score, select and release the source's own texts too, as the view 'original'."
     )
+    experts: dict[Annotated[str, Field(pattern=NAME_PATTERN)], SerializeAsAny[Expert]] = Field(
+        default_factory=dict,
+        description="What looks at images before they are captioned, by the name that prompts call it: {ocr: {kind: rapidocr}}.",
+    )
     views: tuple[View, ...] = Field(default=(), description="The captions to make; none where original is true.")
     filters: tuple[FilterUse, ...] = ()
     repair: Repair | None = Field(default=None, description="Unset: what is unfaithful is only dropped.")
@@ -75,6 +81,22 @@ class Recipe(Part):
             text = RecipeText(f"of the kind {kind}", value)
             raise ValueError("; ".join(problem(text, item, brought.Settings) for item in error.errors())) from None
 
+    @field_validator("experts", mode="before")
+    @classmethod
+    def _experts_of_their_kinds(cls, value: Any) -> Any:
+        """After plugins are loaded, which may bring kinds."""
+        if not isinstance(value, Mapping):
+            return value
+        made, problems = {}, []
+        for name, settings in value.items():
+            try:
+                made[name] = build_expert(settings)
+            except ExpertError as error:
+                problems.append(f"{name}: {error}")
+        if problems:
+            raise ValueError("; ".join(problems))
+        return made
+
     @field_validator("filters", mode="before")
     @classmethod
     def _filter_shorthand(cls, value: Any) -> Any:
@@ -96,6 +118,7 @@ class Recipe(Part):
             raise ValueError("views: names must be unique")
         if "original" in views:
             raise ValueError("views: 'original' is the source's own text; choose another name")
+        self._check_places()
         names = [use.name for use in self.filters]
         if len(set(names)) != len(names):
             raise ValueError("filters: each filter may be named once")
@@ -124,6 +147,25 @@ class Recipe(Part):
             if name not in names:
                 raise ValueError(f"select: '{name}' is not among the filters of this recipe{did_you_mean(name, names)}")
         return self
+
+    def _check_places(self) -> None:
+        """Whatever a prompt has put in is there."""
+        if ORIGINAL in self.experts:
+            raise ValueError("experts: 'original' is the source's own text; choose another name")
+        known = [ORIGINAL, *self.experts]
+        prompts = [
+            (f"views.{place}.prompts", one.text) for place, view in enumerate(self.views) for one in view.prompts
+        ]
+        rungs = self.repair.regenerate if self.repair is not None else ()
+        prompts += [(f"repair.regenerate.{place}", rung.prompt or "") for place, rung in enumerate(rungs)]
+        for where, text in prompts:
+            for match in PLACE.finditer(text):
+                name = match["name"]
+                if name is not None and name not in known:
+                    raise ValueError(
+                        f"{where}: no expert '{name}' to put into {{{name}}}{did_you_mean(name, known, every=True)}; add it to experts, "
+                        f"or write {{{{{name}}}}} for the word in braces"
+                    )
 
     def _check_repair(self, repair: Repair, names: list[str]) -> None:
         if not is_reference(repair.by) and repair.by not in names:

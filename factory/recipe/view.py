@@ -17,7 +17,8 @@ class Prompt(Part):
         min_length=1,
         max_length=20_000,
         description="What the captioner is asked. '{original}' is replaced by the source's text; "
-        "'{original|none given}' gives what stands there for images without text.",
+        "'{original|none given}' gives what stands there for images without text. An expert's name in braces, as {ocr}, is replaced by "
+        "what it found; {ocr|no words} gives what stands there where that is nothing ('none' otherwise). {{word}} stands for {word}.",
     )
     weight: float = Field(default=1.0, gt=0, le=1e6, description="Relative weight in the pool.")
     id: str | None = Field(
@@ -176,6 +177,11 @@ class View(Part):
     )
     timeout_s: float = Field(default=600.0, gt=0, description="Longest time one request may take, in seconds.")
     trust_remote_code: bool = Field(default=False, description="Run code that comes with the model. Dangerous.")
+    without: Literal["caption", "skip"] = Field(
+        default="caption",
+        description="Images on which an expert that the prompt asks for failed: captioned without it ('unknown' stands there), or "
+        "not this time.",
+    )
     canary: bool = Field(
         default=True, description="Check at start that captions depend on the image and do not echo the prompt."
     )

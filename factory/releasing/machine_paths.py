@@ -10,6 +10,8 @@ import yaml
 
 ABSOLUTE: Final = re.compile(r"\A(?:file://)?(?:/|~|[A-Za-z]:[\\/]|\\\\)")
 PATH_KEYS: Final = frozenset({"path", "to", "model", "lora", "judge", "file", "plugins"})
+EXPERTS: Final = "experts"
+"""Below this every text may be a path: parameters of a user's own experts."""
 NOTE: Final = "# Paths of the machine that made this are cut to their last part; give yours: --set source.path=...\n"
 
 
@@ -31,7 +33,7 @@ def public_recipe(recipe: str) -> str:
 
 def _public(value: Any, key: str) -> Any:
     if isinstance(value, dict):
-        return {name: _public(part, str(name)) for name, part in value.items()}
+        return {name: _public(part, EXPERTS if key == EXPERTS else str(name)) for name, part in value.items()}
     if isinstance(value, list):
         return [_public(part, key) for part in value]
-    return last_part(value) if isinstance(value, str) and key in PATH_KEYS else value
+    return last_part(value) if isinstance(value, str) and key in (*PATH_KEYS, EXPERTS) else value

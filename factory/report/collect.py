@@ -17,6 +17,7 @@ from factory.report.gallery import gallery
 from factory.report.truth import demo_truth, truth_facts
 from factory.report.variety import variety
 from factory.runs.run import METRICS, RECIPE, REPORT, SELECTION, Run
+from factory.work.expert_accounts import account_words
 from factory.work.work import Work, reopen
 
 if TYPE_CHECKING:
@@ -103,6 +104,7 @@ def _facts(work: Work, metrics: dict[str, Any]) -> tuple[Fact, ...]:
         facts.append(Fact("cost so far", f"{metrics['cost']:,.4f}"))
     if work.views:
         facts.append(Fact("models", ", ".join(sorted({ready.view.model_name for ready in work.views}))))
+    facts += [Fact(f"expert {one['name']}", account_words(one)) for one in metrics.get("experts", ())]
     repair = metrics.get("repair")
     if repair:
         mended = sum(rung["mended"] for rung in repair["rungs"])

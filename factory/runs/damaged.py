@@ -22,6 +22,7 @@ DAMAGED: Final = "damaged"
 SHOWN: Final = 5
 _PARTS: Final = ("captions", "quarantine", "shards", "originals", "gallery")
 PARTS_BY_NAME: Final = ("scores", "answers")  # scores/<filter>/<part>, answers/<judge>/<part>
+_UNDER_NAMES: Final = (*PARTS_BY_NAME, "experts")
 _TAIL: Final = 65_536
 _MAGIC: Final = b"PAR1"
 
@@ -65,7 +66,7 @@ def check_files(storage: Storage, whole: bool = False) -> None:
 def _files(storage: Storage) -> Iterator[str]:
     for table in _PARTS:
         yield from (f"{table}/{name}" for name in storage.names(table, ".parquet"))
-    for table in PARTS_BY_NAME:
+    for table in _UNDER_NAMES:
         for name in storage.directories(table):
             files = storage.names(f"{table}/{name}")
             yield from (f"{table}/{name}/{file}" for file in files if file.endswith((".parquet", ".json")))

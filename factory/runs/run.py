@@ -124,6 +124,14 @@ class Run:
         rows = self.scan("originals", tables.ORIGINALS).filter(pl.col("fingerprint") == fingerprint)
         return rows.sort("created_ms", descending=True).unique("shard", keep="first", maintain_order=True).collect()
 
+    def experts(self, name: str, fingerprint: str) -> pl.LazyFrame:
+        """What an expert found under this fingerprint, one row per image (its bytes): one that did not fail, then the newest."""
+        import polars as pl
+
+        rows = self.scan(f"experts/{name}", tables.EXPERTS).filter(pl.col("fingerprint") == fingerprint)
+        best = [pl.col("state") == tables.ExpertState.failed, -pl.col("created_ms")]
+        return one_per_key(rows, ["image_sha256"], best)
+
     # --- compaction ---
 
     def compact(self, filters: list[str]) -> int:
@@ -152,9 +160,15 @@ class Run:
         for group in _whole_groups([part for part in self._fresh("captions") if part not in scored]):
             self._merge(group, [])
             removed += len(group)
-        for group in _whole_groups(self._fresh("shards")):
-            paths = [f"shards/{part}.parquet" for part in group]
-            self.append("shards", _read_whole(self.storage, paths))
+        experts = [f"experts/{name}" for name in self.storage.directories("experts")]
+        return removed + sum(self._merge_fresh(table) for table in ("shards", *experts))
+
+    def _merge_fresh(self, table: str) -> int:
+        """Merge small parts of a table that nothing refers to by part. Returns parts removed."""
+        removed = 0
+        for group in _whole_groups(self._fresh(table)):
+            paths = [f"{table}/{part}.parquet" for part in group]
+            self.append(table, _read_whole(self.storage, paths))
             for path in paths:
                 self.storage.remove(path)
             removed += len(group)

@@ -19,6 +19,7 @@ _REMADE: Final = {
     "gallery": "their pictures are missing from the report",
     "scores": "their captions are scored again",
     "answers": "their questions are asked again where a score needs them",
+    "experts": "their images are looked at again where a caption of theirs is to be made",
     "selection": "decided again",
     "retries": "what --retry asked for is forgotten; ask for it again",
 }

@@ -36,6 +36,7 @@ class Failure(StrEnum):
     timeout = "timeout"  # one request took longer than the view's timeout_s
     engine_died = "engine_died"  # the engine stopped every time it was given this image alone
     refused = "refused"  # the engine refused the request, for example a prompt longer than max_model_len
+    no_context = "no_context"  # an expert that the prompt asks for failed on the image, and the view skips those
     no_original = "no_original"  # the prompt asks for {original} and the image has no text
     source_unreadable = "source_unreadable"  # the file could not be read this time
 
@@ -59,7 +60,8 @@ CAPTIONS = _schema(
         "finish_reason": pl.String,  # vLLM's: stop | length | ...
         "stop_reason": pl.String,  # the stop string or token that ended it, if one did
         "prompt_id": pl.String,
-        "prompt": pl.String,  # the user text that was sent, {original} filled in
+        "prompt": pl.String,  # the user text that was sent, {original} and experts' names filled in
+        "inputs": pl.String,  # what was filled in, a line each; null where nothing was
         "original_hash": pl.UInt64,  # of the image's own text, where the prompt asks for {original}; else null
         "prompt_tokens": pl.Int32,  # tokens sent, image tokens included
         "output_tokens": pl.Int32,  # tokens generated
@@ -122,6 +124,44 @@ ORIGINALS = pl.Schema(
         "refused": pl.Int64,  # rows of these in quarantine
         "take": pl.Int64,  # only this many rows were asked for; null: all
         "created_ms": pl.Int64,
+    }
+)
+
+
+class ExpertState(StrEnum):
+    """How an expert ended with an image."""
+
+    found = "found"
+    nothing = "nothing"  # it looked, and there is nothing to say
+    failed = "failed"  # the next run tries again where a caption of the image is to be made
+
+
+class ExpertFailure(StrEnum):
+    """Why an expert failed on an image."""
+
+    crashed = "crashed"  # its process ended
+    timeout = "timeout"  # longer than its timeout_s
+    error = "error"  # it raised an exception
+    bad_answer = "bad_answer"  # it gave what is no finding
+    undecodable = "undecodable"  # the image has no pixels for it
+
+
+# experts/<name>: one row per image (its bytes) and fingerprint of the expert.
+EXPERTS = _schema(
+    {
+        "image_key": pl.String,  # of the image; where several have the same bytes, of the first
+        "shard": pl.String,
+        "image_sha256": pl.String,  # of the original bytes, hex
+        "fingerprint": pl.String,  # of the expert: kind, version, parameters, models, code
+        "state": pl.String,  # found | nothing | failed
+        "reason": pl.String,  # ExpertFailure, null unless failed
+        "detail": pl.String,  # <= 300 characters
+        "text": pl.String,  # what goes into prompts; '' where nothing was found, null when failed
+        "findings": pl.List(  # each thing it found; box: left, top, right, bottom as shares of width and height, [0, 1], or null
+            pl.Struct({"text": pl.String, "confidence": pl.Float64, "box": pl.List(pl.Float64)})
+        ),
+        "seconds": pl.Float64,  # that it took, without the start of its process
+        "created_ms": pl.Int64,  # milliseconds since 1970, UTC
     }
 )
 

@@ -6,7 +6,8 @@ version (`VERSION`) that is part of the hash. A fingerprint is 16 hex digits (64
 | part | identifies | what a change does |
 | --- | --- | --- |
 | image | preparation settings of a view | images are prepared again, also those in quarantine |
-| caption | model, adapter, system prompt, sampling, seed (not of greedy ones), image part, the *one* prompt it drew | the rows that drew it are made again |
+| caption | model, adapter, system prompt, sampling, seed (not if greedy), image part, the *one* prompt it drew, its experts | those that drew it are redone |
+| expert | its kind, version, parameters, models, and of a user's own the file of its code | images and captions that ask for it are done again |
 | cut | the caption it was cut from, who judged its sentences, and the least score of one that stands | what is unfaithful is cut again |
 | original | the source's text and image columns, and how images are looked at | the source's texts are read again |
 | filter | a filter's name, version, parameters and model files | its scores are made again, captions stay |
@@ -16,6 +17,7 @@ Left out, with the reason:
 
 | field | why it is left out |
 | --- | --- |
+| view.without | decides about images on which an expert failed, from then on |
 | view.replicas, view.timeout_s, view.canary | change how fast or how safely, not what is written |
 | engine arguments in `SPEED_ONLY` (`argument_kinds.py`) | scheduling and memory; the same text up to floating-point order |
 | prompt weights, ids, other prompts of the pool | decide which prompt is drawn; a caption of one no longer drawn does not count |
@@ -31,6 +33,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from factory.recipe import AUTO
@@ -41,6 +45,7 @@ if TYPE_CHECKING:
     from filters import Filter
 
 VERSION = 1
+NO_EXPERTS: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 _LATER_SAMPLING: Final = {"presence_penalty": 0.0, "min_tokens": 0, "stop_token_ids": []}
@@ -62,8 +67,12 @@ def image_fingerprint(view: View) -> str:
     return fingerprint("image", [PREPARE_VERSION, view.image.model_dump(mode="json")])
 
 
-def caption_fingerprint(view: View, prompt: Prompt, seed: int, model_identity: str) -> str:
-    """Identifies a caption row: everything that shapes its text. `model_identity` comes from `factory.models.resolve`."""
+def caption_fingerprint(
+    view: View, prompt: Prompt, seed: int, model_identity: str, experts: Mapping[str, str] = NO_EXPERTS
+) -> str:
+    """Identifies a caption row: everything that shapes its text. `model_identity` comes from `factory.models.resolve`; `experts`
+    are the fingerprints of those that the prompt asks for, by name.
+    """
     content = {
         "view": view.name,
         "model": model_identity,
@@ -74,7 +83,8 @@ def caption_fingerprint(view: View, prompt: Prompt, seed: int, model_identity: s
         "image": image_fingerprint(view),
         "engine": engine_content(view),
     }
-    return fingerprint("caption", content | talking_content(view))
+    looked = {"experts": dict(experts)} if experts else {}
+    return fingerprint("caption", content | talking_content(view) | looked)
 
 
 def sampling_content(view: View) -> dict[str, Any]:

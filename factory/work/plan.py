@@ -15,12 +15,14 @@ from factory.recipe import ORIGINAL, CaptionsSource, Recipe
 from factory.runs.damaged import check_files
 from factory.runs.hash_sets import distinct, is_among
 from factory.runs.run import Run
+from factory.runs.tables import ExpertState
 from factory.sources import open_source
 from factory.sources.kept import KeptRows
 from factory.sources.pictures import Pictures
 from factory.sources.source import ImageSource, ListedShard, Shard
 from factory.work.done import Finished, finished
 from factory.work.engine_needs import EngineNeed, engine_needs
+from factory.work.experts import ExpertPlan
 from factory.work.roll import Held, Roll
 from factory.work.work import Work, resolve_work
 
@@ -63,6 +65,7 @@ class Plan:
     counts: tuple[ViewPlan, ...]
     quarantined: int
     filter_counts: tuple[FilterPlan, ...]
+    expert_counts: tuple[ExpertPlan, ...]
     finished: Finished
     roll: Roll
     held: Held
@@ -110,6 +113,7 @@ class Plan:
             )
         if self.quarantined:
             lines.append(f"quarantine: {self.quarantined:,} images cannot be used and are skipped")
+        lines += [one.line() for one in self.expert_counts]
         for view in self.counts:
             what = "the rows not yet read" if view.to_caption is None else f"{view.to_caption:,}"
             line = f"view {view.name} ({view.model}): {view.reused:,} rows reused, {what} to caption"
@@ -169,6 +173,7 @@ class Plan:
             "to_compare": self.to_compare,
             "views": [asdict(view) for view in self.counts],
             "originals_to_read": sum(not listed.complete for listed in self.original_shards),
+            "experts": [asdict(one) for one in self.expert_counts],
             "quarantined": self.quarantined,
             "filters": [asdict(one) for one in self.filter_counts],
             "engines": [need.as_json() for need in self.engine_needs],
@@ -227,6 +232,7 @@ def _counted(work: Work, source: ImageSource, shards: Sequence[Shard], compared:
         (),
         held.among(np.concatenate([*books.refused.values(), *[held.no_images]])),
         (),
+        (),
         books,
         roll,
         held,
@@ -240,7 +246,9 @@ def _counted(work: Work, source: ImageSource, shards: Sequence[Shard], compared:
     views = tuple(_view_plans(plan, held))
     made = distinct(np.concatenate([view.ever for view in books.views.values()] or [held.no_images]))
     gone = 0 if held.is_open else int((~is_among(made, held.keys)).sum())
-    return replace(plan, counts=views, filter_counts=tuple(_filter_plans(plan.work)), gone=gone)
+    experts = tuple(_expert_plans(plan, {view.name: view.to_caption for view in views}))
+    filter_counts = tuple(_filter_plans(plan.work))
+    return replace(plan, counts=views, filter_counts=filter_counts, expert_counts=experts, gone=gone)
 
 
 # --- counting what is done ---------------------------------------------------------------------------------------------
@@ -274,6 +282,23 @@ def _filter_plans(work: Work) -> Iterator[FilterPlan]:
     for scorer in work.scorers:
         to_score = sum(rows.get(part, 0) for part in work.run.unscored(scorer.name, scorer.fingerprint))
         yield FilterPlan(scorer.name, sum(rows.values()) - to_score, to_score)
+
+
+def _expert_plans(plan: Plan, to_caption: dict[str, int | None]) -> Iterator[ExpertPlan]:
+    work, rows = plan.work, plan.source_rows
+    ready = {expert.name: expert for expert in work.experts}
+    for name, expert in work.recipe.experts.items():
+        asking = tuple(one.name for one in work.views if any(name in asked for asked in one.asked_experts))
+        known = 0
+        if name in ready:
+            table = work.run.experts(name, ready[name].fingerprint)
+            known = int(table.filter(pl.col("state") != ExpertState.failed).select(pl.len()).collect().item())
+        open_rows = [to_caption[view] for view in asking]
+        to_look: int | None = None
+        if rows is not None and None not in open_rows:
+            most = max([count for count in open_rows if count is not None], default=0)
+            to_look = min(most, max(0, rows - known - plan.quarantined))
+        yield ExpertPlan(name, expert.kind, asking, known, to_look)
 
 
 def _listed_shards(

@@ -10,9 +10,17 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Final
 
-_ORIGINAL = re.compile(r"\{original(?:\|([^{}]*))?\}")
+from factory.recipe import ORIGINAL, PLACE
+
+NOTHING: Final = "none"
+"""What stands in a prompt where an expert found nothing, unless the prompt says what: {ocr|no printed words}."""
+NOT_KNOWN: Final = "unknown"
+"""The same where it failed on the image."""
+NO_CONTEXT: Final[Mapping[str, str | None]] = MappingProxyType({})
 _LIKE_SPECIAL = re.compile(r"[<◁][^<>◁▷\s]{1,60}[>▷]|\[/?[A-Z][A-Z_]{1,30}\]")
 """What special tokens look like: <|im_end|>, <image>, <s>, ◁think▷, [INST]."""
 _MAX_63 = 2**63 - 1
@@ -41,24 +49,61 @@ def request_seed(seed: int, key: str, view: str) -> int:
 
 def asks_original(prompt: str) -> bool:
     """Whether the image's original text is put into the prompt, where there is one."""
-    return _ORIGINAL.search(prompt) is not None
+    return ORIGINAL in places(prompt)
 
 
 def needs_original(prompt: str) -> bool:
     """Whether the prompt needs the image's original text (and says nothing for images without)."""
-    return any(match.group(1) is None for match in _ORIGINAL.finditer(prompt))
+    return any(match["name"] == ORIGINAL and match["instead"] is None for match in PLACE.finditer(prompt))
 
 
-def fill_prompt(prompt: str, original: str | None, special: Sequence[str] | None) -> str | None:
-    """The user text to send: {original} replaced; None where it is needed and there is none.
+def places(prompt: str) -> list[str]:
+    """What is put into a prompt, in its order: `original`, and names of experts. Of `{{name}}` nothing: it stands for `{name}`."""
+    found = (match["name"] for match in PLACE.finditer(prompt))
+    return list(dict.fromkeys(name for name in found if name is not None))
 
-    The original text is untrusted: the model's special tokens in it (image placeholders, turn markers; `special`) lose
-    their first character's magic by a space after it, so that a web page cannot add an image or a turn.
+
+def fill_prompt(
+    prompt: str, original: str | None, special: Sequence[str] | None, context: Mapping[str, str | None] = NO_CONTEXT
+) -> str | None:
+    """The user text to send: {original} and the experts' names replaced; None where the original is needed and there is none.
+
+    What is put in is untrusted: the model's special tokens in it (image placeholders, turn markers; `special`) lose
+    their first character's magic by a space after it, so that a web page, or a poster, cannot add an image or a turn. It is put
+    in once: braces in it stay braces.
+
+    Args:
+        prompt: as the recipe has it.
+        original: the image's own text.
+        special: the special tokens; None where they are not known.
+        context: expert -> its text; '' where it found nothing, None where it failed.
     """
+    filled = filled_prompt(prompt, original, special, context)
+    return None if filled is None else filled[0]
+
+
+def filled_prompt(
+    prompt: str, original: str | None, special: Sequence[str] | None, context: Mapping[str, str | None] = NO_CONTEXT
+) -> tuple[str, tuple[str, ...]] | None:
+    """As `fill_prompt`, and the texts that were put in, in their order; those that stand for nothing found are none."""
     if original is None and needs_original(prompt):
         return None
-    clean = neutralise(original, special) if original is not None else None
-    return _ORIGINAL.sub(lambda match: clean if clean is not None else match.group(1), prompt)
+    texts = {**context, ORIGINAL: original}
+    given: list[str] = []
+
+    def put(match: re.Match[str]) -> str:
+        name = match["name"]
+        if name is None:  # {{name}}
+            return match[0][1:-1]
+        text = texts.get(name)
+        if text is None or (not text and name != ORIGINAL):
+            instead: str | None = match["instead"]
+            return instead if instead is not None else NOT_KNOWN if text is None else NOTHING
+        clean = neutralise(text, special)
+        given.append(clean)
+        return clean
+
+    return PLACE.sub(put, prompt), tuple(given)
 
 
 def neutralise(text: str, special: Sequence[str] | None) -> str:

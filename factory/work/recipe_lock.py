@@ -54,6 +54,7 @@ def lock_content(work: Work) -> dict[str, Any]:
             if work.recipe.original
             else {}
         ),
+        "experts": {expert.name: expert.fingerprint for expert in work.experts},
         "filters": {scorer.name: scorer.fingerprint for scorer in work.scorers},
         "selection": selection_fingerprint(work.recipe, work.caption_fingerprints, scores),
         "limit": work.limit,

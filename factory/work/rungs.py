@@ -14,7 +14,7 @@ from factory.recipe import Prompt, Recipe, Rung, View
 from factory.runs.run import Run
 from factory.runs.tables import MOST_RUNGS
 from factory.work.fingerprint import caption_fingerprint, rung_fingerprint
-from factory.work.views import ReadyView
+from factory.work.views import ReadyView, asked_of
 
 RETRIES: Final = "retries.json"
 FIRST_RETRY: Final = 50
@@ -103,6 +103,9 @@ def _ready(ready: ReadyView, rung: Rung, number: int, recipe: Recipe) -> ReadyVi
     view: View = ready.view.model_copy(update={"sampling": rung.sampling(ready.view), "prompts": prompts})
     seed = recipe.seed + SEED_STEP * number
     fingerprints = tuple(
-        rung_fingerprint(caption_fingerprint(view, prompt, seed, ready.identity), number) for prompt in view.prompts
+        rung_fingerprint(
+            caption_fingerprint(view, prompt, seed, ready.identity, asked_of(prompt, ready.experts)), number
+        )
+        for prompt in view.prompts
     )
     return replace(ready, view=view, fingerprints=fingerprints, seed=seed, rung=number)

@@ -9,11 +9,12 @@ from functools import cached_property
 import polars as pl
 
 from factory.models.resolve import Model, resolve_model, served_model
-from factory.recipe import Recipe, ServedModel, View
+from factory.recipe import Prompt, Recipe, ServedModel, View
 from factory.runs.tables import RUNG_CANDIDATES
 from factory.sources.shard_keys import text_hash
+from factory.work.experts import ReadyExpert, ready_experts
 from factory.work.fingerprint import caption_fingerprint, engine_content, fingerprint, image_fingerprint
-from factory.work.prompts import asks_original, choose_prompt
+from factory.work.prompts import asks_original, choose_prompt, places
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class ReadyView:
     fingerprints: tuple[str, ...]  # caption fingerprint per prompt of the pool
     image_fingerprint: str
     seed: int
+    experts: tuple[ReadyExpert, ...] = ()  # all that the recipe's prompts ask for
     rung: int = 0  # which try on the ladder of `repair` it is; 0 for the first
 
     @property
@@ -42,6 +44,11 @@ class ReadyView:
     def first_candidate(self) -> int:
         """The number of its first candidate."""
         return self.rung * RUNG_CANDIDATES
+
+    @cached_property
+    def asked_experts(self) -> tuple[tuple[str, ...], ...]:
+        """Of each prompt of the pool, the experts that it asks for."""
+        return tuple(tuple(asked_of(prompt, self.experts)) for prompt in self.view.prompts)
 
     def choices(self, keys: list[str]) -> list[int]:
         """The prompt of each image, as an index into the pool."""
@@ -84,6 +91,12 @@ class EngineGroup:
         return self.first.view.server
 
     @property
+    def experts(self) -> tuple[ReadyExpert, ...]:
+        """Those that prompts of its views ask for."""
+        asked = {name for view in self.views for names in view.asked_experts for name in names}
+        return tuple(expert for expert in self.first.experts if expert.name in asked)
+
+    @property
     def first(self) -> ReadyView:
         """Any of its views; they agree on everything about the engine."""
         return self.views[0]
@@ -107,13 +120,23 @@ def served_identity(model: Model, lora: Model | None) -> str:
 def ready_views(recipe: Recipe) -> list[ReadyView]:
     """Resolve every view's model and fingerprint its prompts. Raises RecipeError for models that are not there."""
     ready = []
+    experts = ready_experts(recipe)
     for view in recipe.views:
         model = _model(view)
         lora = resolve_model(view.lora, view.lora_revision) if view.lora else None
         identity = served_identity(model, lora)
-        fingerprints = tuple(caption_fingerprint(view, prompt, recipe.seed, identity) for prompt in view.prompts)
-        ready.append(ReadyView(view, model, lora, fingerprints, image_fingerprint(view), recipe.seed))
+        fingerprints = tuple(
+            caption_fingerprint(view, prompt, recipe.seed, identity, asked_of(prompt, experts))
+            for prompt in view.prompts
+        )
+        ready.append(ReadyView(view, model, lora, fingerprints, image_fingerprint(view), recipe.seed, experts))
     return ready
+
+
+def asked_of(prompt: Prompt, experts: Sequence[ReadyExpert]) -> dict[str, str]:
+    """The fingerprints of the experts that a prompt asks for, by name."""
+    asked = places(prompt.text)
+    return {expert.name: expert.fingerprint for expert in experts if expert.name in asked}
 
 
 def _model(view: View) -> Model:

@@ -17,6 +17,7 @@ from factory.sources.shard_keys import DUPLICATE
 from factory.work.calibrations import load_calibrations
 from factory.work.checks import check_conditions, check_cut, check_images, check_owner
 from factory.work.engine_checks import check_engines
+from factory.work.experts import ReadyExpert
 from factory.work.fingerprint import cut_fingerprint, fingerprint, original_fingerprint, reading_fingerprint
 from factory.work.present import COLUMNS, Present, present_of
 from factory.work.prompts import asks_original
@@ -47,6 +48,11 @@ class Work:
     def groups(self) -> list[EngineGroup]:
         """The views of the first try, by the engine that makes their captions, in order."""
         return engine_groups(self.views)
+
+    @property
+    def experts(self) -> tuple[ReadyExpert, ...]:
+        """The experts that prompts ask for, also those of the rungs."""
+        return self.views[0].experts if self.views else ()
 
     @cached_property
     def engines(self) -> tuple[EngineGroup, ...]:

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, ClassVar, Final
+from typing import ClassVar, Final
 
 import polars as pl
 from pydantic import Field
 
-from filters.contract.filter import Filter, FilterError
+from filters.contract.filter import Filter
+from filters.images.ocr_engine import OcrEngine, ocr_contents, ocr_models
 from filters.images.pixels import UnreadableImage, decode
 from filters.images.remembered import Remembered
 from filters.wording.claimed_text import claimed_texts, similarity
 
-_INSTALL: Final = "Install it with `pip install caption-factory[ocr]`, or `pip install rapidocr onnxruntime`."
 _REMEMBERED: Final = 4096
-_MAX_ASPECT: Final = 4
-_DETECTION, _RECOGNITION = "PP-OCRv6_det_small.onnx", "PP-OCRv6_rec_small.onnx"
 
 
 class OcrConsistency(Filter):
@@ -85,27 +82,11 @@ class OcrConsistency(Filter):
         return pl.DataFrame(rows, schema, orient="row")
 
     def models(self) -> dict[str, str]:
-        return {name: _sha256(str(path)) for name, path in self._paths().items()}
-
-    def _paths(self) -> dict[str, Path]:
-        given = {"detection": self.detection, "recognition": self.recognition}
-        paths = {
-            name: Path(path) if path else _bundled(file)
-            for (name, path), file in zip(given.items(), (_DETECTION, _RECOGNITION), strict=True)
-        }
-        for name, path in paths.items():
-            if not path.is_file():
-                raise FilterError(
-                    f"ocr_consistency.{name}: there is no file {str(path)!r}; give the path of an ONNX model."
-                    if given[name]
-                    else f"ocr_consistency: this version of rapidocr does not bring {path.name}; install rapidocr>=3.10, or "
-                    f"give {name}: the path of an ONNX model. Nothing is downloaded."
-                )
-        return paths
+        return ocr_contents(self.name, self.detection, self.recognition)
 
     def _read(self, data: bytes) -> list[str] | str:
         """The lines that were read, from the top; or the reason why the image cannot be decoded."""
-        paths = self._paths()
+        paths = ocr_models(self.name, self.detection, self.recognition)
         settings = str(paths["detection"]), str(paths["recognition"]), self.threads, self.min_confidence, self.max_side
         return _reader(*settings).get(data)
 
@@ -115,79 +96,17 @@ def _reader(
     detection: str, recognition: str, threads: int, min_confidence: float, max_side: int
 ) -> Remembered[list[str] | str]:
     """Reads the lines of images, each image once."""
-    engine = _engine(detection, recognition, threads)
+    engine = OcrEngine(OcrConsistency.name, Path(detection), Path(recognition), threads)
 
     def read(data: bytes) -> list[str] | str:
-        import numpy as np
-
         try:
             image = decode(data, max_side)
         except UnreadableImage as unreadable:
             return unreadable.reason
         image.thumbnail((max_side, max_side))
-        image = _at_most_elongated(image)
         try:
-            found = engine(np.asarray(image)[:, :, ::-1], text_score=min_confidence)  # it takes BGR, as OpenCV
-            return [str(line) for line in found.txts or ()]
+            return [line.text for line in engine.lines(image, min_confidence)]
         except Exception:  # the engine promises no list of exceptions, and one odd image must not stop a run
             return "ocr_failed"
 
     return Remembered(read, _REMEMBERED)
-
-
-def _at_most_elongated(image: Any) -> Any:
-    """With a white margin where it is longer than _MAX_ASPECT: the engine enlarges the shorter side to 736 pixels, which
-    would make a thin strip tens of thousands of pixels long.
-    """
-    from PIL import Image
-
-    least = -(-max(image.size) // _MAX_ASPECT)
-    if min(image.size) >= least:
-        return image
-    padded = Image.new("RGB", (max(image.width, least), max(image.height, least)), "white")
-    padded.paste(image, ((padded.width - image.width) // 2, (padded.height - image.height) // 2))
-    return padded
-
-
-@lru_cache(maxsize=2)
-def _engine(detection: str, recognition: str, threads: int) -> Any:
-    try:
-        import onnxruntime
-        from rapidocr import RapidOCR
-    except ImportError as error:
-        raise FilterError(
-            f"ocr_consistency needs the packages rapidocr and onnxruntime ({error}). {_INSTALL}"
-        ) from error
-    try:
-        for path in (detection, recognition):
-            onnxruntime.InferenceSession(
-                path, providers=["CPUExecutionProvider"]
-            )  # rapidocr would load them at the first image
-        return RapidOCR(
-            params={
-                "Global.use_cls": False,  # whether a line is upside down
-                "Global.log_level": "critical",
-                "EngineConfig.onnxruntime.intra_op_num_threads": threads,
-                "EngineConfig.onnxruntime.inter_op_num_threads": 1,
-                # With paths, rapidocr looks nowhere else and downloads nothing.
-                "Det.model_path": detection,
-                "Rec.model_path": recognition,
-            }
-        )
-    except Exception as error:  # onnxruntime's errors share no class
-        raise FilterError(f"ocr_consistency: {detection!r} and {recognition!r} cannot be loaded: {error}") from error
-
-
-def _bundled(file: str) -> Path:
-    import importlib.util
-
-    found = importlib.util.find_spec("rapidocr")
-    if found is None or found.origin is None:
-        raise FilterError(f"ocr_consistency needs the packages rapidocr and onnxruntime. {_INSTALL}")
-    return Path(found.origin).parent / "models" / file
-
-
-@lru_cache(maxsize=8)
-def _sha256(path: str) -> str:
-    with Path(path).open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -58,6 +58,10 @@ SMALLEST_AND_SLOW: dict[str, tuple[str, set[str]]] = {
         {"plan_s", "driver_mb", "driver_growth", "first_caption_after_resume_s", "select_s"},
     ),
     "starts": ("--images 24 --before none", {"engine_starts", "ray_starts"}),
+    "views": (
+        "--images 4 --busy-images 4 --words 4 --steps 2 --repeats 1",
+        {"expert_cost", "expert_cost_busy", "wrong_words", "wrong_words_shipped", "words_read"},
+    ),
     "throughput": ("--images 32 --repeats 1", {"factory_over_vllm", "factory_over_ray_data_llm", "images_per_s"}),
 }
 """Those that start engines or publish again and again."""

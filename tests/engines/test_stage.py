@@ -17,7 +17,7 @@ from factory.engines.cluster import ray_cluster
 from factory.engines.engine_actor import Duty
 from factory.engines.pool import EnginePool
 from factory.engines.ray_errors import seals_errors
-from factory.engines.stage import BATCH_ROWS, engine_reports
+from factory.engines.stage import BATCH_ROWS, Actors, engine_reports
 from factory.engines.use import PARTS
 from factory.errors import EngineError, RunError, SourceError
 from filters.asking.questions import Endpoint
@@ -77,6 +77,19 @@ class DiesOnce(Reports):
         return await super().__call__(batch)
 
 
+class Looks:
+    """A worker between reading and engines: says when it has looked at its numbers."""
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        time.sleep(0.5)
+        return batch.append_column("looked", [[time.time()] * batch.num_rows])
+
+
+class Times(Reports):
+    async def __call__(self, batch: pa.Table) -> pa.Table:
+        return (await super().__call__(batch)).append_column("reported", [[time.time()] * batch.num_rows])
+
+
 class Refuses(Reports):
     async def __call__(self, batch: pa.Table) -> pa.Table:
         raise EngineError('it answers "nothing",\nin {braces}')
@@ -131,6 +144,17 @@ def test_the_seconds_of_a_stage_are_all_told_by_part(ray: Any, server: Server, t
     assert set(used) == set(PARTS)
     assert all(value >= 0 for value in used.values())
     assert 0.5 * passed <= sum(used.values()) - 1.0 <= passed
+
+
+def test_workers_between_reading_and_engines_stream(ray: Any, server: Server, tmp_path: Path) -> None:
+    pool = pool_of(ray, server, tmp_path)
+    jobs = [{"first": start, "last": start + 10} for start in range(0, 200, 10)]
+    between = Actors(Looks, {}, 1, 1, {"num_cpus": 0.0}, rows=None)
+    found = pa.concat_tables(engine_reports(ray, jobs, numbers, lambda: pool, Duty(Times, {}), between=between))
+    pool.close()
+
+    assert sorted(found["number"].to_pylist()) == list(range(200))
+    assert min(found["reported"].to_pylist()) < max(found["looked"].to_pylist()) - 1
 
 
 def test_where_nothing_is_read_no_engine_is_asked_for(ray: Any) -> None:

@@ -22,6 +22,7 @@ from factory import recipe as models
 from factory.captioning.roll_call import compare_changed
 from factory.engines.room import EngineRoom
 from factory.errors import RunError
+from factory.experts.rapidocr import RapidOcr
 from factory.progress import Progress
 from factory.recipe import Recipe
 from factory.recipe.recipe import FilterUse
@@ -90,6 +91,7 @@ CHANGES: Final[dict[type, dict[str, Change]]] = {
         "original": ("tar", "original", True),
         "views": ("folder", "views.1", {"name": "second", "model": "org/model", "revision": COMMIT, "prompts": ["Go."]}),
         "filters": ("folder", "filters.2", "repetition"),
+        "experts": ("looked", "experts.ocr", {"kind": "rapidocr", "min_confidence": 0.9}),
         "repair": ("tar", "repair", REPAIR | {"regenerate": []}),
         "select": ("folder", "select.budget", 5),
         "release": ("folder", "release.license", "mit"),
@@ -166,6 +168,18 @@ CHANGES: Final[dict[type, dict[str, Change]]] = {
         "timeout_s": ("folder", "views.0.timeout_s", 30.0),
         "trust_remote_code": ("folder", "views.0.trust_remote_code", True),
         "canary": ("folder", "views.0.canary", False),
+        "without": ("looked", "views.0.without", "skip"),
+    },
+    RapidOcr: {
+        "kind": ("looked", "experts.ocr", {"kind": "tests.experts.own_experts:Widths"}),
+        "timeout_s": ("looked", "experts.ocr.timeout_s", 5.0),
+        "max_side": ("looked", "experts.ocr.max_side", 800),
+        "max_chars": ("looked", "experts.ocr.max_chars", 100),
+        "threads": ("looked", "experts.ocr.threads", 2),
+        "min_confidence": ("looked", "experts.ocr.min_confidence", 0.9),
+        "min_letters": ("looked", "experts.ocr.min_letters", 3),
+        "detection": ("looked", "experts.ocr.detection", "{folder}/own.py"),
+        "recognition": ("looked", "experts.ocr.recognition", "{folder}/own.py"),
     },
     models.Prompt: {
         "text": ("folder", "views.0.prompts.0.text", "Describe the picture."),
@@ -245,7 +259,7 @@ PLACES: Final = {
     Recipe: "", FilterUse: "filters[].", models.View: "views[].", models.Prompt: "views[].prompts[].",
     models.Sampling: "views[].sampling.", models.ImageSettings: "views[].image.", models.Repair: "repair.",
     models.Rung: "repair.regenerate[].", models.Select: "select.", models.KeepTop: "select.keep_top.<filter>.",
-    models.Release: "release.",
+    models.Release: "release.", RapidOcr: "experts.<name>.",
 }  # fmt: skip
 TITLES: Final = {
     Recipe: "Recipe", models.FolderSource: "Source: folder", models.ParquetSource: "Source: parquet",
@@ -253,6 +267,7 @@ TITLES: Final = {
     models.CaptionsSource: "Source: captions", models.DemoSource: "Source: demo", models.View: "View", models.Prompt: "Prompt",
     models.Sampling: "Sampling", models.ImageSettings: "Image", FilterUse: "Filters", models.Repair: "Repair",
     models.Rung: "Rung of the ladder", models.Select: "Select", models.KeepTop: "Keep top", models.Release: "Release",
+    RapidOcr: "Expert: rapidocr",
 }  # fmt: skip
 
 
@@ -411,6 +426,11 @@ def _recipe(folder: Path, name: str) -> dict[str, Any]:
         raw["filters"].append("hedging")
         raw["repair"] = copy.deepcopy(REPAIR)
         raw["release"] = {"to": str(folder / "release")}
+    if name == "looked":
+        raw["experts"] = {"ocr": {"kind": "rapidocr"}}
+        raw["views"] = [
+            view | {"prompts": [_text(" It has these printed words: {ocr}.") | {"id": "looks"}, PROMPTS[0]]}
+        ]
     if name == "laddered":
         raw["repair"] = {"by": "length", "least": 0.01, "regenerate": [{"temperature": 0.6}]}
     if name == "greedy":
