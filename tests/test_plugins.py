@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import zipfile
-from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -22,16 +21,7 @@ from tests.recipes import demo_recipe
 SHOUTING = next(block.code for block in blocks("docs/own-filter.md") if block.mark == "file")
 
 
-@pytest.fixture(autouse=True)
-def _forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a test registers is gone after it."""
-    for module, registry in (
-        ("filters.registry", "_REGISTERED"),
-        ("exports.formats.export", "_REGISTERED"),
-        ("factory.plugins", "_sources"),
-        ("factory.plugins", "_brought"),
-    ):
-        monkeypatch.setattr(import_module(module), registry, {})
+pytestmark = pytest.mark.usefixtures("plugins_forgotten")
 
 
 def write(folder: Path, code: str, name: str = "mine.py") -> str:

@@ -27,6 +27,7 @@ from factory.work.plan import make_plan
 from tests.experts.own_experts import CRASHES, FINDS, NOTHING, picture
 from tests.fake_captions import run_fake
 
+pytestmark = pytest.mark.usefixtures("plugins_forgotten")
 OWN = "tests.experts.own_experts"
 
 

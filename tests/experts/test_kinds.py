@@ -16,6 +16,7 @@ from factory.work.experts import expert_fingerprint
 from tests.experts import own_experts
 from tests.recipes import demo_recipe
 
+pytestmark = pytest.mark.usefixtures("plugins_forgotten")
 OWN = "tests.experts.own_experts"
 
 

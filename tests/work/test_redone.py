@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.work import redone
+
+pytestmark = pytest.mark.usefixtures("plugins_forgotten")
 
 ROOT = Path(__file__).parents[2]
 
