@@ -40,6 +40,7 @@ class Outcome:
 
     work: Work  # settled: as it was when selection decided
     made: Made = field(default_factory=Made)  # this time
+    fused: Made = field(default_factory=Made)  # this time, by fusions
     seconds: dict[str, float] = field(default_factory=dict)
     damaged: list[str] = field(default_factory=list)  # files of the run that were set aside, as paths below it
     starts: dict[str, int] = field(default_factory=dict)  # of `ray`, and of `engines`

@@ -268,7 +268,7 @@ class CaptionBatches:
         from factory.engines.contract import EngineDied
 
         rows = batch.to_pylist()
-        items = [ImageItem.from_row(row) for row in rows if row["rgb"] is not None]
+        items = self._items(rows)
         try:
             past = await self.watch.begin.remote([item.work_id for item in items])
             items = [item for item in items if item.work_id not in past.written]
@@ -280,7 +280,7 @@ class CaptionBatches:
         except EngineDied as error:
             await self._die(str(error))
         made += self._unreadable(rows)
-        refused = _quarantine_frame(rows)
+        refused = self._refused(rows)
         self.run.append("quarantine", refused)
         captions = pl.DataFrame(made, schema=tables.CAPTIONS, orient="row")
         self._write(captions, answers)
@@ -290,6 +290,14 @@ class CaptionBatches:
         self.open.difference_update(states)
         await self.watch.end.remote(states, captions["output_tokens"].count())
         return _report([*pairs.values(), *past.written.values()], captions, refused.height)
+
+    def _items(self, rows: list[dict[str, Any]]) -> list[ImageItem]:
+        """What there is to caption of a batch."""
+        return [ImageItem.from_row(row) for row in rows if row["rgb"] is not None]
+
+    def _refused(self, rows: list[dict[str, Any]]) -> pl.DataFrame:
+        """Rows of tables.QUARANTINE."""
+        return _quarantine_frame(rows)
 
     def _start_canary(self, items: list[ImageItem]) -> None:
         """Start the canary with the first batch that has images; nothing is written before it has passed."""

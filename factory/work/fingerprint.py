@@ -7,6 +7,7 @@ version (`VERSION`) that is part of the hash. A fingerprint is 16 hex digits (64
 | --- | --- | --- |
 | image | preparation settings of a view | images are prepared again, also those in quarantine |
 | caption | model, adapter, system prompt, sampling, seed (not of greedy ones), image part, the *one* prompt it drew | the rows that drew it are made again |
+| caption of a fusion | the same but for the image part, and its `from`; what these say is in `inputs_hash` | the rows that drew it are made again |
 | cut | the caption it was cut from, who judged its sentences, and the least score of one that stands | what is unfaithful is cut again |
 | original | the source's text and image columns, and how images are looked at | the source's texts are read again |
 | filter | a filter's name, version, parameters and model files | its scores are made again, captions stay |
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
     from filters import Filter
 
 VERSION = 1
+FUSION_CHECKS = 1
+"""Version of what tells whether a fused caption stands (`factory/captioning/unfused.py`)."""
 
 
 _LATER_SAMPLING: Final = {"presence_penalty": 0.0, "min_tokens": 0, "stop_token_ids": []}
@@ -64,7 +67,7 @@ def image_fingerprint(view: View) -> str:
 
 def caption_fingerprint(view: View, prompt: Prompt, seed: int, model_identity: str) -> str:
     """Identifies a caption row: everything that shapes its text. `model_identity` comes from `factory.models.resolve`."""
-    content = {
+    content: dict[str, Any] = {
         "view": view.name,
         "model": model_identity,
         "system": view.system,
@@ -74,6 +77,9 @@ def caption_fingerprint(view: View, prompt: Prompt, seed: int, model_identity: s
         "image": image_fingerprint(view),
         "engine": engine_content(view),
     }
+    if view.made_from:
+        del content["image"]
+        content |= {"from": list(view.made_from), "fallback": view.unfused, "checks": FUSION_CHECKS}
     return fingerprint("caption", content | talking_content(view))
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 _ORIGINAL = re.compile(r"\{original(?:\|([^{}]*))?\}")
 _LIKE_SPECIAL = re.compile(r"[<◁][^<>◁▷\s]{1,60}[>▷]|\[/?[A-Z][A-Z_]{1,30}\]")
@@ -59,6 +59,22 @@ def fill_prompt(prompt: str, original: str | None, special: Sequence[str] | None
         return None
     clean = neutralise(original, special) if original is not None else None
     return _ORIGINAL.sub(lambda match: clean if clean is not None else match.group(1), prompt)
+
+
+def fill_inputs(prompt: str, inputs: Mapping[str, str | None], special: Sequence[str] | None) -> str | None:
+    """The user text of a fusion: the place of each of these captions filled in; None where one is needed and there is none.
+
+    Args:
+        prompt: has a place for each: {name}, or {name|what stands there without one}.
+        inputs: the captions by view.
+        special: see `neutralise`; captions are untrusted, whoever wrote them.
+    """
+    names = "|".join(re.escape(name) for name in sorted(inputs, key=len, reverse=True))
+    place = re.compile(rf"\{{({names})(?:\|([^{{}}]*))?\}}")
+    if any(inputs[match[1]] is None and match[2] is None for match in place.finditer(prompt)):
+        return None
+    clean = {name: None if text is None else neutralise(text, special) for name, text in inputs.items()}
+    return place.sub(lambda match: found if (found := clean[match[1]]) is not None else match[2], prompt)
 
 
 def neutralise(text: str, special: Sequence[str] | None) -> str:

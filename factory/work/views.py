@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from graphlib import TopologicalSorter
 
 import polars as pl
 
@@ -114,6 +115,13 @@ def ready_views(recipe: Recipe) -> list[ReadyView]:
         fingerprints = tuple(caption_fingerprint(view, prompt, recipe.seed, identity) for prompt in view.prompts)
         ready.append(ReadyView(view, model, lora, fingerprints, image_fingerprint(view), recipe.seed))
     return ready
+
+
+def by_sources(views: Sequence[ReadyView]) -> list[ReadyView]:
+    """The views, each after those that it is made from."""
+    by_name = {ready.name: ready for ready in views}
+    order = TopologicalSorter({name: ready.view.made_from for name, ready in by_name.items()}).static_order()
+    return [by_name[name] for name in order if name in by_name]
 
 
 def _model(view: View) -> Model:
