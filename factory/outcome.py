@@ -20,6 +20,7 @@ from factory.runs.clock import now_ms
 from factory.runs.run import LEFT_OUT_ROWS
 from factory.runs.set_aside import damage_lines
 from factory.work.accounts import cost
+from factory.work.fusions import fusion_lines
 from factory.work.work import Work
 
 LEFT_OUT = {
@@ -101,6 +102,7 @@ class Outcome:
             lines.append(
                 f"cost     {self.metrics['cost']:,.4f} for all captions of this run so far, in the money of `price`"
             )
+        lines += [f"fused    {line}" for line in fusion_lines(self.selection.get("fusions", {}))]
         lines += [f"damaged  {line}" for line in damage_lines(self.damaged)]
         if self.repair is not None:
             lines += [f"repair   {line}" for line in self.repair.lines()]
@@ -149,7 +151,9 @@ def outcome_metrics(outcome: Outcome) -> dict[str, Any]:
             "images_by_state": dict(outcome.made.images),
             "prompt_tokens": outcome.made.tokens["prompt"],
             "output_tokens": outcome.made.tokens["output"],
-            "engine_deaths": outcome.made.engine_deaths,
+            "fused_by_state": dict(outcome.fused.images),
+            "fused_tokens": outcome.fused.tokens["output"],
+            "engine_deaths": outcome.made.engine_deaths + outcome.fused.engine_deaths,
             "damaged_files": outcome.damaged,
             "starts": outcome.starts,
             "seconds": {name: round(value, 2) for name, value in outcome.seconds.items()},

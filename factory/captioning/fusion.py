@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -80,7 +80,7 @@ def fuse_missing(
     duty = Duty(FuseBatches, {"ready": ready, "run": work.run, "watch": watch})
     pool = partial(room.pool, work.engine_of(ready))
     with MergingParts(work.run) as merging:
-        for rows in _gathered(work, ready, done):
+        for rows in gathered_inputs(work, ready, done):
             read = ReadInputs(ray.put(rows.to_arrow()), ready, work.run)
             tasks = [{"start": start} for start in range(0, rows.height, TASK_ROWS)]
             for batch in engine_reports(ray, tasks, read, pool, duty, used=room.used):
@@ -94,7 +94,7 @@ def fuse_missing(
     made.engine_deaths += ray.get(watch.state.remote())[0]
 
 
-def _gathered(work: Work, ready: ReadyView, done: FusionDone) -> Iterator[pl.DataFrame]:
+def gathered_inputs(work: Work, ready: ReadyView, done: FusionDone) -> Iterator[pl.DataFrame]:
     """The images to fuse, a bucket at a time: `image_key`, `shard`, `inputs_hash`, and the row of each input, a struct `input_<place>`."""
     views = ready.view.made_from
     count = max(1, math.ceil(len(done.open) * len(views) / BUCKET_ROWS))
@@ -144,7 +144,7 @@ class Inputs:
 
     @classmethod
     def of(cls, row: Mapping[str, Any], ready: ReadyView) -> Inputs:
-        """Of a row that `_gathered` made."""
+        """Of a row that `gathered_inputs` made."""
         rows = {view: row[f"input_{place}"] for place, view in enumerate(ready.view.made_from)}
         return cls(row["image_key"], row["shard"], row["inputs_hash"], rows)
 
@@ -187,12 +187,23 @@ class Inputs:
         row = self.rows[ready.view.unfused or ""]
         return None if row is None else fallback_row(row, self.row(ready, place), reason, detail)
 
+    def without_engine(self, ready: ReadyView) -> dict[str, Any] | None:
+        """The row of an image for which no model is asked; None where one is."""
+        place = ready.choices([self.key])[0]
+        texts = self.texts
+        if fill_inputs(ready.view.prompts[place].text, texts, ()) is None:
+            detail = f"no caption of {', '.join(view for view, text in texts.items() if text is None)}"
+            row = self.stand_in(ready, place, Unfused.no_input, detail)
+            return row or failed_row(self.row(ready, place), Failure.no_input, detail)
+        contrary = inputs_contradict(texts)
+        return self.stand_in(ready, place, Unfused.contradiction, contrary) if contrary else None
+
 
 @dataclass(frozen=True)
 class ReadInputs:
     """Gives the inputs of some images, and writes what needs no engine. A Ray task."""
 
-    rows: Any  # ObjectRef of a table of `_gathered`
+    rows: Any  # ObjectRef of a table of `gathered_inputs`
     ready: ReadyView
     run: Run
 
@@ -205,24 +216,13 @@ class ReadInputs:
         table = ray.get(self.rows)
         for start in batch["start"].to_pylist():
             some = table.slice(start, TASK_ROWS)
-            found = [self._without_engine(Inputs.of(row, self.ready)) for row in some.to_pylist()]
+            found = [Inputs.of(row, self.ready).without_engine(self.ready) for row in some.to_pylist()]
             written = [row for row in found if row is not None]
             if written:
                 self.run.append("captions", pl.DataFrame(written, schema=tables.CAPTIONS, orient="row"))
             wanted = some.filter(pa.array([row is None for row in found]))
             if wanted.num_rows:
                 yield wanted
-
-    def _without_engine(self, inputs: Inputs) -> dict[str, Any] | None:
-        """The row of an image for which no model is asked; None where one is."""
-        place = self.ready.choices([inputs.key])[0]
-        texts = inputs.texts
-        if fill_inputs(self.ready.view.prompts[place].text, texts, ()) is None:
-            detail = f"no caption of {', '.join(view for view, text in texts.items() if text is None)}"
-            row = inputs.stand_in(self.ready, place, Unfused.no_input, detail)
-            return row or failed_row(inputs.row(self.ready, place), Failure.no_input, detail)
-        contrary = inputs_contradict(texts)
-        return inputs.stand_in(self.ready, place, Unfused.contradiction, contrary) if contrary else None
 
 
 class Fuser(Captioner):
@@ -266,13 +266,20 @@ class FuseBatches(CaptionBatches):
         self, items: list[Any], past: Any, answers: list[tuple[str, dict[str, Any]]]
     ) -> list[dict[str, Any]]:
         """The fused captions, which of them do not stand, and what stands for them."""
-        rows = await super()._caption(items, past, answers)
-        marked = mark_unfused(rows, {item.key: item.texts for item in items})
-        for item in items:
-            mine = [row for row in marked if row["image_key"] == item.key]
-            fallen = [row for row in mine if row.get("unfused")]
-            if fallen and len(fallen) == sum(row["status"] != Status.failed for row in mine):
-                place = self.ready.choices([item.key])[0]
-                row = item.stand_in(self.ready, place, Unfused(fallen[0]["unfused"]), fallen[0]["detail"])
-                marked += [row] if row is not None else []
-        return marked
+        return with_stand_ins(self.ready, items, await super()._caption(items, past, answers))
+
+
+def with_stand_ins(ready: ReadyView, items: Sequence[Inputs], rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows of fused captions with which of them do not stand, and the rows that stand for an image of which none does."""
+    marked = mark_unfused(rows, {item.key: item.texts for item in items})
+    by_key: dict[str, list[dict[str, Any]]] = {}
+    for row in marked:
+        by_key.setdefault(row["image_key"], []).append(row)
+    for item in items:
+        told = [row for row in by_key.get(item.key, ()) if row["status"] != Status.failed]
+        fallen = [row for row in told if row.get("unfused")]
+        if fallen and len(fallen) == len(told):
+            place = ready.choices([item.key])[0]
+            row = item.stand_in(ready, place, Unfused(fallen[0]["unfused"]), fallen[0]["detail"])
+            marked += [row] if row is not None else []
+    return marked

@@ -46,9 +46,9 @@ def mark_unfused(
     frame = pl.DataFrame(
         [[rows[place][name] for name in columns] for place in told], dict.fromkeys(columns, pl.String), orient="row"
     )
-    leaks = filters.build("prompt_leak").score(frame)
-    traces = filters.build("artifacts").score(frame)
-    refusals = filters.build("refusal").score(frame)
+    leaks = filters.build("prompt_leak", {}).score(frame)
+    traces = filters.build("artifacts", {}).score(frame)
+    refusals = filters.build("refusal", {}).score(frame)
     marked = [dict(row) for row in rows]
     for number, place in enumerate(told):
         row = marked[place]

@@ -7,9 +7,9 @@ bytes a caption of the views that take part.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import polars as pl
@@ -162,3 +162,54 @@ def _done(ready: ReadyView, rows: pl.DataFrame, expected: pl.DataFrame, ever: pl
         distinct(ever.to_numpy()),
         failed[~is_among(failed, done)],
     )
+
+
+def fusion_counts(work: Work) -> dict[str, dict[str, Any]]:
+    """Of each fusion its images: `from`; `fused`, those with a fused caption that stands; `fallback`, whose caption the others
+    have, and `unfused`, how many of them for each reason; `failed`, those with none.
+    """
+    rows = work.captions().filter(pl.col("view").is_in([ready.name for ready in work.fusions]))
+    is_fallback = pl.col("candidate") == FALLBACK_CANDIDATE
+    is_told = pl.col("status") != Status.failed
+    images = rows.filter(pl.col("candidate") < RUNG_CANDIDATES).group_by("view", "image_key").agg(
+        fused=(is_told & pl.col("unfused").is_null()).any(), unfused=pl.col("unfused").filter(is_fallback).first()
+    )  # fmt: skip
+    state = pl.when("fused").then(pl.lit("fused")).otherwise(pl.col("unfused").fill_null("failed"))
+    told = images.group_by("view", state.alias("state")).len().sort("len", "state", descending=[True, False])
+    found = told.collect(engine="streaming").rows()
+    counts = {}
+    for ready in work.fusions:
+        mine = {state: number for view, state, number in found if view == ready.name}
+        counts[ready.name] = {
+            "from": list(ready.view.made_from),
+            "fallback": ready.view.unfused,
+            "fused": mine.pop("fused", 0),
+            "failed": mine.pop("failed", 0),
+            "unfused": mine,
+        }
+    return counts
+
+
+def fusion_lines(counts: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """What `fusion_counts` found, in words."""
+    lines = []
+    for view, found in counts.items():
+        fallen, failed = sum(found["unfused"].values()), found["failed"]
+        why = ", ".join(f"{number:,} {reason}" for reason, number in found["unfused"].items())
+        lines.append(
+            f"{view}: {found['fused']:,} of {found['fused'] + fallen + failed:,} captions made from {', '.join(found['from'])}"
+            + (f"; {fallen:,} images have that of {found['fallback']} instead ({why})" if fallen else "")
+            + (f"; {failed:,} have none" if failed else "")
+        )
+    return lines
+
+
+def fusion_lineage(row: Mapping[str, Any]) -> str:
+    """What a row of tables.CAPTIONS says of its fusion, in words; "" for the caption of another view."""
+    parents = " and ".join(f"{one['view']} #{one['candidate']}" for one in row.get("parents") or ())
+    if not parents:
+        return ""
+    why = f"{row['unfused']}{': ' + row['detail'] if row['detail'] else ''}" if row.get("unfused") else ""
+    if why and row["candidate"] == FALLBACK_CANDIDATE:
+        return f"stands for what was to be made from {parents} ({why})"
+    return f"made from {parents}" + (f", does not stand ({why})" if why else "")
