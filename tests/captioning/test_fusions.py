@@ -56,7 +56,10 @@ def test_a_fused_caption_knows_what_it_was_made_from(tmp_path: Path) -> None:
     originals = dict(rows(outcome, "original").select("image_key", "text").iter_rows())
     for row in made.iter_rows(named=True):
         assert [parent["view"] for parent in row["parents"]] == ["original", "detailed"]
-        assert row["inputs"].splitlines() == [originals[row["image_key"]], f"A picture that is called {row['image_key']}."]
+        assert row["inputs"].splitlines() == [
+            originals[row["image_key"]],
+            f"A picture that is called {row['image_key']}.",
+        ]
         assert originals[row["image_key"]] in row["prompt"]
     assert outcome.accounts["ok"] == IMAGES
     assert outcome.selection["fusions"]["fused"] == {
@@ -109,8 +112,8 @@ def test_a_caption_that_leaks_is_kept_beside_the_one_that_stands_for_it(tmp_path
 @pytest.mark.parametrize(
     ("detailed", "fused", "reason"),
     [
-        ("There is a red square.", "I'm sorry, but I cannot merge these sentences.", "refusal"),
-        ("There is a red square.", "There is a green square.", "contradiction"),
+        ("There is a red ball.", "I'm sorry, but I cannot merge these sentences.", "refusal"),
+        ("There is a red ball.", "There is a green ball.", "contradiction"),
     ],
 )
 def test_refusals_and_contradictions_fall_back(tmp_path: Path, detailed: str, fused: str, reason: str) -> None:
@@ -123,12 +126,12 @@ def test_refusals_and_contradictions_fall_back(tmp_path: Path, detailed: str, fu
 def test_inputs_that_contradict_each_other_are_not_fused(tmp_path: Path) -> None:
     short = DETAILED | {"name": "short", "prompts": ["Describe it."]}
     both = FUSED | {"from": ["short", "detailed"], "prompts": ["{short} {detailed}"]}
-    say = says(short="A green square.", detailed="A red square.", fused="never asked")
+    say = says(short="A green ball.", detailed="A red ball.", fused="never asked")
     outcome, _ = run_fake(recipe(views=[DETAILED, short, both]), str(tmp_path / "run"), say=say)
     made = rows(outcome)
-    assert set(made["text"]) == {"A green square."}
+    assert set(made["text"]) == {"A green ball."}
     assert set(made["unfused"]) == {"contradiction"}
-    assert made["detail"][0] == "short says green square, detailed denies it"
+    assert made["detail"][0] == "short says green ball, detailed denies it"
 
 
 def test_an_image_without_an_input_has_the_fallback_or_fails(tmp_path: Path) -> None:
