@@ -29,7 +29,7 @@ from factory.scoring.score_all import score_all
 from factory.sources.shard_keys import text_hash
 from factory.work.plan import Plan, make_plan, plan_again
 from factory.work.pools import note_pools
-from factory.work.prompts import asks_original, fill_inputs
+from factory.work.prompts import fill_inputs
 from factory.work.rungs import ReadyRung
 from factory.work.views import EngineGroup, ReadyView, engine_groups
 
@@ -152,7 +152,7 @@ def caption_row(ready: ReadyView, row: dict[str, Any], candidate: int, say: Say)
         "finish_reason": "stop",
         "prompt_id": ready.view.prompt_ids()[place],
         "prompt": prompt,
-        "original_hash": text_hash(row["text"]) if asks_original(prompt) else None,
+        "original_hash": text_hash(row["text"]) if ready.asks_original(place) else None,
         "prompt_tokens": 40,
         "output_tokens": len(text.split()),
         "max_tokens": ready.view.sampling.max_tokens,

@@ -14,7 +14,7 @@ from factory.recipe import Sampling
 from factory.runs.clock import now_ms
 from factory.runs.tables import Failure, Status
 from factory.sources.shard_keys import text_hash
-from factory.work.prompts import asks_original, fill_prompt, request_seed
+from factory.work.prompts import fill_prompt, request_seed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -114,7 +114,7 @@ class Captioner:
             "fingerprint": ready.fingerprints[place],
             "prompt_id": ready.view.prompt_ids()[place],
             "prompt": None,
-            "original_hash": text_hash(item.text) if asks_original(ready.view.prompts[place].text) else None,
+            "original_hash": text_hash(item.text) if ready.asks_original(place) else None,
             "max_tokens": ready.view.sampling.max_tokens,
             "model": ready.view.model_name,
             "model_revision": ready.model.revision,

@@ -136,8 +136,8 @@ class ReadShards:
                 wanted_work = ready.work_frame(keys, contents, [row.text for row in rows])
                 refused = _lookup(keys, "", ready.image_fingerprint).with_columns(content=contents)
                 skip = list(done.contains(wanted_work) | done.contains(refused))
-            for wanted, known in zip(missing, skip, strict=True):
-                if not known:
+            for row, wanted, known in zip(rows, missing, skip, strict=True):
+                if not known and not (ready.fills_gaps and row.text is not None):
                     wanted.append(place)
         return missing
 

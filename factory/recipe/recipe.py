@@ -99,6 +99,11 @@ class Recipe(Part):
             raise ValueError("views: names must be unique")
         if "original" in views:
             raise ValueError("views: 'original' is the source's own text; choose another name")
+        for view in self.views:
+            if view.where == "missing" and not self.original:
+                raise ValueError(
+                    f"views.{view.name}.where: missing fills up the source's own texts; set original: true, so that they count"
+                )
         self._check_fusions(views)
         names = [use.name for use in self.filters]
         if len(set(names)) != len(names):

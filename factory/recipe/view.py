@@ -163,6 +163,11 @@ class View(Part):
         description="Of a fusion: whose caption stands where the fused one leaks, refuses or contradicts, or cannot be made. "
         "Unset: the first of `from` that is not 'original'.",
     )
+    where: Literal["all", "missing"] = Field(
+        default="all",
+        description="Which images are captioned. missing: only those for which the source has no text of its own: a set that "
+        "people captioned in part is filled up.",
+    )
     model: str | ServedModel = Field(
         description="Hub id, local directory, or demo:small; or {endpoint: http://host:8000/v1, name: ...} of a server with the "
         "OpenAI API."
@@ -251,6 +256,8 @@ class View(Part):
             if self.fallback is not None:
                 raise ValueError("fallback: only a fusion has one; name the views that it is made of with from: [...]")
             return self
+        if self.where != "all":
+            raise ValueError("where: a fusion is made wherever its inputs are; write {original|none} in its prompts")
         if len(set(self.made_from)) != len(self.made_from):
             raise ValueError("from: each view may be named once")
         if self.fallback is not None and self.fallback not in self.made_from:

@@ -261,15 +261,21 @@ def _view_plans(plan: Plan, held: Held) -> Iterator[ViewPlan]:
     books = plan.finished
     for ready in plan.work.seeing:
         view = books.views[ready.name]
-        is_done = held.done(view)
+        has_text = held.has_text & ready.fills_gaps
+        is_done = held.done(view) & ~has_text
         refused = books.refused.get(ready.image_fingerprint, held.no_images)
-        is_refused = ~is_done & held.refused(refused)
+        is_refused = ~is_done & ~has_text & held.refused(refused)
         ever = is_among(held.keys, view.ever) & ~is_done & ~is_refused
         in_open = held.done_in_open(view)
         rows = plan.source_rows
         to_caption: int | None = None
-        if rows is not None and not (held.changed or (held.is_open and _has_elsewhere(view.keys, held))):
-            to_caption = max(0, rows - held.repeats - int(is_done.sum()) - int(is_refused.sum()) - in_open)
+        knows_texts = not ready.fills_gaps or not held.is_open
+        if (
+            rows is not None
+            and knows_texts
+            and not (held.changed or (held.is_open and _has_elsewhere(view.keys, held)))
+        ):
+            to_caption = max(0, rows - held.repeats - int((is_done | is_refused | has_text).sum()) - in_open)
         failed = held.among(view.failed)
         done = int(is_done.sum()) + in_open
         yield ViewPlan(ready.name, ready.view.model_name, done, int(ever.sum()), failed, to_caption)
@@ -325,7 +331,7 @@ def _listed_shards(
             left -= min(left, rows)
         taken.append((shard, rows, take))
     held = roll.held([(shard.name, take) for shard, _, take in taken], books)
-    complete = held.complete(books, [(ready.name, ready.image_fingerprint) for ready in work.seeing])
+    complete = held.complete(books, work.seeing)
     listed = tuple(
         ListedShard(shard, rows, take, not work.seeing or whole)
         for (shard, rows, take), whole in zip(taken, complete, strict=True)

@@ -40,6 +40,15 @@ class ReadyView:
         return served_identity(self.model, self.lora)
 
     @property
+    def fills_gaps(self) -> bool:
+        """Whether it is for images without a text of their own alone."""
+        return self.view.where == "missing"
+
+    def asks_original(self, place: int) -> bool:
+        """Whether captions of its prompt at this place go by the image's own text: by what it is, or by that there is none."""
+        return self.fills_gaps or asks_original(self.view.prompts[place].text)
+
+    @property
     def first_candidate(self) -> int:
         """The number of its first candidate."""
         return self.rung * RUNG_CANDIDATES
@@ -56,7 +65,7 @@ class ReadyView:
         `contents` are the hashes of the images' bytes, `texts` their own texts.
         """
         choices = self.choices(keys)
-        asks = [asks_original(prompt.text) for prompt in self.view.prompts]
+        asks = [self.asks_original(place) for place in range(len(self.view.prompts))]
         own = [text_hash(text) if asks[choice] else 0 for choice, text in zip(choices, texts, strict=True)]
         schema = {"image_key": pl.String, "view": pl.String, "fingerprint": pl.String, "text": pl.UInt64}
         columns = {

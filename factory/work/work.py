@@ -19,7 +19,6 @@ from factory.work.checks import check_conditions, check_cut, check_images, check
 from factory.work.engine_checks import check_engines
 from factory.work.fingerprint import cut_fingerprint, fingerprint, original_fingerprint, reading_fingerprint
 from factory.work.present import COLUMNS, Present, present_of
-from factory.work.prompts import asks_original
 from factory.work.rungs import ReadyRung, rungs_of
 from factory.work.scorer import Scorer, scorer_of
 from factory.work.views import EngineGroup, ReadyView, by_sources, engine_groups, ready_views, with_judges
@@ -132,13 +131,10 @@ class Work:
 
     @cached_property
     def asks_original(self) -> frozenset[str]:
-        """Fingerprints of captions whose prompt holds the image's own text."""
+        """Fingerprints of captions that go by the image's own text: their prompt holds it, or they are for images without."""
         every = [*self.seeing, *(ready for rung in self.rungs for ready in rung.views)]
         asking = {
-            made
-            for ready in every
-            for made, prompt in zip(ready.fingerprints, ready.view.prompts, strict=True)
-            if asks_original(prompt.text)
+            made for ready in every for place, made in enumerate(ready.fingerprints) if ready.asks_original(place)
         }
         by = self.cut_by
         return frozenset(asking if by is None else {*asking, *(cut_fingerprint(one, by) for one in asking)})

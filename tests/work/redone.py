@@ -152,6 +152,7 @@ CHANGES: Final[dict[type, dict[str, Change]]] = {
         "name": ("folder", "views.0.name", "another"),
         "from": ("fused", "views.1.from", ["self"]),
         "fallback": ("fused", "views.1.fallback", "original"),
+        "where": ("web", "views.0.where", "missing"),
         "model": ("folder", "views.0.model", "org/other"),
         "revision": ("folder", "views.0.revision", "b" * 40),
         "lora": ("folder", "views.0.lora", "org/second"),
