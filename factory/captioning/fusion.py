@@ -280,6 +280,6 @@ def with_stand_ins(ready: ReadyView, items: Sequence[Inputs], rows: Sequence[dic
         fallen = [row for row in told if row.get("unfused")]
         if fallen and len(fallen) == len(told):
             place = ready.choices([item.key])[0]
-            row = item.stand_in(ready, place, Unfused(fallen[0]["unfused"]), fallen[0]["detail"])
-            marked += [row] if row is not None else []
+            stands = item.stand_in(ready, place, Unfused(fallen[0]["unfused"]), fallen[0]["detail"])
+            marked += [stands] if stands is not None else []
     return marked

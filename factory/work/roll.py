@@ -203,7 +203,8 @@ class Held:
     @property
     def has_text(self) -> NDArray[np.bool_]:
         """Of each image whether it has a text of its own, as far as that is known."""
-        return (self.texts != 0) & (self.texts != text_hash(None))
+        known: NDArray[np.bool_] = (self.texts != 0) & (self.texts != np.uint64(text_hash(None)))
+        return known
 
     def refused(self, refused: NDArray[np.uint64]) -> NDArray[np.bool_]:
         """Of each image whether it is among those in quarantine."""

@@ -168,6 +168,7 @@ def test_captions_of_others_are_fused_without_images(tmp_path: Path) -> None:
     outcome, made = run_fake(raw, str(tmp_path / "run"), say=says(fused="It is a dog named {key}."))
     assert made == 3
     assert verdicts(outcome) == {(True, None): 3}
+    assert outcome.accounts["ok"] == outcome.accounts["source_rows"] == 3
 
 
 @pytest.mark.parametrize(
