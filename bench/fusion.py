@@ -10,17 +10,23 @@ wrong; `..._by_model` the same of the captions that the model wrote, whatever be
 `--part pairs`: real captions of two views of one image, as lines of JSON with `first` and `second`; no truth, so `leaks`, `refusals`, `contradictions`, and
 by the filter `added_facts` the share of captions with an added fact and the mean share of facts that are kept.
 
+`--part claims`: the same model takes real captions (`--captions`, a line each, or lines of JSON with `text`) apart, as `claims: {decompose: judge}`
+asks it to: `readable` is the share of replies that are a list of claims,
+`of_the_prompt` the share of these with claims out of the prompt's own examples.
+
     python -m bench.fusion [--part demo] [--scenes 200] [--model DIR] [--json]
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 import re
 import sys
 import tempfile
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any, Final
 
@@ -37,6 +43,12 @@ from factory.outcome import Outcome
 from factory.pipeline import run_recipe
 from factory.recipe import Recipe, recipe_yaml
 from factory.runs.tables import FALLBACK_CANDIDATE
+from factory.work.views import EngineGroup
+from filters.asking.claim_reply import PROMPT as CLAIMS_PROMPT
+from filters.asking.claim_reply import Unreadable, claims_in_reply
+from filters.asking.claims import Claims
+from filters.wording.sentences import sentences
+from tests.ready import ready_view
 from tests.small_language_model import converted
 
 SEED: Final = 3
@@ -46,6 +58,7 @@ PROMPT: Final = (
     "Answer with the caption alone.\nSentence 1: {first|none}\nSentence 2: {second}"
 )
 """After CapsFusion's, whose words leak."""
+REPLY_TOKENS: Final = 400
 ENGINE: Final = {"enforce_eager": True, "max_model_len": 1024}
 _THING: Final = re.compile(rf"({'|'.join(COLOURS)})(?:,? (?:and )?\w+)? ({'|'.join(SHAPES)})s?\b", re.IGNORECASE)
 _WORD: Final = re.compile(rf"\b({'|'.join(WORDS)})\b", re.IGNORECASE)
@@ -178,10 +191,51 @@ def pairs(model: str, file: Path, scenes: int, folder: Path) -> dict[str, Any]:
     }
 
 
+def claims(model: str, file: Path, number: int) -> dict[str, Any]:
+    """Captions taken apart by the model itself, without a run around it: a judge of a run has to see images."""
+    from factory.engines.vllm_engine import Engine
+
+    lines = [line for line in file.read_text().splitlines() if line.strip()][:number]
+    texts = [json.loads(line)["text"] if line.startswith("{") else line for line in lines]
+    ready = ready_view(model, engine={"enforce_eager": True, "max_model_len": 4096})
+    asks = Claims(decompose="judge", reply_tokens=REPLY_TOKENS)
+    engine = Engine(EngineGroup((ready,)))
+
+    async def replies() -> list[str]:
+        questions = [next(iter(asks.questions(text, (), {}))) for text in texts]
+        answers = [engine.answer(question, _no_image, "", ready) for question in questions]
+        return [answer.said for answer in await asyncio.gather(*answers)]
+
+    said = asyncio.run(replies())
+    engine.stop()
+    readable = of_the_prompt = 0
+    problems: Counter[str] = Counter()
+    for text, reply in zip(texts, said, strict=True):
+        try:
+            found = claims_in_reply(reply, text, sentences(text), 128)
+        except Unreadable as error:
+            problems[str(error).partition(":")[0]] += 1
+            continue
+        readable += 1
+        of_the_prompt += any(claim.statement in CLAIMS_PROMPT for claim in found)
+    return {
+        "captions": len(texts),
+        "readable": round(readable / max(1, len(texts)), 4),
+        "of_the_prompt": round(of_the_prompt / max(1, readable), 4),
+        "problems": dict(problems.most_common()),
+        "example": said[0][:300] if said else "",
+    }
+
+
+def _no_image() -> Any:
+    raise AssertionError("nothing is shown")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n    python")[0])
-    parser.add_argument("--part", choices=["demo", "pairs"], default="demo")
+    parser.add_argument("--part", choices=["demo", "pairs", "claims"], default="demo")
     parser.add_argument("--scenes", type=int, default=200, help="images, or pairs at most")
+    parser.add_argument("--captions", type=Path, help="captions to take apart")
     parser.add_argument("--pairs", type=Path, help="lines of JSON with first and second")
     parser.add_argument("--model", help="a directory or Hub id; unset: SmolLM2-135M-Instruct out of its package")
     parser.add_argument("--json", action="store_true")
@@ -190,7 +244,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="bench-fusion-") as name:
         folder = Path(name)
         model = args.model or str(converted(folder))
-        if args.part == "pairs":
+        if args.part == "claims":
+            if args.captions is None:
+                parser.error("--part claims needs --captions FILE")
+            found = claims(model, args.captions, args.scenes)
+        elif args.part == "pairs":
             if args.pairs is None:
                 parser.error("--part pairs needs --pairs FILE")
             found = pairs(model, args.pairs, args.scenes, folder)
