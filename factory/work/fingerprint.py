@@ -80,6 +80,8 @@ def caption_fingerprint(view: View, prompt: Prompt, seed: int, model_identity: s
     if view.made_from:
         del content["image"]
         content |= {"from": list(view.made_from), "fallback": view.unfused, "checks": FUSION_CHECKS}
+    if view.where != "all":
+        content["where"] = view.where
     return fingerprint("caption", content | talking_content(view))
 
 
