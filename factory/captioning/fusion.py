@@ -238,6 +238,10 @@ class Fuser(Captioner):
     def _shown(self, ready: ReadyView, item: Any) -> tuple[None, str]:
         return None, ""
 
+    async def ask(self, item: Any, view: int, captions: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Nothing: who judges fused captions has to see the image."""
+        return []
+
 
 class FuseBatches(CaptionBatches):
     """Fuses batches and writes them. A duty of an engine."""
