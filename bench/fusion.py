@@ -49,7 +49,7 @@ from filters.asking.claim_reply import Unreadable, claims_in_reply
 from filters.asking.claims import Claims
 from filters.wording.sentences import sentences
 from tests.ready import ready_view
-from tests.small_language_model import converted
+from tests.small_language_model import converted, gguf_file
 
 SEED: Final = 3
 PROMPT: Final = (
@@ -237,13 +237,13 @@ def main() -> None:
     parser.add_argument("--scenes", type=int, default=200, help="images, or pairs at most")
     parser.add_argument("--captions", type=Path, help="captions to take apart")
     parser.add_argument("--pairs", type=Path, help="lines of JSON with first and second")
-    parser.add_argument("--model", help="a directory or Hub id; unset: SmolLM2-135M-Instruct out of its package")
+    parser.add_argument("--model", help="a directory or Hub id; unset: SmolLM2-135M-Instruct, or demo:small (nonsense) without its package")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="bench-fusion-") as name:
         folder = Path(name)
-        model = args.model or str(converted(folder))
+        model = args.model or (str(converted(folder)) if gguf_file() is not None else "demo:small")
         if args.part == "claims":
             if args.captions is None:
                 parser.error("--part claims needs --captions FILE")
