@@ -186,3 +186,13 @@ def test_captions_of_others_are_fused_without_images(tmp_path: Path) -> None:
 def test_what_cannot_be_fused_is_told_before_anything_starts(changes: dict[str, Any], words: str) -> None:
     with pytest.raises((ValueError, RecipeError), match=words):
         Recipe.model_validate(recipe(**changes))
+
+
+def test_who_saw_the_image_judges_the_fused_caption(tmp_path: Path) -> None:
+    plan = plan_of(recipe(filters=[{"vqa_faithfulness": {"judge": "self"}}]), str(tmp_path / "run"))
+    judges = plan.work.scorers[0].judges
+    assert judges["fused"].ready.name == "detailed"
+    assert set(plan.work.asked_at_once) == {"detailed"}
+    alone = FUSED | {"from": ["original"], "prompts": ["{original}"]}
+    with pytest.raises(RecipeError, match="these captions come from elsewhere"):
+        plan_of(recipe(views=[alone], filters=["vqa_faithfulness"]), str(tmp_path / "run"))
