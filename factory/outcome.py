@@ -22,6 +22,7 @@ from factory.runs.run import LEFT_OUT_ROWS
 from factory.runs.set_aside import damage_lines
 from factory.work.accounts import cost
 from factory.work.expert_accounts import account_words, expert_accounts
+from factory.work.fusions import fusion_lines
 from factory.work.work import Work
 
 LEFT_OUT = {
@@ -42,6 +43,7 @@ class Outcome:
 
     work: Work  # settled: as it was when selection decided
     made: Made = field(default_factory=Made)  # this time
+    fused: Made = field(default_factory=Made)  # this time, by fusions
     seconds: dict[str, float] = field(default_factory=dict)
     damaged: list[str] = field(default_factory=list)  # files of the run that were set aside, as paths below it
     starts: dict[str, int] = field(default_factory=dict)  # of `ray`, and of `engines`
@@ -105,6 +107,7 @@ class Outcome:
         lines += [
             f"expert   {one['name']} ({one['kind']}): {account_words(one)}" for one in self.metrics.get("experts", ())
         ]
+        lines += [f"fused    {line}" for line in fusion_lines(self.selection.get("fusions", {}))]
         lines += [f"damaged  {line}" for line in damage_lines(self.damaged)]
         if self.repair is not None:
             lines += [f"repair   {line}" for line in self.repair.lines()]
@@ -168,7 +171,9 @@ def outcome_metrics(outcome: Outcome) -> dict[str, Any]:
             "images_by_state": dict(outcome.made.images),
             "prompt_tokens": outcome.made.tokens["prompt"],
             "output_tokens": outcome.made.tokens["output"],
-            "engine_deaths": outcome.made.engine_deaths,
+            "fused_by_state": dict(outcome.fused.images),
+            "fused_tokens": outcome.fused.tokens["output"],
+            "engine_deaths": outcome.made.engine_deaths + outcome.fused.engine_deaths,
             "damaged_files": outcome.damaged,
             "starts": outcome.starts,
             "seconds": {name: round(value, 2) for name, value in outcome.seconds.items()},

@@ -12,6 +12,7 @@ from typing import Any
 from exports.release import ReleaseError
 from exports.storage import Storage
 from factory.captioning.caption_missing import ENGINE_START, caption_missing
+from factory.captioning.fusion import fuse_missing
 from factory.captioning.roll_call import compare_changed
 from factory.costs.quoted import quoted
 from factory.costs.run_costs import past_costs, remember_costs
@@ -157,6 +158,7 @@ def _make(plan: Plan, outcome: Outcome, progress: Progress) -> Plan:
     from factory.captioning.originals import read_missing
 
     work = plan.work
+    note_pools(work.run, [*work.views, *(ready for rung in work.rungs for ready in rung.views)])
     with EngineRoom(work.engines, work.logs) as room:
         progress.engines = room.busy
         if work.recipe.original:
@@ -168,11 +170,14 @@ def _make(plan: Plan, outcome: Outcome, progress: Progress) -> Plan:
                 plan = compare_changed(plan, progress, room)
         if plan.open_shards:
             with _timed(outcome, "caption"):
-                note_pools(work.run, [*work.views, *(ready for rung in work.rungs for ready in rung.views)])
                 caption_missing(plan, outcome.made, progress, room)
             _without_measuring(outcome)
             room.keep(work.engines_after_captions)
         plan = plan_again(plan)
+        for ready in plan.work.fusions:
+            with _timed(outcome, "fuse"):
+                fuse_missing(plan.work, ready, plan.fusions.views[ready.name], outcome.fused, progress, room)
+            plan = plan_again(plan)
         assert plan.work.present is not None
         plan.work.present.write(work.run)
         outcome.work = plan.work
@@ -214,7 +219,7 @@ def _without_measuring(outcome: Outcome) -> None:
 def _timed(outcome: Outcome, phase: str) -> Iterator[None]:
     started = time.monotonic()
     yield
-    outcome.seconds[phase] = time.monotonic() - started
+    outcome.seconds[phase] = outcome.seconds.get(phase, 0.0) + time.monotonic() - started
 
 
 def set_aside(run: Run) -> None:

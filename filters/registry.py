@@ -24,6 +24,7 @@ from filters.images.nsfw import Nsfw
 from filters.images.object_grounding import ObjectGrounding
 from filters.images.ocr_consistency import OcrConsistency
 from filters.images.watermark import Watermark
+from filters.references.added_facts import AddedFacts
 from filters.references.reference_match import ReferenceMatch
 from filters.sets.consistency import Consistency
 from filters.sets.exact_duplicates import ExactDuplicates
@@ -98,6 +99,7 @@ BUILT_IN: Final[dict[str, type[Filter]]] = {
         Consistency,
         ObjectGrounding,
         ReferenceMatch,
+        AddedFacts,
     )
 }
 

@@ -11,6 +11,8 @@ import polars as pl
 import pyarrow as pa
 
 from exports.storage import Storage
+from factory.captioning.fusion import Inputs, gathered_inputs, with_stand_ins
+from factory.captioning.originals import read_missing
 from factory.captioning.roll_call import compare_changed
 from factory.captioning.stages import ReadAgain, ReadShards, _quarantine_frame
 from factory.engines.room import EngineRoom
@@ -27,7 +29,7 @@ from factory.scoring.score_all import score_all
 from factory.sources.shard_keys import text_hash
 from factory.work.plan import Plan, make_plan, plan_again
 from factory.work.pools import note_pools
-from factory.work.prompts import asks_original
+from factory.work.prompts import fill_inputs
 from factory.work.rungs import ReadyRung
 from factory.work.views import EngineGroup, ReadyView, engine_groups
 
@@ -52,8 +54,39 @@ def run_fake(raw: dict[str, Any], out: str, limit: int | None = None, say: Say =
     made = caption_open(plan, say)
     plan = plan_again(plan)
     assert not plan.open_shards
+    made += fuse_open(plan, say)
     made += sum(caption_again(plan, rung, say) for rung in plan.work.rungs)
     return run_recipe(recipe, recipe_yaml(recipe), out, limit, quiet=True), made
+
+
+def fuse_open(plan: Plan, say: Say = a_picture) -> int:
+    """Fuse what a plan finds missing, with what `say` says. Returns how many (image, view) pairs."""
+    work, pairs = plan.work, 0
+    if work.fusions and work.recipe.original:
+        with Progress(None, True) as progress, EngineRoom((), None) as room:
+            read_missing(plan, progress, room)
+    for ready in work.fusions:
+        plan = plan_again(plan)
+        for rows in gathered_inputs(plan.work, ready, plan.fusions.views[ready.name]):
+            items = [Inputs.of(row, ready) for row in rows.to_dicts()]
+            known = [(item, item.without_engine(ready)) for item in items]
+            fused = [item for item, row in known if row is None]
+            made = with_stand_ins(ready, fused, [row for item in fused for row in fused_rows(ready, item, say)])
+            made += [row for _, row in known if row is not None]
+            work.run.append("captions", pl.DataFrame(made, schema=tables.CAPTIONS, orient="row"))
+            pairs += len(items)
+    return pairs
+
+
+def fused_rows(ready: ReadyView, item: Inputs, say: Say) -> list[dict[str, Any]]:
+    """The rows of tables.CAPTIONS of a fusion that an engine made."""
+    place = ready.choices([item.key])[0]
+    prompt = fill_inputs(ready.view.prompts[place].text, item.texts, ())
+    empty = dict.fromkeys(tables.CAPTIONS) | item.row(ready, place) | {"status": "ok", "prompt": prompt}
+    return [
+        empty | {"candidate": candidate, "text": say(ready, item.key, candidate), "output_tokens": 9, "created_ms": 1}
+        for candidate in range(ready.view.sampling.n)
+    ]
 
 
 def plan_of(raw: dict[str, Any], out: str, limit: int | None = None) -> Plan:
@@ -119,7 +152,7 @@ def caption_row(ready: ReadyView, row: dict[str, Any], candidate: int, say: Say)
         "finish_reason": "stop",
         "prompt_id": ready.view.prompt_ids()[place],
         "prompt": prompt,
-        "original_hash": text_hash(row["text"]) if asks_original(prompt) else None,
+        "original_hash": text_hash(row["text"]) if ready.asks_original(place) else None,
         "prompt_tokens": 40,
         "output_tokens": len(text.split()),
         "max_tokens": ready.view.sampling.max_tokens,

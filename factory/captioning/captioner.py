@@ -14,9 +14,13 @@ from factory.recipe import Sampling
 from factory.runs.clock import now_ms
 from factory.runs.tables import Failure, Status
 from factory.sources.shard_keys import text_hash
-from factory.work.prompts import asks_original, fill_prompt, filled_prompt, request_seed
+from factory.work.prompts import fill_prompt, filled_prompt, request_seed
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from PIL import Image
+
     from factory.judging.answer_fields import AskedRow
     from factory.work.views import EngineGroup, ReadyView
     from filters.asking.questions import VlmFilter
@@ -53,35 +57,38 @@ class Captioner:
         """
         ready = self.group.views[view]
         place = ready.choices([item.key])[0]
-        filled = filled_prompt(ready.view.prompts[place].text, item.text, self.engine.special, item.context)
+        filled = self._filled(ready, place, item)
         row = self._row(ready, place, item)
         if filled is None:
-            return [_failed(row, Failure.no_original, "the prompt asks for {original} and this image has no text")]
+            return [failed_row(row, Failure.no_original, "the prompt asks for {original} and this image has no text")]
         failed = [name for name in ready.asked_experts[place] if item.context.get(name) is None]
         if failed and ready.view.without == "skip":
             words = f"{', '.join(failed)} failed on this image; experts/{failed[0]}/ says why"
-            return [_failed(row, Failure.no_context, words)]
+            return [failed_row(row, Failure.no_context, words)]
         prompt, inputs = filled
         row["prompt"], row["inputs"] = prompt, "\n".join(inputs) or None
         sampling = ready.view.sampling
         seed = request_seed(ready.seed, item.key, ready.name)
         try:
             completions = await self.engine.generate(
-                ready,
-                prompt,
-                item.image,
-                f"{item.sha256}-{ready.image_fingerprint}",
-                sampling,
-                seed if sampling.temperature else None,
+                ready, prompt, *self._shown(ready, item), sampling, seed if sampling.temperature else None
             )
         except RequestTimeout as error:
-            return [_failed(row, Failure.timeout, str(error))]
+            return [failed_row(row, Failure.timeout, str(error))]
         except RequestRefused as error:
-            return [_failed(row, Failure.refused, str(error))]
+            return [failed_row(row, Failure.refused, str(error))]
         return [
             _finished({**row, "candidate": ready.first_candidate + number, "seed": seed + number}, completion)
             for number, completion in enumerate(completions)
         ]
+
+    def _filled(self, ready: ReadyView, place: int, item: ImageItem) -> tuple[str, tuple[str, ...]] | None:
+        """What is asked, and the texts that were put into it; None where the prompt needs what is not there."""
+        return filled_prompt(ready.view.prompts[place].text, item.text, self.engine.special, item.context)
+
+    def _shown(self, ready: ReadyView, item: ImageItem) -> tuple[Callable[[], Image.Image] | None, str]:
+        """What gives the image, and its id, as `Captions.generate` takes them."""
+        return item.image, f"{item.sha256}-{ready.image_fingerprint}"
 
     async def ask(self, item: ImageItem, view: int, captions: list[dict[str, Any]]) -> list[AskedRow]:
         """What the filters want to know about an image's captions: rows of tables.ANSWERS.
@@ -101,7 +108,7 @@ class Captioner:
     def failed(self, item: ImageItem, view: int, reason: Failure, detail: str) -> dict[str, Any]:
         """The row of an image and view that the engine was not, or no longer, asked about."""
         ready = self.group.views[view]
-        return _failed(self._row(ready, ready.choices([item.key])[0], item), reason, detail)
+        return failed_row(self._row(ready, ready.choices([item.key])[0], item), reason, detail)
 
     def _row(self, ready: ReadyView, place: int, item: ImageItem) -> dict[str, Any]:
         return {
@@ -114,7 +121,7 @@ class Captioner:
             "prompt_id": ready.view.prompt_ids()[place],
             "prompt": None,
             "inputs": None,
-            "original_hash": text_hash(item.text) if asks_original(ready.view.prompts[place].text) else None,
+            "original_hash": text_hash(item.text) if ready.asks_original(place) else None,
             "max_tokens": ready.view.sampling.max_tokens,
             "model": ready.view.model_name,
             "model_revision": ready.model.revision,
@@ -210,13 +217,14 @@ def _finished(row: dict[str, Any], completion: Completion) -> dict[str, Any]:
             else "still thought at max_tokens"
         )
         detail = f"{completion.output_tokens} tokens: the model {words}; raise max_tokens, or set chat_template: {{enable_thinking: false}}"
-        return _failed(row, Failure.only_reasoning, detail)
+        return failed_row(row, Failure.only_reasoning, detail)
     if not completion.text:
-        return _failed(row, Failure.empty, f"{completion.output_tokens} tokens of nothing but white space")
+        return failed_row(row, Failure.empty, f"{completion.output_tokens} tokens of nothing but white space")
     return row
 
 
-def _failed(row: dict[str, Any], reason: Failure, detail: str) -> dict[str, Any]:
+def failed_row(row: dict[str, Any], reason: Failure, detail: str) -> dict[str, Any]:
+    """The row of a caption that was not made."""
     return {**row, "text": None, "status": Status.failed, "reason": reason, "detail": detail[:500]}
 
 

@@ -47,7 +47,7 @@ def read_missing(plan: Plan, progress: Any, room: EngineRoom) -> dict[str, int]:
     Small work is done in this process, larger work by Ray tasks.
     """
     states: dict[str, int] = {}
-    if not plan.work.views:
+    if not plan.work.seeing:
         _need_a_column(plan)
     if tasks := list(_tasks(plan)):
         reader = ReadOriginals(plan.source, plan.work.run, plan.work.original_fingerprint)
@@ -55,7 +55,7 @@ def read_missing(plan: Plan, progress: Any, room: EngineRoom) -> dict[str, int]:
             for name, rows in report.items():
                 states[name] = states.get(name, 0) + rows
             progress.detail(f"reading texts: {sum(states.values()):,} rows")
-    if not plan.work.views:
+    if not plan.work.seeing:
         _need_captions(plan)
     return states
 

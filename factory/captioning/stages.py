@@ -139,8 +139,8 @@ class ReadShards:
                 wanted_work = ready.work_frame(keys, contents, [row.text for row in rows])
                 refused = _lookup(keys, "", ready.image_fingerprint).with_columns(content=contents)
                 skip = list(done.contains(wanted_work) | done.contains(refused))
-            for wanted, known in zip(missing, skip, strict=True):
-                if not known:
+            for row, wanted, known in zip(rows, missing, skip, strict=True):
+                if not known and not (ready.fills_gaps and row.text is not None):
                     wanted.append(place)
         return missing
 
@@ -273,7 +273,7 @@ class CaptionBatches:
         from factory.engines.contract import EngineDied
 
         rows = batch.to_pylist()
-        items = [ImageItem.from_row(row) for row in rows if row["rgb"] is not None]
+        items = self._items(rows)
         try:
             past = await self.rows.begin(item.work_id for item in items)
             items = [item for item in items if item.work_id not in past.written]
@@ -284,7 +284,7 @@ class CaptionBatches:
         except EngineDied as error:
             await self.rows.died(str(error))
         made += self._unreadable(rows)
-        refused = _quarantine_frame(rows)
+        refused = self._refused(rows)
         self.run.append("quarantine", refused)
         captions = pl.DataFrame(made, schema=tables.CAPTIONS, orient="row")
         self._write(captions, answers)
@@ -293,6 +293,14 @@ class CaptionBatches:
         states = {item.work_id: pairs[item.key, self.captioner.group.views[item.views[0]].name] for item in items}
         await self.rows.end(states, captions["output_tokens"].count())
         return _report([*pairs.values(), *past.written.values()], captions, refused.height)
+
+    def _items(self, rows: list[dict[str, Any]]) -> list[ImageItem]:
+        """What there is to caption of a batch."""
+        return [ImageItem.from_row(row) for row in rows if row["rgb"] is not None]
+
+    def _refused(self, rows: list[dict[str, Any]]) -> pl.DataFrame:
+        """Rows of tables.QUARANTINE."""
+        return _quarantine_frame(rows)
 
     def _start_canary(self, items: list[ImageItem]) -> None:
         """Start the canary with the first batch that has images; nothing is written before it has passed."""

@@ -86,6 +86,7 @@ _FAILURES = {
     Failure.refused: "the engine refused the request, for example a prompt longer than `max_model_len`",
     Failure.no_context: "an expert that the prompt asks for failed on this image, and the view has `without: skip`",
     Failure.no_original: "the prompt asks for `{original}` and the image has no text; write `{original|words}` for a fallback",
+    Failure.no_input: "a fusion has no caption for a place of its prompt, nor one of its `fallback`; made when there is one",
     Failure.source_unreadable: "the file could not be read this time",
 }
 
@@ -95,7 +96,9 @@ def _rows(model: Any) -> list[str]:
     for name, info in model.model_fields.items():
         required = info.is_required()
         default = "required" if required else f"`{_plain(info.get_default(call_default_factory=True))}`"
-        rows.append(f"| `{name}` | {_type(info.annotation)} | {default} | {_cell(info.description or '')} |")
+        rows.append(
+            f"| `{info.alias or name}` | {_type(info.annotation)} | {default} | {_cell(info.description or '')} |"
+        )
     return rows
 
 

@@ -14,7 +14,7 @@ NOISE: Final = 0.1
 """Share by which the same work differs on the same machine from one time to another, at least."""
 START_NOISE: Final = 0.3
 """The same of starts, of which there are few."""
-AFTER: Final = ("score", "repair")
+AFTER: Final = ("fuse", "score", "repair")
 """Phases in which engines may be asked; their engines' starts are `after_start` among the seconds."""
 RECENT: Final = 5
 

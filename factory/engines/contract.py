@@ -92,7 +92,7 @@ class Captions(Answers, Protocol):
         self,
         ready: ReadyView,
         prompt: str,
-        image: Callable[[], Image.Image],
+        image: Callable[[], Image.Image] | None,
         image_id: str,
         sampling: Sampling,
         seed: int | None,

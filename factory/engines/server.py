@@ -93,7 +93,7 @@ class ServerEngine:
         self,
         ready: ReadyView,
         prompt: str,
-        image: Callable[[], Image.Image],
+        image: Callable[[], Image.Image] | None,
         image_id: str,
         sampling: Sampling,
         seed: int | None,
@@ -108,8 +108,11 @@ class ServerEngine:
             RequestRefused, RequestTimeout: this request; EngineDied: all of them.
             EngineError: the server is another model, or its log-probabilities are none.
         """
-        picture = image()
-        content = [{"type": "image_url", "image_url": {"url": _data_url(picture)}}, {"type": "text", "text": prompt}]
+        picture = image() if image is not None else None
+        content: str | list[dict[str, Any]] = prompt
+        if picture is not None:
+            shown = {"type": "image_url", "image_url": {"url": _data_url(picture)}}
+            content = [shown, {"type": "text", "text": prompt}]
         before = [{"role": "system", "content": ready.view.system}] if ready.view.system else []
         settings = sampling.model_dump()
         beyond = {name: value for name, usual in BEYOND_THE_API.items() if (value := settings[name]) != usual}
@@ -121,7 +124,7 @@ class ServerEngine:
             "timeout": ready.view.timeout_s,
             "extra_body": beyond | _template(ready),
         }
-        tokens = len(prompt) // CHARACTERS_A_TOKEN + picture.width * picture.height // PIXELS_A_TOKEN
+        tokens = len(prompt) // CHARACTERS_A_TOKEN + _image_tokens(picture)
         together = sampling.n if self._gives_several else 1
         replies = [
             await self._reply(request | _drawn(together, seed), tokens + together * sampling.max_tokens, self._logprobs)
@@ -390,6 +393,10 @@ def _answer(reply: Any, allowed: tuple[str, ...]) -> Answer:
 
 def _word(token: str) -> str:
     return token.strip().lower()
+
+
+def _image_tokens(picture: Image.Image | None) -> int:
+    return 0 if picture is None else picture.width * picture.height // PIXELS_A_TOKEN
 
 
 def _data_url(image: Image.Image) -> str:

@@ -74,6 +74,7 @@ class Engine:
                 ready.model.path, revision=revision, trust_remote_code=trust
             )
             self.template = _template(self.processor)
+            self.is_text_only = hasattr(self.processor, "convert_ids_to_tokens")  # it is a tokenizer
             arguments: dict[str, Any] = {
                 "enable_log_requests": False,
                 "disable_log_stats": True,
@@ -81,9 +82,9 @@ class Engine:
                 **(SEEN_ONCE if _sees_images_once(group) else {}),
                 **_cpu_arguments(group),
                 **ready.view.engine,
-                # Memory is reserved for as many of each kind as are not ruled out.
-                "limit_mm_per_prompt": {**MODALITIES, **(ready.view.engine.get("limit_mm_per_prompt") or {})},
             }
+            if not self.is_text_only:  # memory is reserved for as many of each kind as are not ruled out
+                arguments["limit_mm_per_prompt"] = MODALITIES | (ready.view.engine.get("limit_mm_per_prompt") or {})
             self.special = special_tokens(self.processor)
             self._parsers: dict[str, ReasoningParser] = {}
             for one in group.views:
@@ -155,25 +156,38 @@ class Engine:
         """`arguments`: of the chat template, as JSON."""
         return str(
             self.processor.apply_chat_template(
-                _messages(prompt, system, sees), add_generation_prompt=True, tokenize=False, **json.loads(arguments)
+                self._messages(prompt, system, sees),
+                add_generation_prompt=True,
+                tokenize=False,
+                **json.loads(arguments),
             )
         )
 
     def _rendered_reply(self, prompt: str, reply: str, sees: bool, arguments: str) -> str:
         """The conversation up to the end of a reply."""
-        messages = _messages(prompt, None, sees)
-        messages.append({"role": "assistant", "content": [{"type": "text", "text": reply}]})
+        messages = self._messages(prompt, None, sees)
+        messages.append({"role": "assistant", "content": self._content(reply)})
         return str(
             self.processor.apply_chat_template(
                 messages, continue_final_message=True, tokenize=False, **json.loads(arguments)
             )
         )
 
+    def _messages(self, prompt: str, system: str | None, sees: bool) -> list[dict[str, Any]]:
+        before = [{"role": "system", "content": self._content(system)}] if system else []
+        return [*before, {"role": "user", "content": self._content(prompt, sees)}]
+
+    def _content(self, text: str, sees: bool = False) -> str | list[dict[str, Any]]:
+        """What a message holds. The templates of language models take a text, those of others a list of parts."""
+        if self.is_text_only:
+            return text
+        return [*([{"type": "image"}] if sees else []), {"type": "text", "text": text}]
+
     async def generate(
         self,
         ready: ReadyView,
         prompt: str,
-        image: Callable[[], Image.Image],
+        image: Callable[[], Image.Image] | None,
         image_id: str,
         sampling: Sampling,
         seed: int | None,
@@ -184,7 +198,7 @@ class Engine:
         Args:
             ready: the view; gives the system prompt, the arguments of the chat template, and the time-out.
             prompt: the user text.
-            image: gives the image when its turn has come; RGB, already at the view's pixel budget.
+            image: gives the image when its turn has come; RGB, already at the view's pixel budget. None: nothing is shown.
             image_id: unique for these pixels; the engine's caches go by it.
             sampling: how to sample; n candidates.
             seed: of candidate 0; None when greedy.
@@ -207,7 +221,7 @@ class Engine:
             flat_logprobs=True,
             output_kind=RequestOutputKind.FINAL_ONLY,
         )
-        text = self._rendered(prompt, ready.view.system, True, _arguments(ready.view))
+        text = self._rendered(prompt, ready.view.system, image is not None, _arguments(ready.view))
         output = await self._request(text, params, image, image_id, ready.view.timeout_s, ahead, "captions")
         return [
             _completion(one, len(output.prompt_token_ids or ()), parser.parted(one.text, text))
@@ -376,9 +390,12 @@ class Engine:
 
 
 def _sees_images_once(group: EngineGroup) -> bool:
-    """Whether every image comes in one request of one candidate, with no system prompt before it to share."""
+    """Whether every image comes in one request of one candidate, with no system prompt before it to share. A fusion's prompts
+    share their instruction.
+    """
     view = group.first.view
-    return not group.questioned and len(group.views) == 1 and view.sampling.n == 1 and not view.system
+    alone = not group.questioned and len(group.views) == 1 and not view.made_from
+    return alone and view.sampling.n == 1 and not view.system
 
 
 def _cpu_arguments(group: EngineGroup) -> dict[str, Any]:
@@ -470,12 +487,6 @@ def _completion(output: Any, prompt_tokens: int, parted: Parted) -> Completion:
         output_tokens=len(output.token_ids),
         **logprob_fields(parted.answer, parted.start, tokens, logprobs, thought),
     )
-
-
-def _messages(prompt: str, system: str | None, sees: bool) -> list[dict[str, Any]]:
-    content = [*([{"type": "image"}] if sees else []), {"type": "text", "text": prompt}]
-    before = [{"role": "system", "content": [{"type": "text", "text": system}]}] if system else []
-    return [*before, {"role": "user", "content": content}]
 
 
 def _reply_logprobs(output: Any, reply: str) -> tuple[list[float], list[int]]:

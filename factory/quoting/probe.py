@@ -42,7 +42,7 @@ def probe(plan: Plan, images: int, quiet: bool = False) -> tuple[RunCosts, Sampl
         RecipeError: the recipe makes no captions.
     """
     recipe = plan.work.recipe
-    if not recipe.views:
+    if not plan.work.seeing:
         raise RecipeError(["views: this recipe captions nothing, so there is nothing to quote"])
     sample = draw_sample(plan, images, recipe.seed)
     with tempfile.TemporaryDirectory(prefix="caption-factory-probe-") as name:

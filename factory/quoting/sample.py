@@ -46,7 +46,7 @@ def draw_sample(plan: Plan, number: int, seed: int) -> Sample:
     shards = list(plan.shards)
     chosen = sorted(rng.sample(range(len(shards)), min(MOST_SHARDS, len(shards))))
     each = max(1, -(-number * LOOKED_AT // max(1, len(chosen))))
-    settings = plan.work.views[0].view.image
+    settings = plan.work.seeing[0].view.image
     rows: list[tuple[int, SourceRow]] = []
     seconds = 0.0
     for place in chosen:

@@ -36,7 +36,7 @@ def problem(text: RecipeText, item: Any, part: type[BaseModel]) -> str:
         path = _path_of(text, tuple(named[1].split(".")), named[2]) or path
         name = name if path == () else ""
     if item["type"] == "extra_forbidden":
-        message = f"unknown key{did_you_mean(str(loc[-1]), list(owner.model_fields), every=True)}"
+        message = f"unknown key{did_you_mean(str(loc[-1]), _keys(owner), every=True)}"
     elif item["type"] == "missing":
         message = "this key is missing"
     elif item["type"] in ("union_tag_invalid", "union_tag_not_found"):
@@ -48,6 +48,11 @@ def problem(text: RecipeText, item: Any, part: type[BaseModel]) -> str:
             message = f"unknown kind '{given}'{did_you_mean(str(given), kinds, every=True)}"
             path, name = (*path, "kind"), f"{name}.kind"
     return f"{text.where(path)}: {name + ': ' if name else ''}{message}"
+
+
+def _keys(part: type[BaseModel]) -> list[str]:
+    """The keys of a part as a recipe has them."""
+    return [field.alias or name for name, field in part.model_fields.items()]
 
 
 def _path_of(text: RecipeText, section: tuple[Any, ...], word: str | None) -> tuple[Any, ...] | None:
@@ -73,7 +78,7 @@ def _resolve(
             continue
         if isinstance(model, type) and issubclass(model, BaseModel):
             owner = model
-            field = model.model_fields.get(str(step))
+            field = next((one for name, one in model.model_fields.items() if str(step) in (name, one.alias)), None)
             model = field.annotation if field else None
         elif isinstance(step, int) and get_origin(model) is tuple:
             model = get_args(model)[0]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from graphlib import CycleError, TopologicalSorter
 from typing import Annotated, Any
 
 from pydantic import Field, SerializeAsAny, ValidationError, field_validator, model_validator
@@ -112,13 +113,21 @@ class Recipe(Part):
             raise ValueError(
                 "views: name a view to caption with, or set original: true to filter the source's own texts"
             )
-        if views and isinstance(self.source, CaptionsSource):
-            raise ValueError("views: a source of captions has no images to caption; set original: true and no views")
+        if isinstance(self.source, CaptionsSource) and not all(view.made_from for view in self.views):
+            raise ValueError(
+                "views: a source of captions has no images to caption; set original: true, and no views but fusions (from: [...])"
+            )
         if len(set(views)) != len(views):
             raise ValueError("views: names must be unique")
         if "original" in views:
             raise ValueError("views: 'original' is the source's own text; choose another name")
         self._check_places()
+        for view in self.views:
+            if view.where == "missing" and not self.original:
+                raise ValueError(
+                    f"views.{view.name}.where: missing fills up the source's own texts; set original: true, so that they count"
+                )
+        self._check_fusions(views)
         names = [use.name for use in self.filters]
         if len(set(names)) != len(names):
             raise ValueError("filters: each filter may be named once")
@@ -152,13 +161,15 @@ class Recipe(Part):
         """Whatever a prompt has put in is there."""
         if ORIGINAL in self.experts:
             raise ValueError("experts: 'original' is the source's own text; choose another name")
-        known = [ORIGINAL, *self.experts]
+        seen = (ORIGINAL, *self.experts)
         prompts = [
-            (f"views.{place}.prompts", one.text) for place, view in enumerate(self.views) for one in view.prompts
+            (f"views.{place}.prompts", one.text, view.made_from or seen)  # a fusion sees its inputs alone
+            for place, view in enumerate(self.views)
+            for one in view.prompts
         ]
         rungs = self.repair.regenerate if self.repair is not None else ()
-        prompts += [(f"repair.regenerate.{place}", rung.prompt or "") for place, rung in enumerate(rungs)]
-        for where, text in prompts:
+        prompts += [(f"repair.regenerate.{place}", rung.prompt or "", seen) for place, rung in enumerate(rungs)]
+        for where, text, known in prompts:
             for match in PLACE.finditer(text):
                 name = match["name"]
                 if name is not None and name not in known:
@@ -167,6 +178,23 @@ class Recipe(Part):
                         f"or write {{{{{name}}}}} for the word in braces"
                     )
 
+    def _check_fusions(self, views: list[str]) -> None:
+        made_from = {view.name: view.made_from for view in self.views}
+        for name, sources in made_from.items():
+            for one in sources:
+                if one == ORIGINAL and not self.original:
+                    raise ValueError(
+                        f"views.{name}.from: 'original' is the source's own text; set original: true to read it"
+                    )
+                if one != ORIGINAL and one not in views:
+                    known = [ORIGINAL, *(other for other in views if other != name)]
+                    raise ValueError(f"views.{name}.from: no view '{one}'{did_you_mean(one, known, every=True)}")
+        circle = _circle(made_from)
+        if circle:
+            raise ValueError(
+                f"views.{circle[0]}.from: {' is made from '.join(circle)}; a fusion cannot be made from itself: take one of them out"
+            )
+
     def _check_repair(self, repair: Repair, names: list[str]) -> None:
         if not is_reference(repair.by) and repair.by not in names:
             raise ValueError(f"repair.by: no filter '{repair.by}' in this recipe{did_you_mean(repair.by, names)}")
@@ -174,12 +202,14 @@ class Recipe(Part):
             raise ValueError(
                 f"repair: it adds candidates; say which one is kept with select.best_of, for example best_of: {repair.by}"
             )
-        if repair.regenerate and not self.views:
+        if repair.regenerate and all(view.made_from for view in self.views):
             raise ValueError(
                 "repair.regenerate: these captions come from elsewhere, so nobody can write them again; use cut"
             )
         for place, rung in enumerate(repair.regenerate):
             for view in self.views:
+                if view.made_from:
+                    continue  # written again when what it is made from is
                 where = f"repair.regenerate.{place}"
                 try:
                     sampling = rung.sampling(view)
@@ -195,6 +225,16 @@ class Recipe(Part):
         """The calibrations that selection and repair name."""
         repair = [self.repair.by] if self.repair is not None and is_reference(self.repair.by) else []
         return list(dict.fromkeys([*self.select.calibrations, *repair]))
+
+
+def _circle(made_from: Mapping[str, Sequence[str]]) -> list[str]:
+    """Views of which each is made from the next, the last one the first again; [] where there are none."""
+    sorter = TopologicalSorter(made_from)
+    try:
+        sorter.prepare()
+    except CycleError as error:
+        return list(reversed(error.args[1]))
+    return []
 
 
 def filter_use(item: Any) -> Any:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import AfterValidator, AliasChoices, Field, field_validator, model_validator
+from pydantic import AfterValidator, AliasChoices, ConfigDict, Field, field_validator, model_validator
 
-from factory.recipe.part import NAME_PATTERN, Part
+from factory.recipe.part import NAME_PATTERN, ORIGINAL, Part
 from filters.asking.server import Server
 
 
@@ -108,6 +109,11 @@ OWN_ARGUMENTS: Final = frozenset(
 ChatTemplate = Annotated[dict[str, Any], AfterValidator(of_the_user)]
 
 
+def _has_place(prompt: str, name: str) -> bool:
+    """Whether a prompt has a place for a view's caption: {name}, or {name|what stands there without one}."""
+    return re.search(r"\{" + re.escape(name) + r"(?:\|[^{}]*)?\}", prompt) is not None
+
+
 MILLION: Final = 1_000_000
 
 
@@ -141,9 +147,28 @@ class ServedModel(Server):
 
 
 class View(Part):
-    """One kind of caption: a captioner with a prompt pool and sampling."""
+    """One kind of caption: a captioner with a prompt pool and sampling; or, with `from`, a fusion of other views."""
+
+    model_config = ConfigDict(serialize_by_alias=True)
 
     name: str = Field(pattern=NAME_PATTERN, description="Name of the view: self, detailed, spatial, ...")
+    made_from: tuple[str, ...] = Field(
+        default=(),
+        alias="from",
+        max_length=8,
+        description="Makes the view a fusion: the views, or 'original', whose captions a language model makes one of. Its prompts "
+        "name each in braces: '{original}', '{detailed}', or '{original|none}' where some images have none. No image is sent.",
+    )
+    fallback: str | None = Field(
+        default=None,
+        description="Of a fusion: whose caption stands where the fused one leaks, refuses or contradicts, or cannot be made. "
+        "Unset: the first of `from` that is not 'original'.",
+    )
+    where: Literal["all", "missing"] = Field(
+        default="all",
+        description="Which images are captioned. missing: only those for which the source has no text of its own: a set that "
+        "people captioned in part is filled up.",
+    )
     model: str | ServedModel = Field(
         description="Hub id, local directory, or demo:small; or {endpoint: http://host:8000/v1, name: ...} of a server with the "
         "OpenAI API."
@@ -230,6 +255,36 @@ class View(Part):
                 f"{', '.join(wrong)}: this is the server's to set, where it starts its model ({self.model.endpoint}); leave it out"
             )
         return self
+
+    @model_validator(mode="after")
+    def _fuses_what_it_names(self) -> View:
+        if not self.made_from:
+            if self.fallback is not None:
+                raise ValueError("fallback: only a fusion has one; name the views that it is made of with from: [...]")
+            return self
+        if self.where != "all":
+            raise ValueError("where: a fusion is made wherever its inputs are; write {original|none} in its prompts")
+        if len(set(self.made_from)) != len(self.made_from):
+            raise ValueError("from: each view may be named once")
+        if self.fallback is not None and self.fallback not in self.made_from:
+            raise ValueError(f"fallback: '{self.fallback}' is not among from: {', '.join(self.made_from)}")
+        if self.image != ImageSettings():
+            raise ValueError("image: a fusion is shown no image; leave it out")
+        for place, prompt in enumerate(self.prompts):
+            missing = [name for name in self.made_from if not _has_place(prompt.text, name)]
+            if missing:
+                raise ValueError(
+                    f"prompts.{place}: it has no place for {', '.join('{' + name + '}' for name in missing)}; a fusion's prompts "
+                    "name all that it is made from"
+                )
+        return self
+
+    @property
+    def unfused(self) -> str | None:
+        """Of a fusion: the view whose caption stands where the fused one does not."""
+        if self.fallback is not None or not self.made_from:
+            return self.fallback
+        return next((name for name in self.made_from if name != ORIGINAL), self.made_from[0])
 
     @property
     def model_name(self) -> str:

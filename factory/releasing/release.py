@@ -23,6 +23,7 @@ from factory.releasing.left_out import written_counts
 from factory.releasing.machine_paths import last_part, public_recipe
 from factory.releasing.published_text import PublishedText, filter_facts
 from factory.releasing.selected import Piece, Selected
+from factory.runs.tables import Unfused
 from factory.sources.pictures import Pictures
 from factory.sources.source import SourceRow
 from factory.work.fingerprint import fingerprint, source_identity
@@ -354,6 +355,7 @@ def _rule_order(select: Select) -> list[str]:
     reasons = [
         "duplicate_key",
         "failed",
+        *(f"fusion:{one}" for one in Unfused),
         "truncated",
         *(f"reviewed:{what}" for what in ("rejected", "other_accepted", "not_accepted")),
         *by_score,

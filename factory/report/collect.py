@@ -18,6 +18,7 @@ from factory.report.truth import demo_truth, truth_facts
 from factory.report.variety import variety
 from factory.runs.run import METRICS, RECIPE, REPORT, SELECTION, Run
 from factory.work.expert_accounts import account_words
+from factory.work.fusions import fusion_lines
 from factory.work.work import Work, reopen
 
 if TYPE_CHECKING:
@@ -105,6 +106,9 @@ def _facts(work: Work, metrics: dict[str, Any]) -> tuple[Fact, ...]:
     if work.views:
         facts.append(Fact("models", ", ".join(sorted({ready.view.model_name for ready in work.views}))))
     facts += [Fact(f"expert {one['name']}", account_words(one)) for one in metrics.get("experts", ())]
+    for view, found in selection.get("fusions", {}).items():
+        total = found["fused"] + found["failed"] + sum(found["unfused"].values())
+        facts.append(Fact(f"{view}: fused captions that stand", f"{found['fused']:,} of {total:,}"))
     repair = metrics.get("repair")
     if repair:
         mended = sum(rung["mended"] for rung in repair["rungs"])
@@ -186,6 +190,7 @@ def _quarantine_reasons(work: Work) -> list[tuple[str, int]]:
 
 def _notes(metrics: dict[str, Any]) -> list[str]:
     notes = [*metrics["selection"].get("warnings", []), *judge_warnings(metrics.get("judges", []))]
+    notes += [f"{line}." for line in fusion_lines(metrics["selection"].get("fusions", {}))]
     images = metrics["images"]
     if images.get("failed"):
         notes.append(

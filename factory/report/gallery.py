@@ -12,6 +12,7 @@ from factory.report.truth import wrong_sentences
 from factory.runs import tables
 from factory.runs.run import SELECTION
 from factory.runs.tables import CAPTION_KEY, EDIT_CANDIDATES
+from factory.work.fusions import fusion_lineage
 from factory.work.scorer import Scorer
 from factory.work.work import Work
 from filters.asking.claims import Claims
@@ -114,6 +115,9 @@ def _caption_card(work: Work, row: dict[str, Any]) -> CaptionCard:
 def _lineage(row: dict[str, Any]) -> str:
     if row["candidate"] >= EDIT_CANDIDATES:
         return f", edited by a person from #{row['cut_from']}"
+    fused = fusion_lineage(row)
+    if fused:
+        return f", {fused}" + (f", cut from #{row['cut_from']}" if row["cut_from"] is not None else "")
     again = f", try {row['rung'] + 1}" if row["rung"] else ""
     return f"{again}, cut from #{row['cut_from']}" if row["cut_from"] is not None else again
 

@@ -12,13 +12,14 @@ from factory.recipe import DemoSource
 from factory.review.boxes import Box, boxes_in
 from factory.review.caption_index import CaptionIndex
 from factory.runs.tables import CAPTION_KEY, CUT_CANDIDATES, EDIT_CANDIDATES, PERSON
+from factory.work.fusions import fusion_lineage
 from factory.work.scorer import Scorer
 from filters.asking.questions import VlmFilter
 from filters.wording.sentences import sentences
 
 COLUMNS = [
     "shard", *CAPTION_KEY, "rung", "cut_from", "fingerprint", "status", "text", "detail", "finish_reason", "prompt",
-    "model", "model_revision", "lora", "output_tokens", "mean_logprob", "width", "height", "image_sha256",
+    "model", "model_revision", "lora", "output_tokens", "mean_logprob", "width", "height", "image_sha256", "parents", "unfused",
 ]  # fmt: skip
 
 
@@ -127,7 +128,7 @@ def lineage(row: dict[str, Any]) -> str:
     """What it was made from, in words."""
     if row["candidate"] >= EDIT_CANDIDATES:
         return f"edited by a person from number {row['cut_from']}"
-    words = f"try {row['rung'] + 1}" if row["rung"] else ""
+    words = fusion_lineage(row) or (f"try {row['rung'] + 1}" if row["rung"] else "")
     if row["candidate"] >= CUT_CANDIDATES:
         words += f"{', ' if words else ''}cut from number {row['cut_from']}"
     return words

@@ -38,8 +38,21 @@ class Failure(StrEnum):
     refused = "refused"  # the engine refused the request, for example a prompt longer than max_model_len
     no_context = "no_context"  # an expert that the prompt asks for failed on the image, and the view skips those
     no_original = "no_original"  # the prompt asks for {original} and the image has no text
+    no_input = "no_input"  # a fusion has no caption for a place of its prompt, nor one that could stand for it
     source_unreadable = "source_unreadable"  # the file could not be read this time
 
+
+class Unfused(StrEnum):
+    """Why a fused caption does not stand, so that its image has the caption of the view's `fallback`."""
+
+    leak = "leak"  # it repeats the instruction, or has other traces of how it was made
+    refusal = "refusal"  # the model refused
+    contradiction = "contradiction"  # what it is made from contradicts each other, or it contradicts that
+    no_input = "no_input"  # there is no caption for one of the places of the prompt
+
+
+PARENTS = pl.List(pl.Struct({"view": pl.String, "candidate": pl.Int16, "fingerprint": pl.String}))
+"""The captions that a fused one was made from, in the order of the view's `from`; the keys of their rows but for the image's."""
 
 # One row per (image key, view, candidate).
 CAPTIONS = _schema(
@@ -47,7 +60,7 @@ CAPTIONS = _schema(
         "image_key": pl.String,  # stable id of the image
         "shard": pl.String,  # the piece of the source that holds it; stable as long as the source's files are
         "view": pl.String,
-        "candidate": pl.Int16,  # 0 ... n-1; of a later try and of a cut caption: see RUNG_CANDIDATES, CUT_CANDIDATES
+        "candidate": pl.Int16,  # 0 ... n-1; of a later try and of a cut caption: see RUNG_CANDIDATES, FALLBACK_CANDIDATE, CUT_CANDIDATES
         "rung": pl.Int16,  # which try on the ladder made it, 1 ...; null for the first
         "cut_from": pl.Int16,  # the candidate that it was made from, by cutting or by a person's edit; null for what a model wrote
         "fingerprint": pl.String,  # what made this row, see factory/work/fingerprint.py
@@ -61,8 +74,11 @@ CAPTIONS = _schema(
         "stop_reason": pl.String,  # the stop string or token that ended it, if one did
         "prompt_id": pl.String,
         "prompt": pl.String,  # the user text that was sent, {original} and experts' names filled in
-        "inputs": pl.String,  # what was filled in, a line each; null where nothing was
+        "inputs": pl.String,  # what was filled in, or what a fusion was made from, a line each; null where nothing was
         "original_hash": pl.UInt64,  # of the image's own text, where the prompt asks for {original}; else null
+        "inputs_hash": pl.UInt64,  # of a fusion: of its inputs, in the order of `from` (factory/work/fusions.py); null for others
+        "parents": PARENTS,  # of a fusion: the rows of its inputs; null for others
+        "unfused": pl.String,  # Unfused, of a fused caption that does not stand and of the one that stands for it; null for others
         "prompt_tokens": pl.Int32,  # tokens sent, image tokens included
         "output_tokens": pl.Int32,  # tokens generated
         "cost": pl.Float64,  # of a server's that has a price, its share of the request, in the money of the price
@@ -271,6 +287,8 @@ CAPTION_KEY = ["image_key", "view", "candidate"]
 RUNG_CANDIDATES = 100
 """The first candidate of rung k is k times this; a view has 64 at most."""
 MOST_RUNGS = 99
+FALLBACK_CANDIDATE = 90
+"""The candidate of a fusion that is the caption of its `fallback`: one that the model wrote has less."""
 CUT_CANDIDATES = 10_000
 """A cut caption has the number of the candidate it was cut from and this."""
 EDIT_CANDIDATES = 20_000

@@ -98,7 +98,7 @@ def _rows(run: Run, part: str) -> int:
 def _narrow(work: Work, part: str, scores: dict[str, str], calibrations: Mapping[str, Calibration]) -> pl.DataFrame:
     """The captions of a part that belong to the recipe, without their text, with their scores."""
     text = pl.col("text").str.to_lowercase().str.replace_all(r"\s+", " ").str.strip_chars()
-    columns = ["shard", *CAPTION_KEY, "fingerprint", "status", "reason", "created_ms"]
+    columns = ["shard", *CAPTION_KEY, "fingerprint", "status", "reason", "unfused", "created_ms"]
     telling = [name for name in COLUMNS if name not in columns]
     by_length = any("length" in top.by for top in work.recipe.select.keep_top.values())
     length = [length_bucket(pl.col("text")).alias(LENGTH_BUCKET)] if by_length else []
@@ -117,5 +117,5 @@ def _narrow(work: Work, part: str, scores: dict[str, str], calibrations: Mapping
 def _empty(scores: dict[str, str], calibrations: Mapping[str, Calibration]) -> pl.DataFrame:
     schema: dict[str, Any] = dict.fromkeys(("shard", "image_key", "view"), pl.String)
     schema |= {"candidate": pl.Int16, "fingerprint": pl.String, "status": pl.String, "reason": pl.String}
-    schema |= {"created_ms": pl.Int64, "text_hash": pl.UInt64, LENGTH_BUCKET: pl.String}
+    schema |= {"unfused": pl.String, "created_ms": pl.Int64, "text_hash": pl.UInt64, LENGTH_BUCKET: pl.String}
     return pl.DataFrame(schema=schema | dict.fromkeys([*scores, *calibrations], pl.Float64))

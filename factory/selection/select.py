@@ -1,6 +1,7 @@
 """Rules over scores: every caption is kept, or dropped with the first rule that said no. Needs no engine.
 
-Order: state, what people decided, require, keep_top, best_of, dedup, budget. Rules about one image are applied to a bucket of images at a time
+Order: state, fusions that do not stand, what people decided, require, keep_top, best_of, dedup, budget. Rules about one
+image are applied to a bucket of images at a time
 (`factory/selection/buckets.py`); rules about all of them need 8 to 16 bytes a caption: a score and a hash of its key.
 """
 
@@ -17,11 +18,12 @@ import polars as pl
 
 from factory.runs.by_people import DECISION_TABLE, last_decisions
 from factory.runs.run import SELECTION, Run
-from factory.runs.tables import CAPTION_KEY, DECISIONS, EDIT_CANDIDATES
+from factory.runs.tables import CAPTION_KEY, DECISIONS, EDIT_CANDIDATES, FALLBACK_CANDIDATE
 from factory.runs.tables import SELECTION as SCHEMA
 from factory.selection.buckets import Buckets, fill_buckets
 from factory.work.calibrations import calibration_warnings, captioner_of, resolved_rules
 from factory.work.fingerprint import selection_fingerprint
+from factory.work.fusions import fusion_counts
 from factory.work.work import Work
 from filters.calibration.score_sketch import ScoreSketch, bin_of
 from filters.wording.length_bucket import LENGTH_BUCKET
@@ -60,6 +62,8 @@ def select(work: Work) -> dict[str, Any]:
         decided = tally.counting(_decided(buckets, rules, work.recipe.seed))
         run.storage.write_frames(SELECTION, decided, SCHEMA)
     counts = tally.counts()
+    if work.fusions:
+        counts["fusions"] = fusion_counts(work)
     if work.recipe.select.reviewed:
         counts["reviewed"] = _reviewed(run)
     if calibrations:
@@ -106,7 +110,7 @@ def decide(rows: pl.DataFrame, rules: dict[str, Any], seed: int) -> pl.DataFrame
     """Apply the rules of a recipe's `select` to one frame, which stays in memory.
 
     Args:
-        rows: image_key, shard, view, candidate, fingerprint, status, reason (of a failure), text_hash, created_ms, a column
+        rows: image_key, shard, view, candidate, fingerprint, status, reason (of a failure), text_hash, created_ms, perhaps unfused, a column
             per score that a rule names, LENGTH_BUCKET where a `keep_top` goes by length, and `decision` (accepted, rejected or
             null) where people's decisions count.
         rules: the fields of `recipe.Select`, thresholds of calibrations put in (`calibrations.resolved_rules`).
@@ -170,6 +174,9 @@ def _by_itself(rows: pl.DataFrame, rules: dict[str, Any]) -> pl.DataFrame:
     rows = _drop(rows, is_repeated, "duplicate_key")
     failed = pl.concat_str(pl.lit("failed:"), pl.col("reason").fill_null("unknown"))
     rows = _drop(rows, pl.col("status") == "failed", failed)
+    if "unfused" in rows.columns:  # the caption that stands for it is a candidate of the same view
+        is_fallen = pl.col("unfused").is_not_null() & (pl.col("candidate") != FALLBACK_CANDIDATE)
+        rows = _drop(rows, is_fallen, pl.concat_str(pl.lit("fusion:"), pl.col("unfused")))
     if DECISION in rows.columns:
         rows = _drop(rows, pl.col(DECISION) == "rejected", f"{REVIEWED}:rejected")
         rows = _drop(rows, _accepted().any().over("image_key", "view"), f"{REVIEWED}:other_accepted")

@@ -35,7 +35,7 @@ def image_states(plan: Plan) -> dict[str, int]:
         plan: made after captioning (`plan_again`).
     """
     work = plan.work
-    if not work.views:
+    if not work.seeing:
         return _original_states(plan)
     assert work.present is not None
     worst = _worst_states(work)

@@ -17,7 +17,7 @@ from factory.runs.tables import Status
 from factory.sources.shard_keys import DUPLICATE, content_hashes, key_hashes
 from factory.work.fingerprint import cut_fingerprint
 from factory.work.pools import pools_before
-from factory.work.present import no_numbers
+from factory.work.present import caption_hashes, no_numbers
 from factory.work.views import ReadyView
 from factory.work.work import Work
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 PARTS_AT_ONCE: Final = 512
 BYTES_AT_ONCE: Final = 48_000_000
 _COLUMNS: Final = (
-    "shard", "image_key", "view", "candidate", "fingerprint", "status", "image_sha256", "original_hash"
+    "shard", "image_key", "view", "candidate", "fingerprint", "status", "image_sha256", "original_hash", "inputs_hash"
 )  # fmt: skip
 
 
@@ -172,7 +172,7 @@ class _Books:
         some = rows.filter(mine)
         drawn = pl.Series(ready.choices(some["image_key"].to_list()), dtype=pl.Int64)
         has = some["fingerprint"].replace_strict(places, return_dtype=pl.Int64)
-        self.superseded.append(hash_rows(some.filter(drawn != has).drop("content", "text"))[0])
+        self.superseded.append(caption_hashes(some.filter(drawn != has)))
         return pl.concat([rows.filter(~mine), some.filter(drawn == has)])
 
     def close(self) -> Finished:

@@ -7,6 +7,7 @@ version (`VERSION`) that is part of the hash. A fingerprint is 16 hex digits (64
 | --- | --- | --- |
 | image | preparation settings of a view | images are prepared again, also those in quarantine |
 | caption | model, adapter, system prompt, sampling, seed (not if greedy), image part, the *one* prompt it drew, its experts | those that drew it are redone |
+| caption of a fusion | the same but for the image part, and its `from`; what these say is in `inputs_hash` | those that drew it are redone |
 | expert | its kind, version, parameters, models, and of a user's own the file of its code | images and captions that ask for it are done again |
 | cut | the caption it was cut from, who judged its sentences, and the least score of one that stands | what is unfaithful is cut again |
 | original | the source's text and image columns, and how images are looked at | the source's texts are read again |
@@ -46,6 +47,8 @@ if TYPE_CHECKING:
 
 VERSION = 1
 NO_EXPERTS: Final[Mapping[str, str]] = MappingProxyType({})
+FUSION_CHECKS = 1
+"""Version of what tells whether a fused caption stands (`factory/captioning/unfused.py`)."""
 
 
 _LATER_SAMPLING: Final = {"presence_penalty": 0.0, "min_tokens": 0, "stop_token_ids": []}
@@ -73,7 +76,7 @@ def caption_fingerprint(
     """Identifies a caption row: everything that shapes its text. `model_identity` comes from `factory.models.resolve`; `experts`
     are the fingerprints of those that the prompt asks for, by name.
     """
-    content = {
+    content: dict[str, Any] = {
         "view": view.name,
         "model": model_identity,
         "system": view.system,
@@ -83,8 +86,14 @@ def caption_fingerprint(
         "image": image_fingerprint(view),
         "engine": engine_content(view),
     }
-    looked = {"experts": dict(experts)} if experts else {}
-    return fingerprint("caption", content | talking_content(view) | looked)
+    if view.made_from:
+        del content["image"]
+        content |= {"from": list(view.made_from), "fallback": view.unfused, "checks": FUSION_CHECKS}
+    if view.where != "all":
+        content["where"] = view.where
+    if experts:
+        content["experts"] = dict(experts)
+    return fingerprint("caption", content | talking_content(view))
 
 
 def sampling_content(view: View) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from factory.errors import RecipeError
 from factory.models.resolve import Model, resolve_model
 from factory.recipe import ORIGINAL, Recipe, View
 from factory.work.fingerprint import engine_content, fingerprint, image_fingerprint, talking_content
-from factory.work.views import ReadyView
+from factory.work.views import ReadyView, by_sources
 from filters.asking.questions import SELF, Endpoint, JudgeModel, VlmFilter
 
 if TYPE_CHECKING:
@@ -42,14 +42,18 @@ def judges_of(filter_: VlmFilter, recipe: Recipe, views: Sequence[ReadyView]) ->
     """
     names = [ready.name for ready in views] + ([ORIGINAL] if recipe.original else [])
     if filter_.judge == SELF:
-        if not views:
+        own = {ready.name: _own(ready) for ready in views if not ready.view.made_from}
+        if not own:
             raise RecipeError(
                 [
                     f"filters.{filter_.name}: judge: self is the captioner, and these captions come from elsewhere; name a "
                     "judge: a model as in a view, or {endpoint: http://.../v1, model: NAME}"
                 ]
             )
-        own = {ready.name: _own(ready) for ready in views}
+        for ready in by_sources(views):
+            if ready.view.made_from:  # by who saw the image for the captions that it is made from
+                seen = next((own[name] for name in ready.view.made_from if name in own), next(iter(own.values())))
+                own[ready.name] = seen
         return {name: own.get(name, next(iter(own.values()))) for name in names}
     judge = _served(filter_.judge) if isinstance(filter_.judge, Endpoint) else _model(filter_.judge, filter_.name)
     return dict.fromkeys(names, judge)

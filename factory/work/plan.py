@@ -23,6 +23,8 @@ from factory.sources.source import ImageSource, ListedShard, Shard
 from factory.work.done import Finished, finished
 from factory.work.engine_needs import EngineNeed, engine_needs
 from factory.work.experts import ExpertPlan
+from factory.work.fusions import FusionBooks, fusion_books
+from factory.work.present import no_numbers
 from factory.work.roll import Held, Roll
 from factory.work.work import Work, resolve_work
 
@@ -43,6 +45,7 @@ class ViewPlan:
     stale: int
     failed_before: int
     to_caption: int | None  # None where only reading the source tells
+    made_from: tuple[str, ...] = ()  # of a fusion
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,7 @@ class Plan:
     filter_counts: tuple[FilterPlan, ...]
     expert_counts: tuple[ExpertPlan, ...]
     finished: Finished
+    fusions: FusionBooks
     roll: Roll
     held: Held
     gone: int  # images with captions that are not in the source, or beyond the limit, as far as that is known
@@ -116,9 +120,11 @@ class Plan:
         lines += [one.line() for one in self.expert_counts]
         for view in self.counts:
             what = "the rows not yet read" if view.to_caption is None else f"{view.to_caption:,}"
-            line = f"view {view.name} ({view.model}): {view.reused:,} rows reused, {what} to caption"
+            to_do = f"to make from {', '.join(view.made_from)}" if view.made_from else "to caption"
+            line = f"view {view.name} ({view.model}): {view.reused:,} rows reused, {what} {to_do}"
             if view.stale:
-                line += f"; {view.stale:,} have captions of another prompt, model, setting, text or image"
+                other = "caption" if view.made_from else "text or image"
+                line += f"; {view.stale:,} have captions of another prompt, model, setting, {other}"
             if view.failed_before:
                 line += f"; {view.failed_before:,} failed before and are tried again"
             lines.append(line)
@@ -136,7 +142,7 @@ class Plan:
             lines.append(
                 f"repair: what {repair.by} finds unfaithful is {what}; captions of earlier tries stay candidates"
             )
-        if getattr(self.work.recipe.source, "detect", None) == "stat" and self.work.views:
+        if getattr(self.work.recipe.source, "detect", None) == "stat" and self.work.seeing:
             lines.append(
                 "source: a file is read again when its size, time or tag has changed (source.detect: bytes compares all of them)"
             )
@@ -159,7 +165,9 @@ class Plan:
     @property
     def engine_needs(self) -> list[EngineNeed]:
         """The engines that will start, in order of need."""
-        to_caption = [view.name for view in self.counts if view.to_caption != 0 and self.open_shards]
+        to_caption = [
+            view.name for view in self.counts if view.to_caption != 0 and (self.open_shards or view.made_from)
+        ]
         return engine_needs(self.work, to_caption, [one.name for one in self.filter_counts if one.to_score])
 
     def summary(self) -> dict[str, Any]:
@@ -219,11 +227,13 @@ def plan_again(plan: Plan, compared: bool = True) -> Plan:
 def _counted(work: Work, source: ImageSource, shards: Sequence[Shard], compared: bool = False) -> Plan:
     always = getattr(work.recipe.source, "detect", None) == "bytes" and not compared
     roll = Roll.of(work.run, shards, work.reading, source, always)
-    books = finished(work, work.views, roll.names)
+    books = finished(work, work.seeing, roll.names)
     listed, held = _listed_shards(work, source, shards, roll, books)
     originals = tuple(_original_shards(work, listed)) if work.recipe.original else ()
     readings = _readings(work, originals) if work.recipe.original else None
     present = held.present(readings, books.superseded)
+    fusions = fusion_books(replace(work, present=present)) if work.fusions else FusionBooks({}, no_numbers())
+    present = replace(present, superseded=distinct(np.concatenate([present.superseded, fusions.superseded])))
     plan = Plan(
         replace(work, present=present).settled(),
         source,
@@ -234,6 +244,7 @@ def _counted(work: Work, source: ImageSource, shards: Sequence[Shard], compared:
         (),
         (),
         books,
+        fusions,
         roll,
         held,
         0,
@@ -243,7 +254,7 @@ def _counted(work: Work, source: ImageSource, shards: Sequence[Shard], compared:
             if not one.complete and roll.is_doubtful(one.shard.name)
         ),
     )
-    views = tuple(_view_plans(plan, held))
+    views = tuple(_in_order(work, [*_view_plans(plan, held)], plan))
     made = distinct(np.concatenate([view.ever for view in books.views.values()] or [held.no_images]))
     gone = 0 if held.is_open else int((~is_among(made, held.keys)).sum())
     experts = tuple(_expert_plans(plan, {view.name: view.to_caption for view in views}))
@@ -256,20 +267,46 @@ def _counted(work: Work, source: ImageSource, shards: Sequence[Shard], compared:
 
 def _view_plans(plan: Plan, held: Held) -> Iterator[ViewPlan]:
     books = plan.finished
-    for ready in plan.work.views:
+    for ready in plan.work.seeing:
         view = books.views[ready.name]
-        is_done = held.done(view)
+        has_text = held.has_text & ready.fills_gaps
+        is_done = held.done(view) & ~has_text
         refused = books.refused.get(ready.image_fingerprint, held.no_images)
-        is_refused = ~is_done & held.refused(refused)
+        is_refused = ~is_done & ~has_text & held.refused(refused)
         ever = is_among(held.keys, view.ever) & ~is_done & ~is_refused
         in_open = held.done_in_open(view)
         rows = plan.source_rows
         to_caption: int | None = None
-        if rows is not None and not (held.changed or (held.is_open and _has_elsewhere(view.keys, held))):
-            to_caption = max(0, rows - held.repeats - int(is_done.sum()) - int(is_refused.sum()) - in_open)
+        knows_texts = not ready.fills_gaps or not held.is_open
+        if (
+            rows is not None
+            and knows_texts
+            and not (held.changed or (held.is_open and _has_elsewhere(view.keys, held)))
+        ):
+            to_caption = max(0, rows - held.repeats - int((is_done | is_refused | has_text).sum()) - in_open)
         failed = held.among(view.failed)
         done = int(is_done.sum()) + in_open
         yield ViewPlan(ready.name, ready.view.model_name, done, int(ever.sum()), failed, to_caption)
+
+
+def _in_order(work: Work, seeing: Sequence[ViewPlan], plan: Plan) -> Iterator[ViewPlan]:
+    """The counts of all views in the order of the recipe; those of fusions follow from those that they are made from."""
+    found = {view.name: view for view in seeing}
+    for ready in work.fusions:
+        done = plan.fusions.views[ready.name]
+        waits = [_to_read(plan) if name == ORIGINAL else found[name].to_caption for name in ready.view.made_from]
+        to_fuse = None if None in waits else len(done.whole) + max(rows or 0 for rows in waits)
+        stale = int((~is_among(done.ever, done.done)).sum())
+        name, failed = ready.view.model_name, len(done.failed)
+        found[ready.name] = ViewPlan(ready.name, name, len(done.done), stale, failed, to_fuse, ready.view.made_from)
+    for ready in work.views:
+        yield found[ready.name]
+
+
+def _to_read(plan: Plan) -> int | None:
+    """Rows whose own texts are to be read."""
+    rows = [listed.take or listed.rows for listed in plan.original_shards if not listed.complete]
+    return None if None in rows else sum(count or 0 for count in rows)
 
 
 def _has_elsewhere(keys: NDArray[np.uint64], held: Held) -> bool:
@@ -319,9 +356,9 @@ def _listed_shards(
             left -= min(left, rows)
         taken.append((shard, rows, take))
     held = roll.held([(shard.name, take) for shard, _, take in taken], books)
-    complete = held.complete(books, [(ready.name, ready.image_fingerprint) for ready in work.views])
+    complete = held.complete(books, work.seeing)
     listed = tuple(
-        ListedShard(shard, rows, take, not work.views or whole)
+        ListedShard(shard, rows, take, not work.seeing or whole)
         for (shard, rows, take), whole in zip(taken, complete, strict=True)
     )
     return listed, held

@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 
 from factory.recipe import ORIGINAL
-from factory.runs.done_set import hash_rows
+from factory.runs.done_set import hash_rows, mixed
 from factory.runs.hash_sets import is_among
 from factory.sources.shard_keys import UNREAD, content_hashes, hash_scheme, key_hashes
 
@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 
 PRESENT: Final = "present"
 """Where a run keeps it: keys.parquet, superseded.parquet, state.json."""
-COLUMNS: Final = ("shard", "image_key", "view", "fingerprint", "image_sha256", "original_hash", "created_ms")
+COLUMNS: Final = (
+    "shard", "image_key", "view", "fingerprint", "image_sha256", "original_hash", "inputs_hash", "created_ms"
+)  # fmt: skip
 """Of tables.CAPTIONS: what tells whether a row counts."""
 _STATE: Final = f"{PRESENT}/state.json"
 _WRITTEN_ROWS: Final = 1_000_000
@@ -37,7 +39,7 @@ class Present:
 
     `unread`: shards of which nobody knows what they hold, whose captions count as they are. `readings`: shard -> when its own
     texts were read, which names the rows of the view `original` that count; None: all. `superseded`: hashes of captions under
-    another prompt than the one that their image draws.
+    another prompt than the one that their image draws, and of fused ones that were made from other captions.
     """
 
     keys: NDArray[np.uint64]
@@ -51,7 +53,7 @@ class Present:
         """Whether each row, with COLUMNS, counts. `asks_original`: fingerprints of prompts with {original}."""
         there = self._are_there(rows, asks_original) | rows["shard"].is_in(list(self.unread)).to_numpy()
         if len(self.superseded):
-            there &= ~is_among(hash_rows(rows)[0], self.superseded)
+            there &= ~is_among(caption_hashes(rows), self.superseded)
         is_original = (rows["view"] == ORIGINAL).to_numpy()
         if is_original.any():
             there = np.where(is_original, self._is_last_reading(rows), there)
@@ -126,6 +128,12 @@ class Present:
 
 
 _KEYS: Final = pl.Schema({"key": pl.UInt64, "content": pl.UInt64, "text": pl.UInt64})
+
+
+def caption_hashes(rows: pl.DataFrame) -> NDArray[np.uint64]:
+    """What `Present.superseded` holds of captions: image, view, what made them, and of fused ones what they were made from."""
+    named = rows.select("image_key", "view", "fingerprint")
+    return mixed(hash_rows(named)[0], rows["inputs_hash"].fill_null(0).to_numpy())
 
 
 def no_numbers() -> NDArray[np.uint64]:

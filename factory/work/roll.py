@@ -12,7 +12,7 @@ import numpy as np
 from factory.runs.done_set import mixed
 from factory.runs.hash_sets import distinct, is_among
 from factory.runs.run import Run
-from factory.sources.shard_keys import UNREAD, hash_scheme, key_hashes, shard_stat
+from factory.sources.shard_keys import UNREAD, hash_scheme, key_hashes, shard_stat, text_hash
 from factory.work.present import Present, no_numbers
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from factory.sources.source import ImageSource, Shard
     from factory.work.done import Finished, ViewDone
+    from factory.work.views import ReadyView
 
 Columns = tuple["NDArray[np.uint64]", "NDArray[np.uint64]", "NDArray[np.uint64]"]
 """Of each row of a shard its key, its bytes and its text."""
@@ -199,6 +200,12 @@ class Held:
         by_key = ~self._rows_certain | (self.contents == UNREAD)
         return np.where(by_key, is_among(self.keys, view.keys), exact)
 
+    @property
+    def has_text(self) -> NDArray[np.bool_]:
+        """Of each image whether it has a text of its own, as far as that is known."""
+        known: NDArray[np.bool_] = (self.texts != 0) & (self.texts != np.uint64(text_hash(None)))
+        return known
+
     def refused(self, refused: NDArray[np.uint64]) -> NDArray[np.bool_]:
         """Of each image whether it is among those in quarantine."""
         return is_among(self._without_text, refused)
@@ -211,11 +218,12 @@ class Held:
         """How many of its images are among these, by key and bytes or by key alone."""
         return int((is_among(self._without_text, images) | is_among(self.keys, images)).sum())
 
-    def complete(self, books: Finished, views: Sequence[tuple[str, str]]) -> list[bool]:
-        """Of each shard whether all its images are done, or refused, in each of these views (name, image fingerprint)."""
+    def complete(self, books: Finished, views: Sequence[ReadyView]) -> list[bool]:
+        """Of each shard whether all its images are done, or refused, in each of these views."""
         whole = np.ones(len(self.keys), dtype=bool)
-        for name, image_fingerprint in views:
-            whole &= self.done(books.views[name]) | self.refused(books.refused.get(image_fingerprint, no_numbers()))
+        for ready in views:
+            refused = self.refused(books.refused.get(ready.image_fingerprint, no_numbers()))
+            whole &= self.done(books.views[ready.name]) | refused | (self.has_text & ready.fills_gaps)
         ends = np.cumsum(self.lengths)
         missing = np.concatenate([[0], np.cumsum(~whole)])
         return [

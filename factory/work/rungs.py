@@ -36,7 +36,8 @@ class ReadyRung:
 
 
 def rungs_of(recipe: Recipe, run: Run, views: Sequence[ReadyView]) -> list[ReadyRung]:
-    """The rungs of the recipe, then those that were asked for by hand, in their order."""
+    """The rungs of the recipe, then those that were asked for by hand, in their order. Fusions follow what they are made from."""
+    views = [one for one in views if not one.view.made_from]
     ladder = recipe.repair.regenerate if recipe.repair else ()
     made = [
         ReadyRung(number, "unfaithful", tuple(_ready(one, rung, number, recipe) for one in views))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from graphlib import TopologicalSorter
 
 import polars as pl
 
@@ -41,6 +42,15 @@ class ReadyView:
         return served_identity(self.model, self.lora)
 
     @property
+    def fills_gaps(self) -> bool:
+        """Whether it is for images without a text of their own alone."""
+        return self.view.where == "missing"
+
+    def asks_original(self, place: int) -> bool:
+        """Whether captions of its prompt at this place go by the image's own text: by what it is, or by that there is none."""
+        return self.fills_gaps or asks_original(self.view.prompts[place].text)
+
+    @property
     def first_candidate(self) -> int:
         """The number of its first candidate."""
         return self.rung * RUNG_CANDIDATES
@@ -62,7 +72,7 @@ class ReadyView:
         `contents` are the hashes of the images' bytes, `texts` their own texts.
         """
         choices = self.choices(keys)
-        asks = [asks_original(prompt.text) for prompt in self.view.prompts]
+        asks = [self.asks_original(place) for place in range(len(self.view.prompts))]
         own = [text_hash(text) if asks[choice] else 0 for choice, text in zip(choices, texts, strict=True)]
         schema = {"image_key": pl.String, "view": pl.String, "fingerprint": pl.String, "text": pl.UInt64}
         columns = {
@@ -137,6 +147,13 @@ def asked_of(prompt: Prompt, experts: Sequence[ReadyExpert]) -> dict[str, str]:
     """The fingerprints of the experts that a prompt asks for, by name."""
     asked = places(prompt.text)
     return {expert.name: expert.fingerprint for expert in experts if expert.name in asked}
+
+
+def by_sources(views: Sequence[ReadyView]) -> list[ReadyView]:
+    """The views, each after those that it is made from."""
+    by_name = {ready.name: ready for ready in views}
+    order = TopologicalSorter({name: ready.view.made_from for name, ready in by_name.items()}).static_order()
+    return [by_name[name] for name in order if name in by_name]
 
 
 def _model(view: View) -> Model:

@@ -20,10 +20,9 @@ from factory.work.engine_checks import check_engines
 from factory.work.experts import ReadyExpert
 from factory.work.fingerprint import cut_fingerprint, fingerprint, original_fingerprint, reading_fingerprint
 from factory.work.present import COLUMNS, Present, present_of
-from factory.work.prompts import asks_original
 from factory.work.rungs import ReadyRung, rungs_of
 from factory.work.scorer import Scorer, scorer_of
-from factory.work.views import EngineGroup, ReadyView, engine_groups, ready_views, with_judges
+from factory.work.views import EngineGroup, ReadyView, by_sources, engine_groups, ready_views, with_judges
 from filters.asking.questions import SELF, VlmFilter
 from filters.calibration.calibration import Calibration
 
@@ -44,10 +43,20 @@ class Work:
     limit: int | None  # only the first rows of the source
     present: Present | None = None  # the images that the source has; None: all that have captions
 
+    @cached_property
+    def seeing(self) -> tuple[ReadyView, ...]:
+        """The views that are shown images: all but the fusions."""
+        return tuple(ready for ready in self.views if not ready.view.made_from)
+
+    @cached_property
+    def fusions(self) -> tuple[ReadyView, ...]:
+        """The views made from others, each after those that it is made from."""
+        return tuple(ready for ready in by_sources(self.views) if ready.view.made_from)
+
     @property
     def groups(self) -> list[EngineGroup]:
-        """The views of the first try, by the engine that makes their captions, in order."""
-        return engine_groups(self.views)
+        """The views of the first try that are shown images, by the engine that makes their captions, in order."""
+        return engine_groups(self.seeing)
 
     @property
     def experts(self) -> tuple[ReadyExpert, ...]:
@@ -75,9 +84,9 @@ class Work:
 
     @property
     def engines_after_captions(self) -> list[EngineGroup]:
-        """Those that may be needed once every image has captions: of judges, and of the rungs."""
-        rungs = [self.engine_of(ready) for rung in self.rungs for ready in rung.views]
-        return [*self._judging(self.scorers), *rungs]
+        """Those that may be needed once every image has captions: of fusions, of judges, and of the rungs."""
+        later = [*self.fusions, *(ready for rung in self.rungs for ready in rung.views)]
+        return [*self._judging(self.scorers), *(self.engine_of(ready) for ready in later)]
 
     def _judging(self, scorers: Sequence[Scorer]) -> list[EngineGroup]:
         judges = (judge for scorer in scorers for judge in scorer.judges.values())
@@ -88,7 +97,7 @@ class Work:
         """View -> the filters whose questions its captioner answers right after captioning."""
         own = [one.filter for one in self.scorers if isinstance(one.filter, VlmFilter)]
         own = [one for one in own if one.judge == SELF and one.when is None]
-        return {ready.name: tuple(own) for ready in self.views} if own else {}
+        return {ready.name: tuple(own) for ready in self.seeing} if own else {}
 
     def judge_fingerprints(self) -> dict[str, str]:
         """View -> the print under which its captioner's own answers are kept."""
@@ -128,13 +137,10 @@ class Work:
 
     @cached_property
     def asks_original(self) -> frozenset[str]:
-        """Fingerprints of captions whose prompt holds the image's own text."""
-        every = [*self.views, *(ready for rung in self.rungs for ready in rung.views)]
+        """Fingerprints of captions that go by the image's own text: their prompt holds it, or they are for images without."""
+        every = [*self.seeing, *(ready for rung in self.rungs for ready in rung.views)]
         asking = {
-            made
-            for ready in every
-            for made, prompt in zip(ready.fingerprints, ready.view.prompts, strict=True)
-            if asks_original(prompt.text)
+            made for ready in every for place, made in enumerate(ready.fingerprints) if ready.asks_original(place)
         }
         by = self.cut_by
         return frozenset(asking if by is None else {*asking, *(cut_fingerprint(one, by) for one in asking)})
@@ -194,7 +200,7 @@ class Work:
     @property
     def quarantine_fingerprints(self) -> list[str]:
         """Fingerprints of the quarantine rows that count under this recipe."""
-        return sorted({ready.image_fingerprint for ready in self.views} | self._of_original() | {DUPLICATE})
+        return sorted({ready.image_fingerprint for ready in self.seeing} | self._of_original() | {DUPLICATE})
 
     def _of_original(self) -> set[str]:
         return {self.original_fingerprint} if self.recipe.original else set()
@@ -231,15 +237,22 @@ def resolve_work(recipe: Recipe, run: Run, limit: int | None = None) -> Work:
     check_owner(run, recipe)
     check_images(recipe)
     work = _resolved(recipe, run, limit)
-    check_engines(_places(work))
+    check_engines(_places(work, work.seeing))
+    check_engines(_places(work, work.fusions), sees=False)
     check_conditions(work.scorers)
     check_cut(recipe, work.scorers, work.calibrations)
     return work
 
 
-def _places(work: Work) -> list[tuple[str, ReadyView]]:
-    """The views that an engine here serves, and the judges, by where the recipe names them."""
-    views = [(f"views.{place}", ready) for place, ready in enumerate(work.views) if ready.view.server is None]
+def _places(work: Work, some: Sequence[ReadyView]) -> list[tuple[str, ReadyView]]:
+    """Those of some views that an engine here serves, and with those that see, the judges, by where the recipe names them."""
+    views = [
+        (f"views.{place}", ready)
+        for place, ready in enumerate(work.views)
+        if ready.view.server is None and ready in some
+    ]
+    if some != work.seeing:
+        return views
     judges = [
         (f"filters.{scorer.name}.judge", judge.ready)
         for scorer in work.scorers

@@ -12,7 +12,7 @@ from typing import Final
 from filters.references.object_match import Similarity
 from filters.wording import caption_words as words
 from filters.wording.noun_phrases import BREAKS, DETERMINERS, NOT_THINGS, word_set
-from filters.wording.object_words import NamedObject, Vocabulary, objects_of, singular
+from filters.wording.object_words import NamedObject, Vocabulary, objects_of, singular, vocabulary
 from filters.wording.sentences import sentences
 
 UNMENTIONED: Final = 0.3
@@ -24,6 +24,7 @@ WEIGHTS: Final = {"object": 1.0, "count": 0.5, "attribute": 0.35, "verb": 0.35}
 PARTS: Final = {"mean": 0.4, "least": 0.2, "agreed": 0.4}
 """How the score is made: chosen on swapped nouns of captions of people (docs/faithfulness.md)."""
 _MANY: Final = 40
+_MAX_CHARS: Final = 20_000
 _TOKEN: Final = re.compile(r"[^\W_]+(?:-[^\W_]+)*")
 _NUMBERS: Final = {
     word: number
@@ -63,6 +64,10 @@ _KINDS: Final = tuple(
     )
 )  # fmt: skip
 """Kinds that captions call by their name or by one of theirs: a short list of this project's own."""
+
+
+_SYNONYMS: Final = ("child", "airplane", "sofa", "phone", "road", "dog", "boat", "water")
+"""Kinds whose words captions use for one another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +114,70 @@ def match_caption(
     the first 40 objects count.
     """
     return matcher(known, similarity)(text, references)
+
+
+def contradiction(text: str, other: str) -> tuple[str, ...]:
+    """What a caption says of a thing that another caption of the same image denies: its number, its colour; () for nothing."""
+    return _against()(text, [other]).contradicted
+
+
+@lru_cache(maxsize=1)
+def _against() -> Callable[[str, Sequence[str]], CaptionMatch]:
+    return matcher(vocabulary())
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """The things, numbers and colours that a text names. `stems`: of all its telling words; `things`: stem -> its object."""
+
+    things: dict[str, NamedObject]
+    numbers: frozenset[int]
+    colours: frozenset[str]
+    stems: frozenset[str]
+
+    def unsaid(self, others: Sequence[Facts]) -> list[str]:
+        """Those that none of the others name. A thing is named by its word, by a synonym, or by one of its kind: who says "a
+        boy" names a person.
+        """
+        stems = frozenset().union(*(one.stems for one in others))
+        there = [thing for one in others for thing in one.things.values()]
+        numbers = frozenset().union(*(one.numbers for one in others))
+        colours = frozenset().union(*(one.colours for one in others))
+        things = [
+            thing.head for stem, thing in self.things.items() if stem not in stems and not _is_named(thing, there)
+        ]
+        return [*things, *(str(number) for number in sorted(self.numbers - numbers)), *sorted(self.colours - colours)]
+
+    def __len__(self) -> int:
+        return len(self.things) + len(self.numbers) + len(self.colours)
+
+
+@lru_cache(maxsize=4096)
+def facts_of(text: str) -> Facts:
+    """The facts of a text's first 20,000 characters, by rules for English. One is no number: "a dog" and "one dog" say the same."""
+    known = vocabulary()
+    text = text[:_MAX_CHARS]
+    things = [one for part in sentences(text) for one in objects_of(part.text, known)]
+    tokens = [token.lower() for token in _TOKEN.findall(text)]
+    told = (_NUMBERS.get(token, int(token) if token.isdecimal() and len(token) < 10 else 1) for token in tokens)
+    colours = {"gray" if token == "grey" else token for token in tokens if token in words.COLOURS}
+    return Facts(
+        {_stem(one.head): one for one in things},
+        frozenset(number for number in told if number > 1),
+        frozenset(colours),
+        frozenset(_stem(token) for token in tokens),
+    )
+
+
+def _is_named(one: NamedObject, there: Sequence[NamedObject]) -> bool:
+    heads = {other.head for other in there}
+    is_kind = one.canonical != "person" or one.head == "person"  # the vocabulary has men and boys as persons
+    if is_kind and one.canonical is not None and any(one.canonical == other.canonical for other in there):
+        return True
+    return any(
+        (one.head == name and heads & some) or (name in _SYNONYMS and one.head in some and heads & some)
+        for name, some in _KINDS
+    )
 
 
 def _match(
@@ -175,10 +244,7 @@ def _alike(one: NamedObject, other: NamedObject) -> float:
     for name, some in _KINDS:
         if (one.head == name and other.head in some) or (other.head == name and one.head in some):
             return RELATED
-        if (
-            name in ("child", "airplane", "sofa", "phone", "road", "dog", "boat", "water", "person")
-            and {one.head, other.head} <= some
-        ):
+        if name in (*_SYNONYMS, "person") and {one.head, other.head} <= some:
             return RELATED
     return RELATED if one.canonical is not None and one.canonical == other.canonical else UNMENTIONED
 

@@ -41,6 +41,7 @@ SMALLEST_AND_SLOW: dict[str, tuple[str, set[str]]] = {
         "--resamples 1 --images 20",
         {"calibration_held", "auroc_alignment", "image_per_s_all"},
     ),
+    "fusion": ("--scenes 8", {"leaks", "fallbacks", "lost_facts", "added_facts"}),
     "kill": ("--images 60 --kills 2", {"lost", "duplicated", "recaptioned_beyond_in_flight", "differing"}),
     "newcomer": ("", {"install_light_s", "install_light_mb", "first_report_s"}),
     "memory": ("--small 20 --large 30", {"peak_rss_growth"}),

@@ -152,6 +152,9 @@ CHANGES: Final[dict[type, dict[str, Change]]] = {
     },
     models.View: {
         "name": ("folder", "views.0.name", "another"),
+        "from": ("fused", "views.1.from", ["self", "original"]),
+        "fallback": ("fused", "views.1.fallback", "original"),
+        "where": ("web", "views.0.where", "missing"),
         "model": ("folder", "views.0.model", "org/other"),
         "revision": ("folder", "views.0.revision", "b" * 40),
         "lora": ("folder", "views.0.lora", "org/second"),
@@ -431,6 +434,9 @@ def _recipe(folder: Path, name: str) -> dict[str, Any]:
         raw["views"] = [
             view | {"prompts": [_text(" It has these printed words: {ocr}.") | {"id": "looks"}, PROMPTS[0]]}
         ]
+    if name == "fused":
+        fused = {"name": "fused", "from": ["original", "self"], "prompts": ["Merge {original} and {self}."]}
+        raw["views"].append(fused | {"model": "org/language-model", "revision": COMMIT})
     if name == "laddered":
         raw["repair"] = {"by": "length", "least": 0.01, "regenerate": [{"temperature": 0.6}]}
     if name == "greedy":
@@ -490,8 +496,8 @@ def missing_fields() -> list[str]:
     return [
         f"{model.__name__}.{name}"
         for model, changes in CHANGES.items()
-        for name in model.model_fields  # type: ignore[attr-defined]
-        if name not in changes
+        for name, field in model.model_fields.items()  # type: ignore[attr-defined]
+        if (field.alias or name) not in changes
     ]
 
 
