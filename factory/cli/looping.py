@@ -95,6 +95,8 @@ def rounds_command(folder: str, as_json: bool) -> None:
     if as_json:
         say(json.dumps({"rounds": entries, "people": rounds_as_json(ledger.people())}))
         return
-    ledger.draw()
-    say("\n".join(table(entries, ledger.people())))
+    people = ledger.people()
+    if people:  # which came after the page was drawn
+        ledger.draw()
+    say("\n".join(table(entries, people)))
     say(f"page {Path(folder) / PAGE}")

@@ -170,7 +170,8 @@ def compare_command(
     \b
     Example:
       factory compare runs/first runs/second -n 200
-      factory compare loops/vila2#2 loops/vila2#1 --judge demo:judge --results
+      factory compare loops/vila2#2 loops/vila2#1 --results
+      factory compare runs/first runs/second --judge '{endpoint: http://localhost:8000/v1, model: NAME}' --results
     """
     _needs_extra()
     from factory.review.comparing import Comparison
