@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from factory.errors import RecipeError
 from factory.models.resolve import filter_params
 from factory.recipe.part import Part
-from factory.recipe.problems import problem
+from factory.recipe.problems import problems_of
 from factory.recipe.recipe import FilterUse, Recipe, filter_use
 from factory.recipe.yaml_text import RecipeText, read_yaml, set_value
 
@@ -159,7 +159,7 @@ def parse_recipe(text: RecipeText) -> Recipe:
     try:
         recipe = Recipe.model_validate(text.data)
     except ValidationError as error:
-        problems = [problem(text, item, Recipe) for item in error.errors()]
+        problems = problems_of(text, error.errors(), Recipe)
         whole = all(not item["loc"] for item in error.errors())
         wrong = _wrong_filters(text, text.data.get("filters")) if whole else []
         raise RecipeError(wrong or problems) from None  # rules that name a misspelt filter rightly are not the fault
@@ -172,7 +172,7 @@ def parse_part(text: RecipeText, part: type[SomePart]) -> SomePart:
     try:
         return part.model_validate(text.data)
     except ValidationError as error:
-        raise RecipeError([problem(text, item, part) for item in error.errors()]) from None
+        raise RecipeError(problems_of(text, error.errors(), part)) from None
 
 
 def _check_filters(text: RecipeText, recipe: Recipe) -> None:

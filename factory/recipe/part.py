@@ -11,7 +11,7 @@ from pydantic._internal._model_construction import (
 )  # what SQLModel derives from, too; nothing public is there
 
 from factory.errors import RecipeError
-from factory.recipe.problems import problem
+from factory.recipe.problems import problems_of
 from factory.recipe.yaml_text import RecipeText
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
@@ -40,7 +40,7 @@ class PartType(ModelMetaclass):
             return super().__call__(*args, **values)
         except ValidationError as error:
             text = RecipeText(cls.__name__, values)
-            raise RecipeError([problem(text, item, cls) for item in error.errors()]) from None  # type: ignore[arg-type]
+            raise RecipeError(problems_of(text, error.errors(), cls)) from None  # type: ignore[arg-type]
 
 
 class Part(BaseModel, metaclass=PartType):

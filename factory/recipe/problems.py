@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Sequence
+from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel
@@ -50,6 +52,18 @@ def problem(text: RecipeText, item: Any, part: type[BaseModel]) -> str:
     return f"{text.where(path)}: {name + ': ' if name else ''}{message}"
 
 
+def problems_of(text: RecipeText, items: Sequence[Any], part: type[BaseModel]) -> list[str]:
+    """All of pydantic's errors as a user reads them. Of a value that may be a text or a mapping, where a mapping was given, those
+    of the mapping alone.
+    """
+    told = []
+    for item in items:
+        beside = any(other["loc"][: len(item["loc"]) - 1] == item["loc"][:-1] for other in items if other is not item)
+        if not (item["type"] == "string_type" and isinstance(item["input"], dict) and beside):
+            told.append(item)
+    return [problem(text, item, part) for item in told]
+
+
 def _keys(part: type[BaseModel]) -> list[str]:
     """The keys of a part as a recipe has them."""
     return [field.alias or name for name, field in part.model_fields.items()]
@@ -76,14 +90,19 @@ def _resolve(
         if tagged:
             model = tagged[0]
             continue
+        is_key = isinstance(step, int) or text.get((*path, step)) is not None
+        if len(members) == 1 and (is_key or step in _keys(members[0])):
+            model = members[0]  # of `Release | None`
         if isinstance(model, type) and issubclass(model, BaseModel):
             owner = model
             field = next((one for name, one in model.model_fields.items() if str(step) in (name, one.alias)), None)
             model = field.annotation if field else None
         elif isinstance(step, int) and get_origin(model) is tuple:
             model = get_args(model)[0]
-        elif isinstance(step, str) and text.get((*path, step)) is None:
-            continue  # a branch of a plain union such as `replicas`; not a key of the file
+        elif not is_key:
+            # A branch of a plain union such as `replicas` or `release.caption`; not a key of the file.
+            model = next((part for part in members if re.search(rf"\b{part.__name__}\b", str(step))), model)
+            continue
         path.append(step)
     return tuple(path), owner, model
 
@@ -91,7 +110,7 @@ def _resolve(
 def _union_members(annotation: Any) -> list[Any]:
     if get_origin(annotation) is Annotated:
         annotation = get_args(annotation)[0]
-    if get_origin(annotation) is Union:
+    if get_origin(annotation) in (Union, UnionType):
         return [part for part in get_args(annotation) if isinstance(part, type) and issubclass(part, BaseModel)]
     return []
 

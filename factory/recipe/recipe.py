@@ -12,7 +12,7 @@ from factory.experts.contract import Expert, ExpertError
 from factory.experts.kinds import build_expert
 from factory.plugins import BUILT_IN_KINDS, PluginError, load_plugin, source_kinds
 from factory.recipe.part import NAME_PATTERN, ORIGINAL, PLACE, Part, is_reference
-from factory.recipe.problems import did_you_mean, problem
+from factory.recipe.problems import did_you_mean, problems_of
 from factory.recipe.release import Release
 from factory.recipe.repair import Repair
 from factory.recipe.select import Select
@@ -80,7 +80,7 @@ class Recipe(Part):
             return brought.Settings.model_validate(value)
         except ValidationError as error:
             text = RecipeText(f"of the kind {kind}", value)
-            raise ValueError("; ".join(problem(text, item, brought.Settings) for item in error.errors())) from None
+            raise ValueError("; ".join(problems_of(text, error.errors(), brought.Settings))) from None
 
     @field_validator("experts", mode="before")
     @classmethod

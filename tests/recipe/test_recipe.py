@@ -201,3 +201,14 @@ def test_the_recipe_reference_is_the_current_one() -> None:
     from factory.cli.recipe_reference import reference
 
     assert (RECIPES.parent / "docs" / "recipe.md").read_text() == reference(), "run: make docs"
+
+
+def test_a_mistake_inside_a_part_that_may_be_left_out_is_told_by_that_parts_keys(tmp_path: Path) -> None:
+    release = {"to": "set", "licens": "mit", "caption": {"fused": 0.5, "rule": "original"}}
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(write_recipe(tmp_path, demo_recipe(release=release)))
+    told = [one.split(": ", 1)[1] for one in caught.value.problems]
+    assert sorted(told, reverse=True) == [
+        "release.licens: unknown key; did you mean 'license'?",
+        "release.caption.fused: unknown key; known: rule, view, template, shares, views",
+    ]
