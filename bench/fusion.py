@@ -52,12 +52,13 @@ from tests.ready import ready_view
 from tests.small_language_model import converted, gguf_file
 
 SEED: Final = 3
-PROMPT: Final = (
-    "Please merge the information of the two sentences below into one caption of an image. Sentence 1 has real-world knowledge and "
-    "may be wrong; sentence 2 describes what is seen. Keep every object with its colour and every printed word, and add nothing. "
-    "Answer with the caption alone.\nSentence 1: {first|none}\nSentence 2: {second}"
-)
-"""After CapsFusion's, whose words leak."""
+PROMPTS: Final = {
+    "long": "Please merge the information of the two sentences below into one caption of an image. Sentence 1 has real-world "
+    "knowledge and may be wrong; sentence 2 describes what is seen. Keep every object with its colour and every printed word, and "
+    "add nothing. Answer with the caption alone.\nSentence 1: {first|none}\nSentence 2: {second}",
+    "plain": "Merge these two sentences into one short sentence. Sentence 1: {first|none} Sentence 2: {second}",
+}
+"""`long` is after CapsFusion's, whose words leak."""
 REPLY_TOKENS: Final = 400
 ENGINE: Final = {"enforce_eager": True, "max_model_len": 1024}
 _THING: Final = re.compile(rf"({'|'.join(COLOURS)})(?:,? (?:and )?\w+)? ({'|'.join(SHAPES)})s?\b", re.IGNORECASE)
@@ -83,9 +84,9 @@ def truth(key: str) -> set[Fact]:
     return found
 
 
-def fused_view(model: str, first: str, second: str) -> dict[str, Any]:
+def fused_view(model: str, first: str, second: str, prompt: str) -> dict[str, Any]:
     """The fusion that is measured."""
-    prompt = PROMPT.replace("{first|", f"{{{first}|").replace("{second}", f"{{{second}}}")
+    prompt = prompt.replace("{first|", f"{{{first}|").replace("{second}", f"{{{second}}}")
     return {
         "name": "fused",
         "from": [first, second],
@@ -102,7 +103,7 @@ def run(raw: dict[str, Any], folder: Path) -> Outcome:
     return run_recipe(recipe, recipe_yaml(recipe), str(folder / "run"), quiet=True)
 
 
-def demo(model: str, scenes: int, folder: Path) -> dict[str, Any]:
+def demo(model: str, scenes: int, folder: Path, prompt: str = PROMPTS["plain"]) -> dict[str, Any]:
     """A run of the demo world, judged by its truth."""
     detailed = {
         "name": "detailed", "model": "demo:small", "prompts": ["Describe the image in details."], "sampling": {"max_tokens": 96},
@@ -113,7 +114,7 @@ def demo(model: str, scenes: int, folder: Path) -> dict[str, Any]:
             "name": "fusion",
             "source": {"kind": "demo", "scenes": scenes, "seed": SEED, "text": "web"},
             "original": True,
-            "views": [detailed, fused_view(model, "original", "detailed")],
+            "views": [detailed, fused_view(model, "original", "detailed", prompt)],
             "filters": ["added_facts"],
         },
         folder,
@@ -165,15 +166,16 @@ def rates(outcome: Outcome, written: pl.DataFrame) -> dict[str, Any]:
     }
 
 
-def pairs(model: str, file: Path, scenes: int, folder: Path) -> dict[str, Any]:
+def pairs(model: str, file: Path, scenes: int, folder: Path, prompt: str) -> dict[str, Any]:
     """Real captions of two kinds, without images: the first is the source's text, the second a column of it."""
     lines = [json.loads(line) for line in file.read_text().splitlines() if line.strip()][:scenes]
     table = folder / "pairs.jsonl"
-    texts = (f"Sentence 1: {one['first']}\nSentence 2: {one['second']}" for one in lines)
+    instruction, _, places = prompt.partition("Sentence 1:")
+    places = f"Sentence 1:{places}"
+    texts = (places.replace("{first|none}", one["first"]).replace("{second}", one["second"]) for one in lines)
     table.write_text("".join(json.dumps({"image_key": str(n), "text": text}) + "\n" for n, text in enumerate(texts)))
-    view = fused_view(model, "original", "original2")
-    instruction = PROMPT.split("\n")[0]
-    view |= {"from": ["original"], "fallback": "original", "prompts": [f"{instruction}\n{{original}}"]}
+    view = fused_view(model, "original", "original2", prompt)
+    view |= {"from": ["original"], "fallback": "original", "prompts": [f"{instruction}{{original}}"]}
     outcome = run(
         {
             "name": "pairs", "source": {"kind": "captions", "path": str(table)}, "original": True, "views": [view],
@@ -237,6 +239,7 @@ def main() -> None:
     parser.add_argument("--scenes", type=int, default=200, help="images, or pairs at most")
     parser.add_argument("--captions", type=Path, help="captions to take apart")
     parser.add_argument("--pairs", type=Path, help="lines of JSON with first and second")
+    parser.add_argument("--prompt", choices=list(PROMPTS), default="plain")
     parser.add_argument(
         "--model",
         help="a directory or Hub id; unset: SmolLM2-135M-Instruct, or demo:small (nonsense) without its package",
@@ -254,10 +257,15 @@ def main() -> None:
         elif args.part == "pairs":
             if args.pairs is None:
                 parser.error("--part pairs needs --pairs FILE")
-            found = pairs(model, args.pairs, args.scenes, folder)
+            found = pairs(model, args.pairs, args.scenes, folder, PROMPTS[args.prompt])
         else:
-            found = demo(model, args.scenes, folder)
-    found |= {"part": args.part, "model": Path(model).name, "seconds": round(time.monotonic() - started, 1)}
+            found = demo(model, args.scenes, folder, PROMPTS[args.prompt])
+    found |= {
+        "part": args.part,
+        "prompt": args.prompt,
+        "model": Path(model).name,
+        "seconds": round(time.monotonic() - started, 1),
+    }
     print_answer(found, args.json)
 
 
