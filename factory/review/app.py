@@ -54,7 +54,8 @@ LINKS: Final = (
 class ReviewApp:
     """The app over one run."""
 
-    def __init__(self, index: CaptionIndex, token: str, hosts: tuple[str, ...], read_only: bool = False) -> None:
+    def __init__(self, index: CaptionIndex, token: str, hosts: tuple[str, ...], read_only: str = "") -> None:
+        """`read_only`: why nothing can be changed; '' where it can."""
         self.index = index
         self.read_only = read_only
         self.pictures = PictureShelf(index.work.recipe)
@@ -68,7 +69,7 @@ class ReviewApp:
             storage.url: "the run",
             **paths_of(index.work.recipe.model_dump(mode="json")),
         }
-        self.pages = Pages(index.work.recipe.name, LINKS, private, read_only)
+        self.pages = Pages(index.work.recipe.name, LINKS, private, read_only, self.pictures.has_pictures)
         guarded, self._show = self.pages.guarded, self.pages.show
         self.asgi = Starlette(
             routes=[
@@ -88,6 +89,7 @@ class ReviewApp:
                 Mount("/static", StaticFiles(packages=[("factory.review", "static")])),
             ],
             middleware=[Middleware(Access, token=token, hosts=hosts, read_only=read_only)],
+            exception_handlers=self.pages.failures,
             lifespan=self._lifespan,
         )
 
@@ -103,8 +105,11 @@ class ReviewApp:
         wanted = self._wanted(fields)
         number = whole(fields.get("page", ""), 1, 10**7, 1)
         places, total = self.index.page(wanted, (number - 1) * PAGE, PAGE)
-        rows = self.index.rows()
         pages = max(1, math.ceil(total / PAGE))
+        if number > pages:  # of an address from before, when there were more
+            number = pages
+            places, total = self.index.page(wanted, (number - 1) * PAGE, PAGE)
+        rows = self.index.rows()
         asked = self._asked(fields)
         return self._show(
             "gallery",

@@ -37,11 +37,17 @@ class Pages:
     """Draws pages and guards handlers.
 
     `links`: address, word and the templates of each entry of the menu. `private`: directories that no page may name, and
-    what is written instead.
+    what is written instead. `read_only`: why nothing can be changed; '' where it can. `has_pictures`: whether there are
+    images to show.
     """
 
     def __init__(
-        self, title: str, links: Sequence[tuple[str, str, Sequence[str]]], private: Mapping[str, str], read_only: bool
+        self,
+        title: str,
+        links: Sequence[tuple[str, str, Sequence[str]]],
+        private: Mapping[str, str],
+        read_only: str = "",
+        has_pictures: bool = True,
     ) -> None:
         self._private = private
         self._templates = Environment(
@@ -51,7 +57,12 @@ class Pages:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self._templates.globals |= {"title": title, "links": links, "read_only": read_only}
+        self._templates.globals |= {
+            "title": title,
+            "links": links,
+            "read_only": read_only,
+            "has_pictures": has_pictures,
+        }
         self._templates.filters["number"] = lambda value: f"{value:,}"
         self._templates.filters["query"] = lambda pairs: urlencode({name: one for name, one in pairs.items() if one})
 
@@ -84,6 +95,17 @@ class Pages:
         for path in sorted(filter(None, self._private), key=len, reverse=True):
             text = text.replace(path, self._private[path])
         return text
+
+    @property
+    def failures(self) -> dict[Any, Any]:
+        """Handlers for addresses that there are not, and for a failure of the app itself."""
+        return {404: self._not_there, 500: self._failed}
+
+    async def _not_there(self, _: Request, __: Exception) -> Response:
+        return self._message("There is no such page.", 404)
+
+    async def _failed(self, _: Request, error: Exception) -> Response:
+        return self._message(f"The app failed ({type(error).__name__}); what it was is where it was started.", 500)
 
     def _message(self, text: str, status: int) -> Response:
         return self.show("message", status, heading="This does not work", text=text)

@@ -12,7 +12,7 @@ from typing import Final
 from exports.storage import Storage
 from factory.errors import FactoryError
 from factory.images.prepare import Rejection, prepare_image, thumbnail
-from factory.recipe import ORIGINAL_IMAGE, Recipe
+from factory.recipe import ORIGINAL_IMAGE, CaptionsSource, Recipe
 from factory.sources import open_source
 from factory.sources.source import ImageSource, Shard
 
@@ -41,6 +41,11 @@ class PictureShelf:
         self._listing = threading.Lock()
         self._source: ImageSource | None = None
         self._shards: dict[str, Shard] | None = None
+
+    @property
+    def has_pictures(self) -> bool:
+        """Whether the source has images; captions alone have none."""
+        return not isinstance(self._recipe.source, CaptionsSource)
 
     def picture(self, shard: str, key: str, size: str) -> bytes | None:
         """A JPEG of a picture; None where it is gone or cannot be decoded."""
@@ -104,8 +109,11 @@ class PictureShelf:
                         self._keep((shard, row.key), size, self._small(row.data, size))
                     if not left:
                         break
-        except (FactoryError, OSError):  # the source is away just now: the page says so for each picture
-            pass
+        except (
+            FactoryError,
+            OSError,
+        ):  # the source is away just now: the page says so, and a later look finds it again
+            return
         for key in left:
             self._keep((shard, key), size, b"")
 

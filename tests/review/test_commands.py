@@ -35,10 +35,12 @@ def test_a_release_can_be_looked_at_with_its_pictures(tmp_path: Path) -> None:
         tmp_path / "release", content=rows(6, "A caption of something that is long enough to be kept, number")
     )
     with served(release.folder) as server:
+        assert f"review of {release.folder}," in server.said
         opener = build_opener(HTTPCookieProcessor())
         page = opener.open(server.address).read().decode()
         assert "6 captions" in page
         assert "read only" in page
+        assert "--out DIR" in opener.open(f"{server.base}/label").read().decode()
         picture = page.partition('<img src="')[2].partition('"')[0].replace("&amp;", "&")
         assert opener.open(server.base + picture).read().startswith(b"\xff\xd8")
 
