@@ -27,7 +27,17 @@ from factory.review.caption_rows import captions_of
 from factory.review.deciding import CaptionName, Deciding
 from factory.review.labelling import Labelling, annotator_name
 from factory.review.live import in_words, live, model_name
-from factory.review.pages import Pages, Refused, name_of, named, paths_of, remember_name, share, whole
+from factory.review.pages import (
+    Pages,
+    Refused,
+    name_of,
+    named,
+    paths_of,
+    remember_name,
+    share,
+    whole,
+    without_directories,
+)
 from factory.review.picture_shelf import SIDES, PictureShelf
 from factory.review.sampling import MOST
 from factory.runs.by_people import CAPTION, SENTENCE
@@ -187,7 +197,10 @@ class ReviewApp:
         """How far the run is, and what it wrote last."""
         now = live(self.index)
         captions = captions_of(self.index, now.last)
-        return self._show("live", now=now, captions=captions, in_words=in_words, model_name=model_name)
+        warnings = [without_directories(self.pages.without_paths(warning)) for warning in now.warnings]
+        return self._show(
+            "live", now=now, warnings=warnings, captions=captions, in_words=in_words, model_name=model_name
+        )
 
     def report(self, request: Request, fields: Mapping[str, str]) -> Response:
         """The run's report, drawn anew where the run went on; its bars and reasons link to their captions."""

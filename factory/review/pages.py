@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
@@ -19,6 +20,7 @@ from filters import FilterError
 
 NAME_COOKIE: Final = "factory-review-name"
 NAME_S: Final = 365 * 24 * 3600
+_DIRECTORIES: Final = re.compile(r"(?<![\w:/.~])(?:file://|~|\.{1,2})?/(?:[^\s/:\"'<>()]+/)+")
 
 Page = Callable[[Request, Mapping[str, str]], Response]
 """What answers a request with these fields."""
@@ -78,7 +80,7 @@ class Pages:
             except Refused as refused:
                 return self._message(refused.text, refused.status)
             except (FactoryError, FilterError) as error:
-                return self._message(self.without_paths(str(error)), 409)
+                return self._message(without_directories(self.without_paths(str(error))), 409)
             except ValueError:
                 return self._message("The address or form has a wrong value.", 400)
 
@@ -109,6 +111,11 @@ class Pages:
 
     def _message(self, text: str, status: int) -> Response:
         return self.show("message", status, heading="This does not work", text=text)
+
+
+def without_directories(text: str) -> str:
+    """A text of other programs, such as the last words of an engine, with only the last part of every path of this machine."""
+    return _DIRECTORIES.sub("", text)
 
 
 def paths_of(settings: Any) -> dict[str, str]:

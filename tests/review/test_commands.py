@@ -96,7 +96,7 @@ def test_the_live_page_shows_stages_time_left_and_what_engines_have_to_do(
         progress.update({"ok": 0}, {}, 0, "")
         assert progress.started is not None
         progress.started -= 10
-        progress.update({"ok": 100}, {"output": 5_000}, 2, "CUDA error")
+        progress.update({"ok": 100}, {"output": 5_000}, 2, "CUDA error in /opt/private/vllm/worker.py, line 3")
         now = progress.now()
     assert [stage["name"] for stage in now["stages"]] == ["starting the engine", "captioning"]
     assert now["left_s"] == pytest.approx(30, rel=0.1)
@@ -110,6 +110,7 @@ def test_the_live_page_shows_stages_time_left_and_what_engines_have_to_do(
     assert "captioner" in page
     assert "/models/private" not in page
     assert "Engines died 2 times" in page
+    assert "CUDA error in worker.py, line 3" in page
     assert 'factory_engine_waiting_rows{engine="0",model="captioner"} 37' in lines
     assert any(line.startswith("factory_seconds_left ") for line in lines)
 
