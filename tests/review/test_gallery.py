@@ -73,6 +73,10 @@ def test_words_are_found_whatever_their_case_and_are_no_pattern(run: Run, index:
     assert index.page(Wanted(words=".*"), 0, 1)[1] == 0
 
 
+def test_an_image_is_found_by_its_key(client: TestClient) -> None:
+    assert keys(client.get("/?words=Scene-0000017").text) == ["scene-0000017"] * 2
+
+
 def test_rows_written_twice_by_a_task_that_ran_again_are_one_caption(run: Run) -> None:
     rows = run.scan("captions", tables.CAPTIONS).head(7).collect()
     run.append(
