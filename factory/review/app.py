@@ -121,10 +121,12 @@ class ReviewApp:
             places, total = self.index.page(wanted, (number - 1) * PAGE, PAGE)
         rows = self.index.rows()
         asked = self._asked(fields)
+        captions = captions_of(self.index, places)
+        self.pictures.want((caption.shard, caption.image_key) for caption in captions)
         return self._show(
             "gallery",
             first=(number - 1) * PAGE,
-            captions=captions_of(self.index, places),
+            captions=captions,
             asked=asked,
             total=total,
             all=rows.height,

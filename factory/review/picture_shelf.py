@@ -60,7 +60,8 @@ class PictureShelf:
             found = self._get(place, size)
             if found is None:
                 with self._lock:
-                    keys = self._wanted.pop(shard, set()) | {key}
+                    wished = self._wanted.pop(shard, set())
+                    keys = {one for one in wished if ((shard, one), size) not in self._kept} | {key}
                 self._read(shard, keys, size)
                 found = self._get(place, size)
         return found or None
@@ -73,8 +74,9 @@ class PictureShelf:
         return None if data is None else Image.open(BytesIO(data)).size
 
     def want(self, places: Iterable[Place]) -> None:
-        """Say which pictures will be asked for soon: whoever reads their shard takes them along."""
+        """Say which pictures will be asked for soon: whoever reads their shard takes them along. Earlier wishes are forgotten."""
         with self._lock:
+            self._wanted.clear()
             for shard, key in places:
                 self._wanted.setdefault(shard, set()).add(key)
 

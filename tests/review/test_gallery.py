@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import re
+from io import BytesIO
 from pathlib import Path
 
 import polars as pl
@@ -290,3 +291,18 @@ def test_a_source_that_was_away_for_a_moment_shows_its_pictures_again(tmp_path: 
     assert shelf.picture(shard.name, "a.png", "small") is None
     (tmp_path / "away").rename(pictures)
     assert shelf.picture(shard.name, "a.png", "small")
+
+
+def test_the_pictures_of_a_page_are_found_in_one_reading_of_their_shard(tmp_path: Path) -> None:
+    buffer = BytesIO()
+    Image.new("RGB", (40, 30), "red").save(buffer, "PNG")
+    file = tmp_path / "pictures.parquet"
+    pl.DataFrame({"id": ["a", "b", "c"], "image": [buffer.getvalue()] * 3}).write_parquet(file)
+    recipe = Recipe.model_validate(demo_recipe(source={"kind": "parquet", "path": str(file), "key": "id"}))
+    shelf = PictureShelf(recipe)
+    shard = next(iter(open_source(recipe, Storage(str(tmp_path))).shards())).name
+    shelf.want([(shard, "a"), (shard, "b")])
+    assert shelf.picture(shard, "a", "small")
+    file.rename(tmp_path / "away")
+    assert shelf.picture(shard, "b", "small")
+    assert shelf.picture(shard, "c", "small") is None
