@@ -77,7 +77,9 @@ class CompareApp:
         """The next pair and question."""
         name = name_of(request)
         if not name:
-            return self._show("compare_start", pairs=self.comparison.pairs.height, same=self.comparison.same)
+            return self._show(
+                "compare_start", pairs=self.comparison.pairs.height, same=self.comparison.same, blind=self.blind
+            )
         done, total = self.comparison.done(name)
         pair = self.comparison.next_pair(name)
         shown = self._names()

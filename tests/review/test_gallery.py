@@ -270,7 +270,7 @@ def test_a_page_that_is_not_there_says_so_as_every_message_does(client: TestClie
     answer = client.get("/nothing")
     assert answer.status_code == 404
     assert "There is no such page" in answer.text
-    assert "To the gallery" in answer.text
+    assert "Back to Gallery" in answer.text
     assert "page 10 of 10" in client.get("/?page=99").text
 
 
