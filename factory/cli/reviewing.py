@@ -23,6 +23,10 @@ HOST = click.option(
     show_default=True,
     help="Address to listen at; another than this machine's own lets others in.",
 )
+LOOK_ONLY = (
+    "Captions of a release or file can be looked at only. To label and decide, start factory review again with --out DIR, which "
+    "keeps them as a run."
+)
 NO_BROWSER = click.option("--no-browser", is_flag=True, help="Print the address only.")
 
 
@@ -64,20 +68,22 @@ def review_command(
     """
     _needs_extra()
     from exports.storage import Storage
+    from factory.review.access import READ_ONLY
     from factory.review.server import Listening, serve
     from factory.runs.run import RECIPE_LOCK
 
+    target = run
+    why = READ_ONLY if read_only else ""
     with ExitStack() as stack:
         if not Storage(run).exists(RECIPE_LOCK):
             directory = out or stack.enter_context(tempfile.TemporaryDirectory(prefix="caption-factory-review-"))
-            read_only = read_only or out is None
             say(
                 "reading and scoring the captions" + ("" if out else "; without --out they can be looked at only"),
                 err=True,
             )
             _as_run(run, directory, text, key)
-            run = directory
-        serve(run, Listening(port, _ready(run, host, no_browser), host, metrics_port), read_only)
+            run, why = directory, why or ("" if out else LOOK_ONLY)
+        serve(run, Listening(port, _ready(target, host, no_browser), host, metrics_port), why)
 
 
 def _as_run(target: str, directory: str, text: str | None, key: str | None) -> None:

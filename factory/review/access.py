@@ -17,8 +17,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 TOKEN: Final = "token"
 COOKIE_S: Final = 30 * 24 * 3600
-MAX_BODY: Final = 200_000
-"""Bytes of a request's body: a caption that somebody writes."""
+MAX_BODY: Final = 500_000
+"""Bytes of a request's body: the longest caption that somebody may write, each of its characters as four bytes of three signs."""
+READ_ONLY: Final = "The server was started with --read-only; nothing can be labelled, decided or changed."
 HEADERS: Final = {
     "content-security-policy": (
         "default-src 'none'; img-src 'self'; style-src 'self'; script-src 'self'; connect-src 'self'; form-action 'self'; "
@@ -35,7 +36,8 @@ HEADERS: Final = {
 class Access:
     """ASGI middleware: the token, once in the URL and then in a cookie; `Host`, `Origin`, the size of a body, and headers."""
 
-    def __init__(self, app: ASGIApp, token: str, hosts: tuple[str, ...], read_only: bool) -> None:
+    def __init__(self, app: ASGIApp, token: str, hosts: tuple[str, ...], read_only: str) -> None:
+        """`read_only`: why nothing can be changed; '' where it can."""
         self.app = app
         self.token = token
         self.hosts = hosts
@@ -71,7 +73,7 @@ class Access:
         if scope["method"] in ("GET", "HEAD"):
             return None
         if self.read_only:
-            return PlainTextResponse("The server was started with --read-only; nothing can be changed.", 403)
+            return PlainTextResponse(self.read_only, 403)
         origin = headers.get("origin", "")
         if origin.partition("://")[2].lower() not in self.hosts:
             return PlainTextResponse("Only the app's own pages may change anything.", 403)

@@ -27,7 +27,17 @@ from factory.review.caption_rows import captions_of
 from factory.review.deciding import CaptionName, Deciding
 from factory.review.labelling import Labelling, annotator_name
 from factory.review.live import in_words, live, model_name
-from factory.review.pages import Pages, Refused, name_of, named, paths_of, remember_name, share, whole
+from factory.review.pages import (
+    Pages,
+    Refused,
+    name_of,
+    named,
+    paths_of,
+    remember_name,
+    share,
+    whole,
+    without_directories,
+)
 from factory.review.picture_shelf import SIDES, PictureShelf
 from factory.review.sampling import MOST
 from factory.runs.by_people import CAPTION, SENTENCE
@@ -54,7 +64,8 @@ LINKS: Final = (
 class ReviewApp:
     """The app over one run."""
 
-    def __init__(self, index: CaptionIndex, token: str, hosts: tuple[str, ...], read_only: bool = False) -> None:
+    def __init__(self, index: CaptionIndex, token: str, hosts: tuple[str, ...], read_only: str = "") -> None:
+        """`read_only`: why nothing can be changed; '' where it can."""
         self.index = index
         self.read_only = read_only
         self.pictures = PictureShelf(index.work.recipe)
@@ -68,7 +79,7 @@ class ReviewApp:
             storage.url: "the run",
             **paths_of(index.work.recipe.model_dump(mode="json")),
         }
-        self.pages = Pages(index.work.recipe.name, LINKS, private, read_only)
+        self.pages = Pages(index.work.recipe.name, LINKS, private, read_only, self.pictures.has_pictures)
         guarded, self._show = self.pages.guarded, self.pages.show
         self.asgi = Starlette(
             routes=[
@@ -88,6 +99,7 @@ class ReviewApp:
                 Mount("/static", StaticFiles(packages=[("factory.review", "static")])),
             ],
             middleware=[Middleware(Access, token=token, hosts=hosts, read_only=read_only)],
+            exception_handlers=self.pages.failures,
             lifespan=self._lifespan,
         )
 
@@ -103,13 +115,18 @@ class ReviewApp:
         wanted = self._wanted(fields)
         number = whole(fields.get("page", ""), 1, 10**7, 1)
         places, total = self.index.page(wanted, (number - 1) * PAGE, PAGE)
-        rows = self.index.rows()
         pages = max(1, math.ceil(total / PAGE))
+        if number > pages:  # of an address from before, when there were more
+            number = pages
+            places, total = self.index.page(wanted, (number - 1) * PAGE, PAGE)
+        rows = self.index.rows()
         asked = self._asked(fields)
+        captions = captions_of(self.index, places)
+        self.pictures.want((caption.shard, caption.image_key) for caption in captions)
         return self._show(
             "gallery",
             first=(number - 1) * PAGE,
-            captions=captions_of(self.index, places),
+            captions=captions,
             asked=asked,
             total=total,
             all=rows.height,
@@ -182,7 +199,10 @@ class ReviewApp:
         """How far the run is, and what it wrote last."""
         now = live(self.index)
         captions = captions_of(self.index, now.last)
-        return self._show("live", now=now, captions=captions, in_words=in_words, model_name=model_name)
+        warnings = [without_directories(self.pages.without_paths(warning)) for warning in now.warnings]
+        return self._show(
+            "live", now=now, warnings=warnings, captions=captions, in_words=in_words, model_name=model_name
+        )
 
     def report(self, request: Request, fields: Mapping[str, str]) -> Response:
         """The run's report, drawn anew where the run went on; its bars and reasons link to their captions."""

@@ -198,7 +198,7 @@ class CaptionIndex:
         return conditions
 
     def _with_words(self, words: str) -> pl.DataFrame:
-        """(part, row) of the captions that hold these words, upper and lower case alike."""
+        """(part, row) of the captions that hold these words, or whose image's key does, upper and lower case alike."""
         key = (words.lower(), self._sign)
         if key not in self._searches:
             pieces = [self._searched(number, name, words.lower()) for number, name in enumerate(self._parts)]
@@ -209,9 +209,11 @@ class CaptionIndex:
         return self._searches[key]
 
     def _searched(self, number: int, name: str, words: str) -> pl.DataFrame:
-        texts = self.run.storage.scan([f"captions/{name}.parquet"]).select("text").with_row_index("row")
-        holds = pl.col("text").str.to_lowercase().str.contains(words, literal=True)
-        found = texts.filter(holds).select(pl.lit(number, pl.UInt16).alias("part"), pl.col("row").cast(pl.UInt32))
+        texts = self.run.storage.scan([f"captions/{name}.parquet"]).select("text", "image_key").with_row_index("row")
+        holds = [pl.col(name).str.to_lowercase().str.contains(words, literal=True) for name in ("text", "image_key")]
+        found = texts.filter(pl.any_horizontal(holds)).select(
+            pl.lit(number, pl.UInt16).alias("part"), pl.col("row").cast(pl.UInt32)
+        )
         return found.collect(engine="streaming")
 
     # --- looking ------------------------------------------------------------------------------------------------------

@@ -48,7 +48,8 @@ class CompareApp:
         private = {
             path: "the run" for side in sides if side.work for path in (side.work.run.storage.full(), side.work.run.url)
         }
-        self.pages = Pages("comparison", LINKS, private, read_only=False)
+        has_pictures = any(side.has_pictures for side in sides)
+        self.pages = Pages("comparison", LINKS, private, has_pictures=has_pictures)
         guarded, self._show = self.pages.guarded, self.pages.show
         self.asgi = Starlette(
             routes=[
@@ -60,7 +61,8 @@ class CompareApp:
                 Route("/picture", guarded(self.picture)),
                 Mount("/static", StaticFiles(packages=[("factory.review", "static")])),
             ],
-            middleware=[Middleware(Access, token=token, hosts=hosts, read_only=False)],
+            middleware=[Middleware(Access, token=token, hosts=hosts, read_only="")],
+            exception_handlers=self.pages.failures,
             lifespan=self._lifespan,
         )
 
@@ -75,7 +77,9 @@ class CompareApp:
         """The next pair and question."""
         name = name_of(request)
         if not name:
-            return self._show("compare_start", pairs=self.comparison.pairs.height, same=self.comparison.same)
+            return self._show(
+                "compare_start", pairs=self.comparison.pairs.height, same=self.comparison.same, blind=self.blind
+            )
         done, total = self.comparison.done(name)
         pair = self.comparison.next_pair(name)
         shown = self._names()

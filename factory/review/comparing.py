@@ -178,7 +178,10 @@ class Comparison:
 
     def _all_answers(self) -> pl.DataFrame:
         rows = last_answers(self.run)
-        return rows.filter(*(pl.col(name) == side.name for name, side in self.sides.items()))
+        for name, side in self.sides.items():
+            same = [told for told in rows[name].unique() if _place(told) == _place(side.name)]
+            rows = rows.filter(pl.col(name).is_in(same))
+        return rows
 
     def _mine(self, annotator: str) -> pl.DataFrame:
         return self._all_answers().filter(pl.col("annotator") == annotator)
@@ -340,3 +343,9 @@ def _judge_name(judge: str | Mapping[str, Any]) -> str:
 
 def _digest(first: str, second: str) -> str:
     return hashlib.sha256(f"{first}\x1f{second}".encode()).hexdigest()[:16]
+
+
+def _place(name: str) -> str:
+    """A side by where it lies, so that runs/first, runs/first/ and its whole path are one; other names as they are."""
+    url, mark, part = name.partition("#")
+    return f"{Path(url).resolve()}{mark}{part}" if "://" not in url and Path(url).exists() else name

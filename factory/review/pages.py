@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
@@ -19,6 +20,7 @@ from filters import FilterError
 
 NAME_COOKIE: Final = "factory-review-name"
 NAME_S: Final = 365 * 24 * 3600
+_DIRECTORIES: Final = re.compile(r"(?<![\w:/.~])(?:file://|~|\.{1,2})?/(?:[^\s/:\"'<>()]+/)+")
 
 Page = Callable[[Request, Mapping[str, str]], Response]
 """What answers a request with these fields."""
@@ -37,11 +39,17 @@ class Pages:
     """Draws pages and guards handlers.
 
     `links`: address, word and the templates of each entry of the menu. `private`: directories that no page may name, and
-    what is written instead.
+    what is written instead. `read_only`: why nothing can be changed; '' where it can. `has_pictures`: whether there are
+    images to show.
     """
 
     def __init__(
-        self, title: str, links: Sequence[tuple[str, str, Sequence[str]]], private: Mapping[str, str], read_only: bool
+        self,
+        title: str,
+        links: Sequence[tuple[str, str, Sequence[str]]],
+        private: Mapping[str, str],
+        read_only: str = "",
+        has_pictures: bool = True,
     ) -> None:
         self._private = private
         self._templates = Environment(
@@ -51,7 +59,12 @@ class Pages:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self._templates.globals |= {"title": title, "links": links, "read_only": read_only}
+        self._templates.globals |= {
+            "title": title,
+            "links": links,
+            "read_only": read_only,
+            "has_pictures": has_pictures,
+        }
         self._templates.filters["number"] = lambda value: f"{value:,}"
         self._templates.filters["query"] = lambda pairs: urlencode({name: one for name, one in pairs.items() if one})
 
@@ -67,7 +80,7 @@ class Pages:
             except Refused as refused:
                 return self._message(refused.text, refused.status)
             except (FactoryError, FilterError) as error:
-                return self._message(self.without_paths(str(error)), 409)
+                return self._message(without_directories(self.without_paths(str(error))), 409)
             except ValueError:
                 return self._message("The address or form has a wrong value.", 400)
 
@@ -85,8 +98,24 @@ class Pages:
             text = text.replace(path, self._private[path])
         return text
 
+    @property
+    def failures(self) -> dict[Any, Any]:
+        """Handlers for addresses that there are not, and for a failure of the app itself."""
+        return {404: self._not_there, 500: self._failed}
+
+    async def _not_there(self, _: Request, __: Exception) -> Response:
+        return self._message("There is no such page.", 404)
+
+    async def _failed(self, _: Request, error: Exception) -> Response:
+        return self._message(f"The app failed ({type(error).__name__}); what it was is where it was started.", 500)
+
     def _message(self, text: str, status: int) -> Response:
         return self.show("message", status, heading="This does not work", text=text)
+
+
+def without_directories(text: str) -> str:
+    """A text of other programs, such as the last words of an engine, with only the last part of every path of this machine."""
+    return _DIRECTORIES.sub("", text)
 
 
 def paths_of(settings: Any) -> dict[str, str]:

@@ -12,7 +12,7 @@ from typing import Final
 from exports.storage import Storage
 from factory.errors import FactoryError
 from factory.images.prepare import Rejection, prepare_image, thumbnail
-from factory.recipe import ORIGINAL_IMAGE, Recipe
+from factory.recipe import ORIGINAL_IMAGE, CaptionsSource, Recipe
 from factory.sources import open_source
 from factory.sources.source import ImageSource, Shard
 
@@ -42,6 +42,11 @@ class PictureShelf:
         self._source: ImageSource | None = None
         self._shards: dict[str, Shard] | None = None
 
+    @property
+    def has_pictures(self) -> bool:
+        """Whether the source has images; captions alone have none."""
+        return not isinstance(self._recipe.source, CaptionsSource)
+
     def picture(self, shard: str, key: str, size: str) -> bytes | None:
         """A JPEG of a picture; None where it is gone or cannot be decoded."""
         place = (shard, key)
@@ -55,7 +60,8 @@ class PictureShelf:
             found = self._get(place, size)
             if found is None:
                 with self._lock:
-                    keys = self._wanted.pop(shard, set()) | {key}
+                    wished = self._wanted.pop(shard, set())
+                    keys = {one for one in wished if ((shard, one), size) not in self._kept} | {key}
                 self._read(shard, keys, size)
                 found = self._get(place, size)
         return found or None
@@ -68,8 +74,9 @@ class PictureShelf:
         return None if data is None else Image.open(BytesIO(data)).size
 
     def want(self, places: Iterable[Place]) -> None:
-        """Say which pictures will be asked for soon: whoever reads their shard takes them along."""
+        """Say which pictures will be asked for soon: whoever reads their shard takes them along. Earlier wishes are forgotten."""
         with self._lock:
+            self._wanted.clear()
             for shard, key in places:
                 self._wanted.setdefault(shard, set()).add(key)
 
@@ -104,8 +111,11 @@ class PictureShelf:
                         self._keep((shard, row.key), size, self._small(row.data, size))
                     if not left:
                         break
-        except (FactoryError, OSError):  # the source is away just now: the page says so for each picture
-            pass
+        except (
+            FactoryError,
+            OSError,
+        ):  # the source is away just now: the page says so, and a later look finds it again
+            return
         for key in left:
             self._keep((shard, key), size, b"")
 

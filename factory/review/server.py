@@ -41,8 +41,8 @@ class Listening:
     metrics_port: int | None = None
 
 
-def serve(run: str, listening: Listening, read_only: bool = False) -> None:
-    """Show a run until the process is stopped. `read_only`: nothing can be changed.
+def serve(run: str, listening: Listening, read_only: str = "") -> None:
+    """Show a run until the process is stopped. `read_only`: why nothing can be changed; '' where it can.
 
     Raises:
         RunError: no run there, or the port is taken.

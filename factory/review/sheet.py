@@ -41,6 +41,7 @@ def sheet(index: CaptionIndex, rows: pl.DataFrame, unit: str) -> bytes:
     named = rows.select("image_key", "view", "candidate", "start").rows()
     page = environment.get_template("sheet.html.jinja").render(
         items=items,
+        has_pictures=shelf.has_pictures,
         unit=unit,
         title=index.work.recipe.name,
         sheet=hashlib.sha256(repr(named).encode("utf-8", "surrogatepass")).hexdigest()[:16],
@@ -51,7 +52,8 @@ def sheet(index: CaptionIndex, rows: pl.DataFrame, unit: str) -> bytes:
 
 
 def _picture(shelf: PictureShelf, shard: str, key: str) -> str:
-    return base64.b64encode(shelf.picture(shard, key, "medium") or b"").decode("ascii")
+    data = shelf.picture(shard, key, "medium") if shelf.has_pictures else None
+    return base64.b64encode(data or b"").decode("ascii")
 
 
 def _own(name: str) -> Markup:

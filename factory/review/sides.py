@@ -20,7 +20,7 @@ from factory.comparison.verdicts import ROUND
 from factory.errors import RunError
 from factory.images.prepare import Rejection, prepare_image, thumbnail
 from factory.models.round_model import LEDGER
-from factory.recipe import ORIGINAL_IMAGE, did_you_mean
+from factory.recipe import ORIGINAL_IMAGE, CaptionsSource, did_you_mean
 from factory.review.picture_shelf import MAX_PIXELS, SIDES, PictureShelf
 from factory.rounds.ledger import Ledger
 from factory.rounds.loop_file import MAIN
@@ -79,7 +79,7 @@ class Side:
     @property
     def has_pictures(self) -> bool:
         """Whether its images can be had."""
-        return bool(self.images) or self.work is not None
+        return bool(self.images) or (self.work is not None and not isinstance(self.work.recipe.source, CaptionsSource))
 
     def beside(self, rows: pl.DataFrame) -> Iterator[pl.DataFrame]:
         """The rows (`row`, `image_key`) with the images' original bytes, a few at a time; null where one is gone."""

@@ -12,6 +12,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from exports.storage import Storage
+from factory.review.access import READ_ONLY
 from factory.review.app import ReviewApp
 from factory.review.caption_index import CaptionIndex
 from factory.runs.run import Run
@@ -65,7 +66,7 @@ def client(index: CaptionIndex) -> TestClient:
 
 
 def client_of(index: CaptionIndex, read_only: bool = False) -> TestClient:
-    app = ReviewApp(index, "secret", (HOST,), read_only)
+    app = ReviewApp(index, "secret", (HOST,), READ_ONLY if read_only else "")
     found = TestClient(app.asgi, base_url=f"http://{HOST}", headers={"origin": f"http://{HOST}"})
     assert found.get("/live?token=secret").status_code == 200
     return found

@@ -20,11 +20,12 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stab
 
 
 class Served:
-    """A running server. `address` holds the token, `base` does not."""
+    """A running server. `said`: its line; `address` holds the token, `base` does not."""
 
-    def __init__(self, process: subprocess.Popen[str], address: str) -> None:
+    def __init__(self, process: subprocess.Popen[str], said: str) -> None:
         self.process = process
-        self.address = address
+        self.said = said
+        self.address = address = said.split()[-1]
         self.base = address.partition("/?")[0]
 
     def kill(self) -> None:
@@ -46,7 +47,7 @@ def served(*arguments: str | Path, command: str = "review") -> Iterator[Served]:
     try:
         line = next((line for line in process.stdout if "http://" in line), None)
         assert line is not None, "the server ended before it answered"
-        yield Served(process, line.split()[-1])
+        yield Served(process, line)
     finally:
         process.terminate()
         process.wait(timeout=30)

@@ -8,6 +8,7 @@ from starlette.testclient import TestClient
 from factory.review.access import MAX_BODY
 from factory.review.app import ReviewApp
 from factory.review.caption_index import CaptionIndex
+from factory.review.pages import without_directories
 from factory.review.server import is_loopback
 from factory.runs.by_people import last_decisions
 from factory.runs.run import Run
@@ -99,3 +100,16 @@ def test_paths_lead_nowhere_outside_the_static_files(client: TestClient) -> None
 )
 def test_only_this_machine_means_only_this_machine(host: str, alone: bool) -> None:
     assert is_loopback(host) == alone
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("/opt/a/b.py:12: no file", "b.py:12: no file"),
+        ("see '~/runs/x' and ../y/z.txt", "see 'x' and z.txt"),
+        ("file:///tmp/rv/odd.csv: no column", "odd.csv: no column"),
+        ("http://localhost:8000/v1/models is away, and/or 3/4", "http://localhost:8000/v1/models is away, and/or 3/4"),
+    ],
+)
+def test_texts_of_other_programs_keep_the_last_part_of_a_path(text: str, shown: str) -> None:
+    assert without_directories(text) == shown

@@ -35,10 +35,12 @@ def test_a_release_can_be_looked_at_with_its_pictures(tmp_path: Path) -> None:
         tmp_path / "release", content=rows(6, "A caption of something that is long enough to be kept, number")
     )
     with served(release.folder) as server:
+        assert f"review of {release.folder}," in server.said
         opener = build_opener(HTTPCookieProcessor())
         page = opener.open(server.address).read().decode()
         assert "6 captions" in page
         assert "read only" in page
+        assert "--out DIR" in opener.open(f"{server.base}/label").read().decode()
         picture = page.partition('<img src="')[2].partition('"')[0].replace("&amp;", "&")
         assert opener.open(server.base + picture).read().startswith(b"\xff\xd8")
 
@@ -94,7 +96,7 @@ def test_the_live_page_shows_stages_time_left_and_what_engines_have_to_do(
         progress.update({"ok": 0}, {}, 0, "")
         assert progress.started is not None
         progress.started -= 10
-        progress.update({"ok": 100}, {"output": 5_000}, 2, "CUDA error")
+        progress.update({"ok": 100}, {"output": 5_000}, 2, "CUDA error in /opt/private/vllm/worker.py, line 3")
         now = progress.now()
     assert [stage["name"] for stage in now["stages"]] == ["starting the engine", "captioning"]
     assert now["left_s"] == pytest.approx(30, rel=0.1)
@@ -108,6 +110,7 @@ def test_the_live_page_shows_stages_time_left_and_what_engines_have_to_do(
     assert "captioner" in page
     assert "/models/private" not in page
     assert "Engines died 2 times" in page
+    assert "CUDA error in worker.py, line 3" in page
     assert 'factory_engine_waiting_rows{engine="0",model="captioner"} 37' in lines
     assert any(line.startswith("factory_seconds_left ") for line in lines)
 

@@ -93,6 +93,19 @@ def test_the_better_round_wins_and_the_table_says_who_answered_what(rounds: tupl
     assert "Which says more?" in succeed("compare", first.url, second.url, "-n", "40", "--results")
 
 
+def test_answers_are_found_again_however_the_path_of_a_run_is_written(
+    rounds: tuple[Run, Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = (Path(run.url) for run in rounds)
+    comparison = Comparison(str(first), str(second), 5)
+    pair = comparison.next_pair("Ann")
+    assert pair is not None
+    comparison.answer("Ann", pair["image_key"], "made_up", "tie")
+    monkeypatch.chdir(first.parent)
+    assert Comparison(first.name, f"{second.name}/", 5).done("Ann")[0] == 1
+    assert Comparison(second.name, first.name, 5, out=first.name).done("Ann")[0] == 0
+
+
 def test_sides_are_drawn_anew_for_each_image_and_the_same_every_time(rounds: tuple[Run, Run]) -> None:
     comparison = Comparison(rounds[0].url, rounds[1].url, 80)
     shares = comparison.pairs["left"].value_counts().to_dicts()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import polars as pl
 import pytest
@@ -12,9 +13,10 @@ from starlette.testclient import TestClient
 
 from exports.local_release import find_release
 from factory.errors import RunError
+from factory.review.access import MAX_BODY
 from factory.review.caption_index import CaptionIndex, Wanted
 from factory.review.caption_rows import Caption, captions_of
-from factory.review.deciding import CaptionName, Deciding
+from factory.review.deciding import MOST_CHARACTERS, CaptionName, Deciding
 from factory.runs import tables
 from factory.runs.by_people import last_decisions
 from factory.runs.run import SELECTION, Run
@@ -125,3 +127,8 @@ def test_a_decision_is_a_reason_to_select_again(run: Run, index: CaptionIndex, r
     second = select_again(run, raw).selection
     assert second["reviewed"]["accepted"] == 1
     assert first["reviewed"]["accepted"] == 0
+
+
+def test_the_longest_text_of_any_script_fits_into_a_request(index: CaptionIndex) -> None:
+    longest = urlencode({"text": "\U0001f600" * MOST_CHARACTERS})
+    assert len(longest) < MAX_BODY - 10_000

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import html
 import re
+from io import BytesIO
 from pathlib import Path
 
 import polars as pl
+from PIL import Image
 from starlette.testclient import TestClient
 
 from exports.storage import Storage
+from factory.filtering import filter_recipe
 from factory.pipeline import run_recipe
 from factory.recipe import Recipe, recipe_yaml
 from factory.review.caption_index import CaptionIndex, Wanted
 from factory.review.caption_rows import captions_of
+from factory.review.picture_shelf import PictureShelf
 from factory.runs import tables
 from factory.runs.run import SELECTION, Run
 from factory.runs.tables import CAPTION_KEY
+from factory.sources import open_source
+from tests.recipes import demo_recipe
 from tests.review.conftest import HOSTILE, client_of, rewrite_first
 
 
@@ -66,6 +72,10 @@ def test_words_are_found_whatever_their_case_and_are_no_pattern(run: Run, index:
     texts = run.scan("captions", tables.CAPTIONS).select("text").collect()["text"]
     assert index.page(Wanted(words="LARGE"), 0, 1)[1] == texts.str.contains("large", literal=True).sum()
     assert index.page(Wanted(words=".*"), 0, 1)[1] == 0
+
+
+def test_an_image_is_found_by_its_key(client: TestClient) -> None:
+    assert keys(client.get("/?words=Scene-0000017").text) == ["scene-0000017"] * 2
 
 
 def test_rows_written_twice_by_a_task_that_ran_again_are_one_caption(run: Run) -> None:
@@ -224,3 +234,75 @@ def test_claims_are_listed_with_their_probabilities(run: Run, index: CaptionInde
     assert [(statement, score) for statement, score, _ in found] == [
         ("The car is red.", 0.2), ("There is a car.", 0.9), ("It is new.", None),
     ]  # fmt: skip
+
+
+def test_a_set_of_texts_alone_has_no_place_for_pictures(tmp_path: Path) -> None:
+    file = tmp_path / "captions.csv"
+    pl.DataFrame({"id": ["a", "b"], "caption": ["A red house by the sea.", "Two dogs run over a field."]}).write_csv(
+        file
+    )
+    recipe = filter_recipe(str(file), "texts", text="caption", id="id")
+    run_recipe(recipe, recipe_yaml(recipe), str(tmp_path / "texts"), quiet=True)
+    client = client_of(CaptionIndex(Run(Storage(str(tmp_path / "texts")))))
+    client.post("/label/begin", data={"name": "Ann"})
+    for address in ("/", "/image?key=a", "/live", "/label/caption"):
+        page = client.get(address).text
+        assert "<img" not in page, address
+        assert "<figure" not in page, address
+        assert "no-pictures" in page, address
+    assert keys(client.get("/").text) == ["a", "b"]
+
+
+def test_a_text_that_turns_its_direction_turns_nothing_beside_it(run: Run) -> None:
+    key = rewrite_first(run, text="\u202eA red square. It is on the left.")["image_key"]
+    page = client_of(CaptionIndex(run)).get("/image", params={"key": key}).text
+    assert "<bdi>\u202eA red square.</bdi>" in page
+
+
+def test_a_very_long_caption_scrolls_in_its_box_which_the_keyboard_reaches(run: Run) -> None:
+    key = rewrite_first(run, text="word " * 4_000)["image_key"]
+    client = client_of(CaptionIndex(run))
+    for address in ("/", f"/image?key={key}"):
+        assert '<p class="caption" dir="auto" tabindex="0">' in client.get(address).text
+
+
+def test_a_page_that_is_not_there_says_so_as_every_message_does(client: TestClient) -> None:
+    answer = client.get("/nothing")
+    assert answer.status_code == 404
+    assert "There is no such page" in answer.text
+    assert "Back to Gallery" in answer.text
+    assert "page 10 of 10" in client.get("/?page=99").text
+
+
+def test_a_run_without_captions_says_where_to_look(run: Run) -> None:
+    for part in run.parts("captions"):
+        run.storage.remove(f"captions/{part}.parquet")
+    assert "no captions yet" in client_of(CaptionIndex(run)).get("/").text
+
+
+def test_a_source_that_was_away_for_a_moment_shows_its_pictures_again(tmp_path: Path) -> None:
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    Image.new("RGB", (40, 30), "red").save(pictures / "a.png")
+    recipe = Recipe.model_validate(demo_recipe(source={"kind": "folder", "path": str(pictures)}))
+    shelf = PictureShelf(recipe)
+    shard = next(iter(open_source(recipe, Storage(str(tmp_path))).shards()))
+    pictures.rename(tmp_path / "away")
+    assert shelf.picture(shard.name, "a.png", "small") is None
+    (tmp_path / "away").rename(pictures)
+    assert shelf.picture(shard.name, "a.png", "small")
+
+
+def test_the_pictures_of_a_page_are_found_in_one_reading_of_their_shard(tmp_path: Path) -> None:
+    buffer = BytesIO()
+    Image.new("RGB", (40, 30), "red").save(buffer, "PNG")
+    file = tmp_path / "pictures.parquet"
+    pl.DataFrame({"id": ["a", "b", "c"], "image": [buffer.getvalue()] * 3}).write_parquet(file)
+    recipe = Recipe.model_validate(demo_recipe(source={"kind": "parquet", "path": str(file), "key": "id"}))
+    shelf = PictureShelf(recipe)
+    shard = next(iter(open_source(recipe, Storage(str(tmp_path))).shards())).name
+    shelf.want([(shard, "a"), (shard, "b")])
+    assert shelf.picture(shard, "a", "small")
+    file.rename(tmp_path / "away")
+    assert shelf.picture(shard, "b", "small")
+    assert shelf.picture(shard, "c", "small") is None

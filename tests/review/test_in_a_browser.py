@@ -15,6 +15,7 @@ from exports.local_release import find_release
 from factory.calibration.calibrate_run import calibrate_run
 from factory.runs.by_people import last_decisions, last_labels
 from factory.runs.run import Run
+from factory.runs.writer_lock import RunLock
 from tests.captioned_run import select_again
 from tests.review.conftest import HOSTILE, rewrite_first
 from tests.review.served import Served, browser, serious_faults, served
@@ -158,6 +159,16 @@ def test_a_server_that_is_killed_and_started_again_loses_no_label(
     page.keyboard.press("1")
     page.get_by_text("4 of 120").wait_for()
     assert last_labels(run)["verdict"].to_list() == ["right", "right", "wrong", "right"]
+
+
+def test_the_live_page_goes_on_by_itself(chromium: Browser, stack: ExitStack, run: Run) -> None:
+    with RunLock(run):
+        server, _, page = open_app(stack, chromium, run)
+        page.goto(f"{server.base}/live", wait_until="load")
+        page.get_by_text("The run is being written").wait_for()
+        page.evaluate("window.stays = true")
+    page.get_by_text("Nobody is writing this run").wait_for()
+    assert page.evaluate("window.stays")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -80,6 +80,25 @@ watchPictures();
 for (const box of document.querySelectorAll("details[data-small-closed]"))
   if (matchMedia("(max-width: 760px)").matches) box.open = false;
 
-const again = document.querySelector("[data-again]");
-if (again && document.querySelector("h1").textContent.startsWith("The run is"))
-  setTimeout(() => location.reload(), 1000 * Number(again.dataset.again));
+// A page that goes on by itself: its content is replaced, unless nobody looks or the keyboard is in it.
+function lookAgainLater() {
+  const again = document.querySelector("[data-again]");
+  if (again) setTimeout(lookAgain, 1000 * Number(again.dataset.again));
+}
+
+async function lookAgain() {
+  const main = document.querySelector("main");
+  const focused = document.activeElement;
+  if (!document.hidden && (focused === main || !main.contains(focused))) {
+    try {
+      const answer = await fetch(location.href);
+      const next = new DOMParser().parseFromString(await answer.text(), "text/html").querySelector("main");
+      if (next?.querySelector("[data-again]")) {
+        main.replaceChildren(...next.childNodes);
+        watchPictures();
+      }
+    } catch { /* the server is away just now: what was seen last stays */ }
+  }
+  lookAgainLater();
+}
+lookAgainLater();
