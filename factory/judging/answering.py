@@ -108,7 +108,7 @@ def _write_wanted(work: Work, scorers: list[Scorer], judge: Judge, part: str) ->
     answers: dict[str, dict[str, AnswerRow]] = {}
     known = work.run.answers(judge.fingerprint, part).filter(pl.col("control").is_null(), pl.col("problem").is_null())
     for answer in known.select("image_key", *ANSWER_FIELDS).iter_rows(named=True):
-        answers.setdefault(answer.pop("image_key"), {})[answer["question"]] = cast(AnswerRow, answer)
+        answers.setdefault(answer.pop("image_key"), {})[answer["question"]] = cast("AnswerRow", answer)
     wanted: dict[tuple[str, str], dict[Ask, None]] = {}
     used: dict[tuple[str, str], dict[str, Any]] = {}
     for scorer in scorers:
