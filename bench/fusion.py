@@ -234,7 +234,7 @@ def _no_image() -> Any:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n    python")[0])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--part", choices=["demo", "pairs", "claims"], default="demo")
     parser.add_argument("--scenes", type=int, default=200, help="images, or pairs at most")
     parser.add_argument("--captions", type=Path, help="captions to take apart")

@@ -48,7 +48,7 @@ def test_a_plan_counts_the_source_and_what_is_to_do(tmp_path: Path) -> None:
     plan = json.loads(succeed("plan", file, "--json", "--limit", "10", cwd=tmp_path))
     assert plan["source_rows"] == 10
     assert plan["views"][0] | {"model": ""} == {
-        "name": "detailed", "model": "", "reused": 0, "stale": 0, "failed_before": 0, "to_caption": 10
+        "name": "detailed", "model": "", "reused": 0, "stale": 0, "failed_before": 0, "to_caption": 10, "made_from": []
     }  # fmt: skip
 
 
