@@ -81,7 +81,9 @@ def fuse_open(plan: Plan, say: Say = a_picture) -> int:
 def fused_rows(ready: ReadyView, item: Inputs, say: Say) -> list[dict[str, Any]]:
     """The rows of tables.CAPTIONS of a fusion that an engine made."""
     place = ready.choices([item.key])[0]
-    prompt = fill_inputs(ready.view.prompts[place].text, item.texts, ())
+    filled = fill_inputs(ready.view.prompts[place].text, item.texts, ())
+    assert filled is not None
+    prompt, _ = filled
     empty = dict.fromkeys(tables.CAPTIONS) | item.row(ready, place) | {"status": "ok", "prompt": prompt}
     return [
         empty | {"candidate": candidate, "text": say(ready, item.key, candidate), "output_tokens": 9, "created_ms": 1}

@@ -24,6 +24,8 @@ from factory.work.views import EngineGroup
 from factory.work.work import Work
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from factory.captioning.stages import ReadShards
     from factory.progress import Progress
 
@@ -45,6 +47,17 @@ class Made:
         default_factory=list
     )  # of each engine group, what it would do with nothing else to do
     always_measure: bool = False  # the bare engine, though it takes long beside this run
+
+    def add(self, report: pa.Table) -> None:
+        """Count what a table of `stages.REPORT` tells."""
+        for row in report.to_pylist():
+            self.images[row["status"]] += row["rows"]
+            self.tokens["prompt"] += row["prompt_tokens"]
+            self.tokens["output"] += row["output_tokens"]
+
+    def deaths_with(self, now: tuple[int, str]) -> tuple[int, str]:
+        """Deaths of engines with those of a stage that runs, as its watch tells its `state`, and the last words."""
+        return self.engine_deaths + now[0], now[1]
 
 
 ENGINE_START: Final = "starting the engine"
@@ -117,13 +130,9 @@ def caption_group(
         for batch in engine_reports(
             ray, tasks, read, lambda: _start(work, group, room), duty, used=used, between=between
         ):
-            for row in batch.to_pylist():
-                made.images[row["status"]] += row["rows"]
-                made.tokens["prompt"] += row["prompt_tokens"]
-                made.tokens["output"] += row["output_tokens"]
+            made.add(batch)
             merging.written()
-            deaths, words = ray.get(watch.state.remote())
-            progress.update(made.images, made.tokens, made.engine_deaths + deaths, words)
+            progress.update(made.images, made.tokens, *made.deaths_with(ray.get(watch.state.remote())))
     made.engine_deaths += ray.get(watch.state.remote())[0]
     tokens = made.tokens["output"] - before
     if tokens and not group.first.rung:

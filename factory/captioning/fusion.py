@@ -81,13 +81,9 @@ def fuse_missing(
             read = ReadInputs(ray.put(rows.to_arrow()), ready, work.run)
             tasks = [{"start": start} for start in range(0, rows.height, TASK_ROWS)]
             for batch in engine_reports(ray, tasks, read, pool, duty, used=room.used):
-                for row in batch.to_pylist():
-                    made.images[row["status"]] += row["rows"]
-                    made.tokens["prompt"] += row["prompt_tokens"]
-                    made.tokens["output"] += row["output_tokens"]
+                made.add(batch)
                 merging.written()
-                deaths, words = ray.get(watch.state.remote())
-                progress.update(made.images, made.tokens, made.engine_deaths + deaths, words)
+                progress.update(made.images, made.tokens, *made.deaths_with(ray.get(watch.state.remote())))
     made.engine_deaths += ray.get(watch.state.remote())[0]
 
 
@@ -230,8 +226,7 @@ class Fuser(Captioner):
         return row | {"engine": self.engine.label, "template_sha256": self.engine.template_sha256}
 
     def _filled(self, ready: ReadyView, place: int, item: Any) -> tuple[str, tuple[str, ...]] | None:
-        filled = fill_inputs(ready.view.prompts[place].text, item.texts, self.engine.special)
-        return None if filled is None else (filled, tuple(text for text in item.texts.values() if text is not None))
+        return fill_inputs(ready.view.prompts[place].text, item.texts, self.engine.special)
 
     def _shown(self, ready: ReadyView, item: Any) -> tuple[None, str]:
         return None, ""

@@ -25,6 +25,7 @@ from factory.errors import EngineError
 from factory.images.item import ImageItem
 from factory.images.prepare import Rejection, prepare_image
 from factory.judging.answer_fields import ANSWER_FIELDS, AskedRow, asked_row, others_of
+from factory.judging.asker import Asker, asked_to_the_end
 from factory.runs import tables
 from factory.runs.run import Run
 from factory.runs.tables import CAPTION_KEY, Status
@@ -197,8 +198,6 @@ class AnswerBatches:
         self, engine: Answers, log: Path, judge: Judge, filters: dict[str, VlmFilter], run: Run, watch: Any = None
     ) -> None:
         """`filters`: those that ask, by name. `watch`: of engines that are replaced when they die; None for a server."""
-        from factory.judging.asker import Asker
-
         self.judge = judge
         self.filters = filters
         self.run = run
@@ -259,8 +258,6 @@ class AnswerBatches:
 
     async def _ask(self, row: dict[str, Any]) -> list[AskedRow]:
         """Ask about one image until its captions call for nothing more."""
-        from factory.judging.asker import asked_to_the_end
-
         known: dict[str, AnswerRow] = json.loads(row["known"])
         about = [(self.filters[one["filter"]], one["text"], one["others"]) for one in json.loads(row["asks"])]
         if row["rgb"] is not None:

@@ -88,7 +88,27 @@ def filled_prompt(
     """As `fill_prompt`, and the texts that were put in, in their order; those that stand for nothing found are none."""
     if original is None and needs_original(prompt):
         return None
-    texts = {**context, ORIGINAL: original}
+    return _put_in(prompt, {**context, ORIGINAL: original}, special)
+
+
+def fill_inputs(
+    prompt: str, inputs: Mapping[str, str | None], special: Sequence[str] | None
+) -> tuple[str, tuple[str, ...]] | None:
+    """The user text of a fusion, and the captions that were put in, in their order; None where one is needed and there is none.
+
+    Args:
+        prompt: has a place for each: {name}, or {name|what stands there without one}.
+        inputs: the captions by view.
+        special: see `neutralise`; captions are untrusted, whoever wrote them.
+    """
+    places = (match for match in PLACE.finditer(prompt) if match["name"] in inputs)
+    if any(inputs[match["name"]] is None and match["instead"] is None for match in places):
+        return None
+    return _put_in(prompt, inputs, special)
+
+
+def _put_in(prompt: str, texts: Mapping[str, str | None], special: Sequence[str] | None) -> tuple[str, tuple[str, ...]]:
+    """The prompt with a text at each place, and those texts; words for what was not found, or is not known, are none of them."""
     given: list[str] = []
 
     def put(match: re.Match[str]) -> str:
@@ -104,29 +124,6 @@ def filled_prompt(
         return clean
 
     return PLACE.sub(put, prompt), tuple(given)
-
-
-def fill_inputs(prompt: str, inputs: Mapping[str, str | None], special: Sequence[str] | None) -> str | None:
-    """The user text of a fusion: the place of each of these captions filled in; None where one is needed and there is none.
-
-    Args:
-        prompt: has a place for each: {name}, or {name|what stands there without one}.
-        inputs: the captions by view.
-        special: see `neutralise`; captions are untrusted, whoever wrote them.
-    """
-    places = (match for match in PLACE.finditer(prompt) if match["name"] in inputs)
-    if any(inputs[match["name"]] is None and match["instead"] is None for match in places):
-        return None
-    clean = {name: None if text is None else neutralise(text, special) for name, text in inputs.items()}
-
-    def put(match: re.Match[str]) -> str:
-        name = match["name"]
-        if name not in inputs:
-            return match[0] if name is not None else match[0][1:-1]  # {{name}}
-        found = clean[name]
-        return match["instead"] if found is None else found
-
-    return PLACE.sub(put, prompt)
 
 
 def neutralise(text: str, special: Sequence[str] | None) -> str:
